@@ -1,0 +1,83 @@
+"""The alias registry: ``EMBEDDERS`` and ``STORES`` become instances, Django style."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ai_migration.conf import BackendSettings, get_settings
+from ai_migration.exceptions import SettingsError
+
+Backend = TypeVar("Backend")
+
+
+class BackendRegistry(Generic[Backend]):
+    """Instances by alias, made at first use and kept for the process.
+
+    Args:
+        setting: ``"EMBEDDERS"`` or ``"STORES"``.
+        base: The class every backend derives from.
+    """
+
+    def __init__(self, setting: str, base: Callable[[], type[Backend]]) -> None:
+        self.setting = setting
+        self._base = base
+        self._instances: dict[str, Backend] = {}
+        self._lock = threading.Lock()
+        setting_changed.connect(self._forget, weak=False)
+
+    def __getitem__(self, alias: str) -> Backend:
+        """The backend of that alias.
+
+        Raises:
+            SettingsError: The alias is unknown, its class cannot be imported, is not a
+                backend of this kind, or refuses its options.
+        """
+        with self._lock:
+            if alias not in self._instances:
+                self._instances[alias] = self._create(alias)
+            return self._instances[alias]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._configured())
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in self._configured()
+
+    def reset(self) -> None:
+        """Forget all instances; the next use makes new ones."""
+        with self._lock:
+            self._instances.clear()
+
+    def _configured(self) -> dict[str, BackendSettings]:
+        configured: dict[str, BackendSettings] = getattr(get_settings(), self.setting)
+        return configured
+
+    def _create(self, alias: str) -> Backend:
+        configured = self._configured()
+        where = f"AI_MIGRATION[{self.setting!r}][{alias!r}]"
+        if alias not in configured:
+            known = ", ".join(sorted(configured))
+            raise SettingsError(f"{where} does not exist. Known aliases: {known}.")
+        path = configured[alias].BACKEND
+        try:
+            backend_class = import_string(path)
+        except ImportError as error:
+            raise SettingsError(
+                f"{where}['BACKEND'] is {path!r}, which cannot be imported: {error}"
+            ) from error
+        base = self._base()
+        if not (isinstance(backend_class, type) and issubclass(backend_class, base)):
+            raise SettingsError(f"{where}['BACKEND'] is {path!r}, which is no {base.__name__}")
+        try:
+            return backend_class(**configured[alias].OPTIONS)
+        except TypeError as error:
+            raise SettingsError(f"{where}['OPTIONS'] do not fit {path}: {error}") from error
+
+    def _forget(self, *, setting: str, **_: Any) -> None:
+        if setting == "AI_MIGRATION":
+            self.reset()

@@ -1,0 +1,126 @@
+"""What an embedder is: texts in, float32 vectors out."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from django.core.checks import CheckMessage
+
+from ai_migration.exceptions import FatalEmbedderError, InputRefusedError
+from ai_migration.types import Vectors
+
+
+class Embedder(ABC):
+    """Turns texts into vectors. Subclass it, name it in ``AI_MIGRATION["EMBEDDERS"]``.
+
+    ``OPTIONS`` of the alias are the keyword arguments of ``__init__``. One instance
+    serves a whole process and ``embed`` is called from several threads at once.
+
+    Attributes:
+        model_id: The model, as the provider names it.
+        dimensions: Length of each vector.
+        max_batch_size: Texts in one request, at most.
+        max_batch_tokens: Tokens in one request, at most; None: no limit.
+        max_input_tokens: Tokens in one text, at most; longer texts are chunked.
+            None: no limit.
+        concurrency: Requests in flight at once, at most.
+        is_remote: Whether a provider must be protected by a rate limit.
+        input_type: What the vectors are made for, where the provider distinguishes
+            documents from queries. Part of the fingerprint.
+    """
+
+    max_batch_size: int = 256
+    max_batch_tokens: int | None = None
+    max_input_tokens: int | None = None
+    concurrency: int = 1
+    is_remote: bool = False
+    input_type: str = ""
+
+    @property
+    @abstractmethod
+    def model_id(self) -> str:
+        """The model, as the provider names it."""
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> int:
+        """Length of each vector."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed documents.
+
+        Args:
+            texts: 1 to ``max_batch_size`` texts, none of them empty.
+
+        Returns:
+            float32, shape ``(len(texts), dimensions)``, in the order of the texts.
+
+        Raises:
+            TransientEmbedderError: Trying again can help.
+            ThrottledError: The provider asks to wait.
+            InputRefusedError: At least one of these texts is refused.
+            FatalEmbedderError: Nothing will pass until somebody acts.
+        """
+
+    def embed_query(self, query: str) -> Vectors:
+        """Embed what somebody searches for; override where queries differ from documents.
+
+        Returns:
+            float32, shape ``(dimensions,)``.
+        """
+        return self.validated(self.embed([query]), 1)[0]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text. The default is the usual estimate of a token for every
+        four UTF-8 bytes, rounded up."""
+        return [(len(text.encode("utf-8", "replace")) + 3) // 4 for text in texts]
+
+    @property
+    def provider(self) -> str:
+        """Part of the fingerprint: which implementation makes the vectors."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Vectors with different fingerprints are never compared nor mixed: a hash of
+        provider, model, dimensions and input type, 32 hex digits."""
+        parts = (self.provider, self.model_id, str(self.dimensions), self.input_type)
+        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    def validated(self, vectors: Vectors, count: int) -> Vectors:
+        """The vectors as float32, after the checks every answer has to pass.
+
+        Args:
+            vectors: What ``embed`` returned.
+            count: How many texts were sent.
+
+        Raises:
+            FatalEmbedderError: The vectors have another length than ``dimensions``.
+            InputRefusedError: Fewer or more vectors than texts, NaN or infinity.
+        """
+        array = np.asarray(vectors, dtype=np.float32)
+        if array.ndim != 2 or (len(array) and array.shape[1] != self.dimensions):
+            raise FatalEmbedderError(
+                f"{self.model_id} answered vectors of shape {array.shape}; "
+                f"{self.dimensions} dimensions were expected. Correct the embedder's "
+                f"options, or rebuild the index with the new dimensions."
+            )
+        if len(array) != count:
+            raise InputRefusedError(
+                f"{self.model_id} answered {len(array)} vectors for {count} texts"
+            )
+        if not np.isfinite(array).all():
+            raise InputRefusedError(f"{self.model_id} answered NaN or infinity in a vector")
+        return array
+
+    def check(self) -> list[CheckMessage]:
+        """System checks of this embedder; must not call the network."""
+        return []
+
+    def __repr__(self) -> str:
+        """Names the model and nothing else: options can hold secrets."""
+        return f"<{type(self).__name__} {self.model_id} {self.dimensions}d>"

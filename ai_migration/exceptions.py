@@ -1,0 +1,188 @@
+"""The errors of django-ai-migration: one root, and a message that says what to do.
+
+Shells (commands, REST, admin) catch :class:`AIMigrationError` and translate it;
+``code`` is stable and machine readable, ``field`` names the request field at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AIMigrationError(Exception):
+    """Root of every error this package raises on purpose.
+
+    Args:
+        message: What happened, to what, and what to do about it.
+        field: The request field at fault, if one is.
+    """
+
+    code = "ai_migration_error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class SettingsError(AIMigrationError):
+    """``AI_MIGRATION`` in the Django settings is wrong."""
+
+    code = "invalid_settings"
+
+
+class MissingDependencyError(SettingsError):
+    """An optional library is not installed."""
+
+    code = "missing_dependency"
+
+    def __init__(self, library: str, extra: str, needed_by: str) -> None:
+        super().__init__(
+            f"{needed_by} needs the library {library!r}, which is not installed. "
+            f"Install it with: pip install 'django-ai-migration[{extra}]'"
+        )
+        self.library = library
+        self.extra = extra
+
+
+class EntityConfigError(AIMigrationError):
+    """``ai-entity-config.yml`` or an ``@ai_capable`` declaration is wrong."""
+
+    code = "invalid_entity_config"
+
+
+class UnknownEntityTypeError(AIMigrationError):
+    """No entity type of that name exists."""
+
+    code = "unknown_entity_type"
+
+    def __init__(self, entity_type: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        listed = ", ".join(names) if names else "none are configured"
+        close = get_close_matches(entity_type, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(
+            f"Unknown entity type {entity_type!r}. Known entity types: {listed}.{hint}",
+            field="entity_type",
+        )
+        self.entity_type = entity_type
+        self.known = names
+
+
+class InvalidRequestError(AIMigrationError):
+    """A value of a request is not acceptable."""
+
+    code = "invalid_request"
+
+
+class UnknownJobError(AIMigrationError):
+    """No job has that id."""
+
+    code = "unknown_job"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"No job has the id {job_id!r}. List the jobs with: manage.py ai_migration jobs",
+            field="job_id",
+        )
+
+
+class InvalidTransitionError(AIMigrationError):
+    """The job cannot go from its state to the one asked for."""
+
+    code = "invalid_transition"
+
+    def __init__(self, job_id: str, current: str, target: str, advice: str) -> None:
+        super().__init__(f"{job_id} is {current}: it cannot become {target}. {advice}")
+        self.job_id = job_id
+        self.current = current
+        self.target = target
+
+
+class ConflictingJobError(AIMigrationError):
+    """Another open job writes the same collection."""
+
+    code = "conflicting_job"
+
+    def __init__(self, entity_type: str, other_job_id: str, status: str) -> None:
+        super().__init__(
+            f"{other_job_id} ({status}) already writes the index of {entity_type!r}. "
+            f"Wait for it, resume it, or cancel it with: "
+            f"manage.py ai_migration cancel {other_job_id}",
+            field="entity_type",
+        )
+        self.other_job_id = other_job_id
+
+
+class RebuildRequiredError(AIMigrationError):
+    """The embedder no longer fits the vectors that are stored."""
+
+    code = "rebuild_required"
+
+
+class NotIndexedError(AIMigrationError):
+    """There is no index to search yet."""
+
+    code = "not_indexed"
+
+
+class OwnershipLostError(AIMigrationError):
+    """A lease ran out and another worker owns the work now; the result is dropped."""
+
+    code = "ownership_lost"
+
+
+class StoreError(AIMigrationError):
+    """The vector store refused or failed.
+
+    Args:
+        message: What happened.
+        transient: Whether trying again later can help (a lost connection), or not
+            (a full disk, a wrong dimension).
+    """
+
+    code = "store_error"
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class EmbedderError(AIMigrationError):
+    """Root of what an embedder can answer instead of vectors."""
+
+    code = "embedder_error"
+
+
+class TransientEmbedderError(EmbedderError):
+    """A time-out, a 5xx, a lost connection: trying again can help."""
+
+    code = "embedder_transient"
+
+
+class ThrottledError(EmbedderError):
+    """The provider asks for patience (429). Never counts as a failed attempt.
+
+    Args:
+        message: The provider's words.
+        retry_after: Seconds to wait, where the provider said so.
+    """
+
+    code = "embedder_throttled"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InputRefusedError(EmbedderError):
+    """These texts are refused; others may pass. Bisected down to the row."""
+
+    code = "embedder_input"
+
+
+class FatalEmbedderError(EmbedderError):
+    """Nothing will pass until somebody acts: a bad key, an unknown model, no quota."""
+
+    code = "embedder_fatal"

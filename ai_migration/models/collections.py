@@ -1,0 +1,55 @@
+"""Collections: the generations of an entity type's vectors."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from ai_migration.types import CollectionRef, CollectionStatus
+
+
+class Collection(models.Model):
+    """One generation of one entity type's vectors in one store."""
+
+    entity_type = models.CharField(max_length=255)
+    status = models.CharField(max_length=10, choices=CollectionStatus)
+    embedder = models.CharField(max_length=100, help_text="Alias in EMBEDDERS.")
+    model_id = models.CharField(max_length=255)
+    dimensions = models.PositiveIntegerField()
+    fingerprint = models.CharField(
+        max_length=64, help_text="What the embedder was; vectors of two never mix."
+    )
+    store = models.CharField(max_length=100, help_text="Alias in STORES.")
+    config_snapshot = models.JSONField(
+        default=dict, help_text="The entity's config the collection was built with."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    activated_at = models.DateTimeField(null=True)
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "ai_collections"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["entity_type"],
+                condition=Q(status=CollectionStatus.ACTIVE),
+                name="ai_collections_one_active",
+            ),
+            models.UniqueConstraint(
+                fields=["entity_type"],
+                condition=Q(status=CollectionStatus.BUILDING),
+                name="ai_collections_one_building",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=CollectionStatus.values), name="ai_collections_status"
+            ),
+        ]
+        indexes = [models.Index(fields=["entity_type", "status"], name="ai_collections_type")]
+
+    def __str__(self) -> str:
+        return f"{self.entity_type} #{self.pk} ({self.status})"
+
+    @property
+    def ref(self) -> CollectionRef:
+        """The collection as stores see it."""
+        return CollectionRef(self.pk, self.entity_type, self.dimensions)

@@ -1,0 +1,28 @@
+"""Vectors kept in the application's own database, for ``stores.database``."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from ai_migration.models.collections import Collection
+
+
+class StoredVector(models.Model):
+    """One vector of one chunk of one entity: float32, little endian, in a binary column."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, db_index=False)
+    entity_id = models.CharField(max_length=255)
+    chunk = models.PositiveIntegerField()
+    vector = models.BinaryField()
+    metadata = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "ai_vectors"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["collection", "entity_id", "chunk"], name="ai_vectors_one_per_chunk"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entity_id}#{self.chunk}"

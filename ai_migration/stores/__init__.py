@@ -1,0 +1,10 @@
+"""Vector stores by alias: ``stores["default"]``."""
+
+from __future__ import annotations
+
+from ai_migration.backends import BackendRegistry
+from ai_migration.stores.base import VectorStore, vector_id
+
+stores: BackendRegistry[VectorStore] = BackendRegistry("STORES", lambda: VectorStore)
+
+__all__ = ["VectorStore", "stores", "vector_id"]

@@ -1,0 +1,126 @@
+"""What a vector store is: keeps vectors by entity and chunk, finds the nearest."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from django.core.checks import CheckMessage
+
+from ai_migration.exceptions import StoreError
+from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
+
+VECTOR_NAMESPACE = uuid.UUID("5b7a7f6e-6f0a-5d6b-9a58-0f3c1f1a2d4e")
+
+
+def vector_id(collection: CollectionRef, entity_id: str, chunk: int) -> uuid.UUID:
+    """The deterministic id of one vector (RFC 9562, UUID version 5): indexing twice
+    never duplicates. Stores whose own key is (entity, chunk) need not keep it."""
+    return uuid.uuid5(VECTOR_NAMESPACE, f"{collection.id}\0{entity_id}\0{chunk}")
+
+
+class VectorStore(ABC):
+    """Keeps vectors. Subclass it, name it in ``AI_MIGRATION["STORES"]``.
+
+    ``OPTIONS`` of the alias are the keyword arguments of ``__init__``. Writes are
+    idempotent. All failures are :class:`~ai_migration.exceptions.StoreError`.
+    """
+
+    supports_filters: bool = False
+    """Whether ``search`` honours ``filters`` by itself."""
+
+    def shares_transaction(self, using: str) -> bool:
+        """Whether writes join the transaction that is open on database alias ``using``.
+        Then vectors and ledger are committed together; otherwise the vectors go first."""
+        return False
+
+    @abstractmethod
+    def ensure_collection(self, collection: CollectionRef) -> None:
+        """Create the collection unless it exists.
+
+        Raises:
+            StoreError: It exists with other dimensions, or cannot be created.
+        """
+
+    @abstractmethod
+    def exists(self, collection: CollectionRef) -> bool:
+        """Whether the collection is there (it is not after the store was lost)."""
+
+    @abstractmethod
+    def upsert(self, collection: CollectionRef, batch: VectorBatch) -> None:
+        """Write vectors; one that is there under the same entity and chunk is replaced.
+        No (entity, chunk) stands twice in a batch.
+
+        Raises:
+            StoreError: Wrong dimensions, no such collection, a full disk, no connection.
+        """
+
+    @abstractmethod
+    def update_metadata(
+        self,
+        collection: CollectionRef,
+        entity_ids: Sequence[str],
+        metadata: Sequence[Mapping[str, JSONValue]],
+    ) -> None:
+        """Replace the payload of all vectors of each entity; absent ones are ignored."""
+
+    @abstractmethod
+    def delete(self, collection: CollectionRef, entity_ids: Sequence[str]) -> None:
+        """Remove all vectors of these entities; absent ones are ignored."""
+
+    @abstractmethod
+    def scroll(self, collection: CollectionRef, *, page_size: int = 1000) -> Iterator[VectorBatch]:
+        """All vectors ordered by (entity, chunk), in bounded memory."""
+
+    @abstractmethod
+    def count(self, collection: CollectionRef) -> int:
+        """How many vectors the collection has; 0 when it does not exist."""
+
+    @abstractmethod
+    def search(
+        self,
+        collection: CollectionRef,
+        vector: Vectors,
+        *,
+        limit: int,
+        filters: Mapping[str, JSONValue] | None = None,
+    ) -> list[StoreHit]:
+        """The nearest vectors, best first.
+
+        Args:
+            vector: float32, shape ``(dimensions,)``.
+            limit: How many vectors (not entities) at most.
+            filters: Payload values that must be equal.
+
+        Raises:
+            StoreError: The collection does not exist, or the dimensions are wrong.
+        """
+
+    @abstractmethod
+    def drop_collection(self, collection: CollectionRef) -> None:
+        """Remove the collection and all its vectors; absent is fine."""
+
+    def optimize(self, collection: CollectionRef) -> None:
+        """Called once after a bulk load: build what would have slowed it down (an HNSW
+        index). May take long; runs in a thread of its own, outside any transaction."""
+        return None
+
+    def check(self) -> list[CheckMessage]:
+        """System checks of this store; must not connect anywhere."""
+        return []
+
+    def require_dimensions(self, collection: CollectionRef, vectors: Vectors) -> None:
+        """Refuse vectors that do not fit.
+
+        Args:
+            vectors: shape ``(n, dimensions)`` or ``(dimensions,)``.
+
+        Raises:
+            StoreError: The last axis is not ``collection.dimensions`` long.
+        """
+        if vectors.shape[-1] != collection.dimensions:
+            raise StoreError(
+                f"{collection.name} holds vectors of {collection.dimensions} dimensions; "
+                f"got {vectors.shape[-1]}"
+            )

@@ -1,0 +1,277 @@
+"""Words and values that cross the boundaries between floors. All of them are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, TypeAlias
+
+import numpy as np
+from django.db.models import IntegerChoices, TextChoices
+from numpy.typing import NDArray
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""float32, shape (n, dimensions)."""
+
+JSONValue: TypeAlias = Any
+"""What :mod:`json` reads and writes."""
+
+
+class JobStatus(TextChoices):
+    """The states of a job; ``jobs.transitions`` has the edges between them."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED)
+"""States of a job that still writes, or will: it holds its collection."""
+
+
+class MigrationMode(TextChoices):
+    """Which of the matching entities a job embeds."""
+
+    MISSING = "missing", "only entities the index does not have"
+    CHANGED = "changed", "entities that are missing or whose text differs"
+    ALL = "all", "every entity, whatever the ledger says"
+
+
+class CollectionStatus(TextChoices):
+    """A collection is built, then serves searches, then is kept for a rollback."""
+
+    BUILDING = "BUILDING"
+    ACTIVE = "ACTIVE"
+    RETIRED = "RETIRED"
+
+
+class EntryStatus(TextChoices):
+    """The states of a queue entry."""
+
+    PENDING = "PENDING"
+    CLAIMED = "CLAIMED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+class Operation(TextChoices):
+    """What a queue entry asks for.
+
+    INDEX brings the index in line with the source rows: rows that exist are
+    indexed, rows that do not are removed. DELETE removes without looking.
+    SWEEP walks a range of the ledger and removes what the source no longer has.
+    FINISH ends a job: build indexes, verify, activate.
+    """
+
+    INDEX = "INDEX"
+    DELETE = "DELETE"
+    SWEEP = "SWEEP"
+    FINISH = "FINISH"
+
+
+class Priority(IntegerChoices):
+    """Claimed in ascending order: live traffic overtakes a migration."""
+
+    CRITICAL = 0
+    HIGH = 1
+    STANDARD = 5
+    LOW = 10
+
+
+class Metric(TextChoices):
+    """How two vectors are compared."""
+
+    COSINE = "cosine"
+    INNER_PRODUCT = "inner_product"
+    L2 = "l2"
+
+
+@dataclass(frozen=True)
+class MigrationFilters:
+    """Which source rows a job takes. Stored with the job, never as a list of millions of ids.
+
+    Attributes:
+        created_before: Rows whose ``created-at-field`` is before this instant (a date
+            means its start, in the current time zone).
+        created_after: Rows created at or after it.
+        entity_ids: Only these entities, as strings of their primary keys.
+        lookups: Django look-ups on the entity's ``filterable-fields``, such as
+            ``{"category__slug": "shoes"}``.
+    """
+
+    created_before: date | datetime | None = None
+    created_after: date | datetime | None = None
+    entity_ids: Sequence[str] = ()
+    lookups: Mapping[str, JSONValue] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.created_before or self.created_after or self.entity_ids or self.lookups)
+
+
+@dataclass(frozen=True)
+class MigrationRequest:
+    """What to migrate, and how.
+
+    Attributes:
+        entity_type: The entity type's name.
+        mode: Which matching entities are embedded; see :class:`MigrationMode`.
+        reindex_existing: The same as ``mode="all"``.
+        batch_size: Source rows in one queue entry; None takes the entity config's
+            ``batch-size`` or the setting ``DEFAULT_BATCH_SIZE``.
+        rate_limit: Embedding requests a minute for this job; None takes the setting
+            ``DEFAULT_RATE_LIMIT`` where the embedder calls a remote API.
+        filters: Which rows.
+        rebuild: Ignore the ledger and fill a fresh collection.
+        created_by: Who asked.
+    """
+
+    entity_type: str
+    mode: MigrationMode | str = MigrationMode.CHANGED
+    reindex_existing: bool = False
+    batch_size: int | None = None
+    rate_limit: int | None = None
+    filters: MigrationFilters = field(default_factory=MigrationFilters)
+    rebuild: bool = False
+    created_by: str = ""
+
+
+@dataclass(frozen=True)
+class MigrationProgress:
+    """Where a job stands. ``processed`` counts every entity the job is done with:
+    indexed, skipped, removed or failed."""
+
+    job_id: str
+    entity_type: str
+    status: JobStatus
+    total: int
+    total_is_estimate: bool
+    processed: int
+    indexed: int
+    skipped: int
+    removed: int
+    failed: int
+    percent_complete: float
+    entities_per_second: float
+    estimated_time_remaining: timedelta | None
+    throttle_reason: str
+    throttled_until: datetime | None
+    error_message: str
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """The document of ``--json`` and of the REST API's ``GET jobs/{id}``."""
+        from django.utils.duration import duration_iso_string
+
+        remaining = self.estimated_time_remaining
+        return {
+            "jobId": self.job_id,
+            "entityType": self.entity_type,
+            "status": str(self.status),
+            "progress": {
+                "total": self.total,
+                "processed": self.processed,
+                "indexed": self.indexed,
+                "skipped": self.skipped,
+                "removed": self.removed,
+                "failed": self.failed,
+                "percentComplete": self.percent_complete,
+                "entitiesPerSecond": self.entities_per_second,
+                "estimatedTimeRemaining": (
+                    None if remaining is None else duration_iso_string(remaining)
+                ),
+            },
+            "errorMessage": self.error_message or None,
+        }
+
+
+@dataclass(frozen=True)
+class MigrationPlan:
+    """A dry run: what a migration would do. ``is_estimate`` when it was extrapolated
+    from ``examined`` rows."""
+
+    entity_type: str
+    total: int
+    to_embed: int
+    to_update_metadata: int
+    to_skip: int
+    to_remove: int
+    texts: int
+    tokens: int
+    requests: int
+    duration_at_rate_limit: timedelta | None
+    examined: int
+    is_estimate: bool
+    rebuild_required: str
+
+
+@dataclass(frozen=True)
+class CollectionRef:
+    """A collection as stores see it: enough to name it and to check dimensions.
+
+    Attributes:
+        id: Primary key of the collection; unique for ever, so a name derived from it
+            is never used twice.
+        entity_type: The entity type's name.
+        dimensions: Length of every vector in it.
+    """
+
+    id: int
+    entity_type: str
+    dimensions: int
+
+    @property
+    def name(self) -> str:
+        """A name that is valid in every store: ``ai_vectors_<id>``."""
+        return f"ai_vectors_{self.id}"
+
+
+@dataclass(frozen=True)
+class VectorBatch:
+    """Vectors on their way to or from a store, column by column.
+
+    Attributes:
+        entity_ids: Entity of each vector, length n.
+        chunks: Chunk number of each vector within its entity, length n.
+        vectors: float32, shape (n, dimensions).
+        metadata: Payload of each vector, length n; None when the entity type has none.
+    """
+
+    entity_ids: Sequence[str]
+    chunks: Sequence[int]
+    vectors: Vectors
+    metadata: Sequence[Mapping[str, JSONValue]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entity_ids)
+
+
+@dataclass(frozen=True)
+class StoreHit:
+    """One vector a store found. ``score``: higher is nearer."""
+
+    entity_id: str
+    chunk: int
+    score: float
+    metadata: Mapping[str, JSONValue]
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One entity a search found, with the text as its source row reads now."""
+
+    id: str
+    score: float
+    metadata: Mapping[str, JSONValue]
+    text: str
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """``{"id", "score", "metadata", "text"}``."""
+        return {
+            "id": self.id,
+            "score": round(self.score, 6),
+            "metadata": dict(self.metadata),
+            "text": self.text,
+        }
