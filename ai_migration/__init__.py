@@ -1,0 +1,1 @@
+"""Brings the rows an application already has into a vector index, and keeps them there."""

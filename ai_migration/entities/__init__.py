@@ -1,0 +1,1 @@
+"""Entity types: which models are indexed, and how their rows become text."""

@@ -1,0 +1,29 @@
+"""The audit log of jobs."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from ai_migration.models.jobs import MigrationJob
+from ai_migration.types import JobStatus
+
+
+class JobEvent(models.Model):
+    """Who moved a job from where to where, when and why. Written with the change itself."""
+
+    job = models.ForeignKey(
+        MigrationJob, on_delete=models.CASCADE, related_name="events", db_index=False
+    )
+    at = models.DateTimeField(auto_now_add=True)
+    actor = models.CharField(max_length=255, blank=True, default="")
+    from_status = models.CharField(max_length=10, blank=True, choices=JobStatus)
+    to_status = models.CharField(max_length=10, choices=JobStatus)
+    reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "ai_job_events"
+        ordering = ["id"]
+        indexes = [models.Index(fields=["job", "id"], name="ai_job_events_job")]
+
+    def __str__(self) -> str:
+        return f"{self.from_status or 'new'} → {self.to_status}"

@@ -1,0 +1,45 @@
+"""Failures: the entities that could not be indexed, each with its error."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from ai_migration.models.collections import Collection
+from ai_migration.models.jobs import MigrationJob
+
+
+class EntityFailure(models.Model):
+    """One entity that is not indexed, and why. Gone when a retry succeeds."""
+
+    job = models.ForeignKey(
+        MigrationJob, null=True, on_delete=models.CASCADE, related_name="failures", db_index=False
+    )
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, db_index=False)
+    entity_id = models.CharField(max_length=255)
+    error_code = models.CharField(max_length=50)
+    error = models.TextField(help_text="Without secrets and without the text itself.")
+    attempts = models.PositiveIntegerField(default=1)
+    first_failed_at = models.DateTimeField(auto_now_add=True)
+    last_failed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "ai_entity_failures"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["job", "entity_id"],
+                condition=Q(job__isnull=False),
+                name="ai_entity_failures_job",
+            ),
+            models.UniqueConstraint(
+                fields=["collection", "entity_id"],
+                condition=Q(job__isnull=True),
+                name="ai_entity_failures_live",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["collection", "entity_id"], name="ai_entity_failures_entity"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entity_id}: {self.error_code}"

@@ -1,0 +1,110 @@
+"""Jobs: one row is one migration, and the truth about it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from ai_migration.models.collections import Collection
+from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
+
+
+def new_job_id() -> str:
+    """``mig-`` and a time-ordered UUID (RFC 9562, version 7): newer ids sort after older."""
+    value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76  # version
+    value = value & ~(0x3 << 62) | 0x2 << 62  # variant
+    return f"mig-{uuid.UUID(int=value)}"
+
+
+class JobPhase(models.TextChoices):
+    """What a job feeds into the queue next."""
+
+    SOURCE = "source", "ranges of the source table"
+    SWEEP = "sweep", "ranges of the ledger, to remove what the source no longer has"
+    FINISH = "finish", "build indexes, verify, activate"
+    DONE = "done", "nothing more"
+
+
+class MigrationJob(models.Model):
+    """One migration: it feeds the queue range by range and counts what came of it."""
+
+    id = models.CharField(primary_key=True, max_length=64, default=new_job_id, editable=False)
+    entity_type = models.CharField(max_length=255)
+    collection = models.ForeignKey(Collection, on_delete=models.PROTECT, related_name="jobs")
+    status = models.CharField(max_length=10, choices=JobStatus, default=JobStatus.PENDING)
+    mode = models.CharField(max_length=10, choices=MigrationMode, default=MigrationMode.CHANGED)
+    rebuild = models.BooleanField(default=False)
+    reindex_existing = models.BooleanField(default=False)
+    filter_config = models.JSONField(default=dict)
+    config_snapshot = models.JSONField(default=dict)
+
+    total_entities = models.PositiveBigIntegerField(default=0)
+    total_is_estimate = models.BooleanField(default=False)
+    processed_entities = models.PositiveBigIntegerField(default=0)
+    indexed_entities = models.PositiveBigIntegerField(default=0)
+    skipped_entities = models.PositiveBigIntegerField(default=0)
+    removed_entities = models.PositiveBigIntegerField(default=0)
+    failed_entities = models.PositiveBigIntegerField(default=0)
+    embedded_texts = models.PositiveBigIntegerField(default=0)
+
+    phase = models.CharField(max_length=10, choices=JobPhase, default=JobPhase.SOURCE)
+    cursor = models.JSONField(null=True, help_text="Key of the last row that was fed.")
+    batch_size = models.PositiveIntegerField()
+    rate_limit = models.PositiveIntegerField(null=True, help_text="Embedding requests a minute.")
+    breaker_processed = models.PositiveBigIntegerField(
+        default=0, help_text="processed_entities when the job was last (re)started."
+    )
+    breaker_failed = models.PositiveBigIntegerField(default=0)
+
+    throttled_until = models.DateTimeField(null=True)
+    throttle_reason = models.CharField(max_length=255, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+    created_by = models.CharField(max_length=255, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    last_updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "ai_migration_jobs"
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["collection"],
+                condition=Q(status__in=OPEN_STATUSES),
+                name="ai_migration_jobs_one_open",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=JobStatus.values), name="ai_migration_jobs_status"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    processed_entities=F("indexed_entities")
+                    + F("skipped_entities")
+                    + F("removed_entities")
+                    + F("failed_entities")
+                ),
+                name="ai_migration_jobs_counts",
+            ),
+            models.CheckConstraint(
+                condition=Q(batch_size__gte=1), name="ai_migration_jobs_batch_size"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["status"], name="ai_migration_jobs_status_idx"),
+            models.Index(fields=["entity_type", "-id"], name="ai_migration_jobs_type_idx"),
+            models.Index(fields=["started_at"], name="ai_migration_jobs_started_idx"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.entity_type} {self.status}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the job ended: completed, failed or cancelled."""
+        return self.status not in OPEN_STATUSES

@@ -1,0 +1,80 @@
+"""The indexing queue: durable work, one entry is a batch and not a row."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from ai_migration.models.jobs import MigrationJob
+from ai_migration.models.workers import WorkerSlot
+from ai_migration.types import EntryStatus, Operation, Priority
+
+
+class QueueEntry(models.Model):
+    """A primary-key range of one entity type (from a job), or explicit ids (live traffic).
+
+    A range is ``lower < key <= upper``; ``lower`` is null for the first one.
+    A claimed entry belongs to ``claimed_by`` in the slot's generation ``fence``.
+    """
+
+    job = models.ForeignKey(
+        MigrationJob, null=True, on_delete=models.CASCADE, related_name="entries", db_index=False
+    )
+    entity_type = models.CharField(max_length=255)
+    operation = models.CharField(max_length=10, choices=Operation)
+    priority = models.PositiveSmallIntegerField(choices=Priority)
+    status = models.CharField(max_length=10, choices=EntryStatus, default=EntryStatus.PENDING)
+    lower = models.JSONField(null=True)
+    upper = models.JSONField(null=True)
+    entity_ids = models.JSONField(null=True)
+
+    available_at = models.DateTimeField(default=timezone.now)
+    attempts = models.PositiveIntegerField(
+        default=0, help_text="Failed attempts; being throttled or deferred is none."
+    )
+    claims = models.PositiveIntegerField(
+        default=0, help_text="Claims since the last progress: a crash loop shows here."
+    )
+    claimed_by = models.ForeignKey(
+        WorkerSlot, null=True, on_delete=models.SET_NULL, related_name="entries", db_index=False
+    )
+    fence = models.PositiveBigIntegerField(default=0)
+    claimed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    completed_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True, default="")
+
+    indexed = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    removed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "ai_indexing_queue"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=EntryStatus.values), name="ai_indexing_queue_status"
+            ),
+            models.CheckConstraint(
+                condition=Q(job__isnull=False) | Q(entity_ids__isnull=False),
+                name="ai_indexing_queue_has_work",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["priority", "id"],
+                condition=Q(status=EntryStatus.PENDING),
+                name="ai_indexing_queue_next",
+            ),
+            models.Index(
+                fields=["claimed_by", "fence"],
+                condition=Q(status=EntryStatus.CLAIMED),
+                name="ai_indexing_queue_claimed",
+            ),
+            models.Index(fields=["job", "status", "id"], name="ai_indexing_queue_job"),
+        ]
+        verbose_name_plural = "queue entries"
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.operation} {self.entity_type} {self.status}"

@@ -1,0 +1,22 @@
+"""Worker slots: who may work, and until when."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class WorkerSlot(models.Model):
+    """A place for one worker. Holding it is a lease by the database's clock; each
+    holder gets a new ``generation``, the fencing token of all it claims."""
+
+    name = models.CharField(max_length=255, unique=True)
+    generation = models.PositiveBigIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True)
+    holder = models.CharField(max_length=255, blank=True, default="", help_text="host:pid")
+    last_seen_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "ai_worker_slots"
+
+    def __str__(self) -> str:
+        return f"{self.name} (generation {self.generation})"
