@@ -19,7 +19,10 @@ class SearchableEntity(models.Model):
     read cannot bring the entity back.
     """
 
-    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, db_index=False)
+    # No database constraint: checking it costs a look-up for every row of a bulk write.
+    collection = models.ForeignKey(
+        Collection, on_delete=models.CASCADE, db_index=False, db_constraint=False
+    )
     entity_id = models.CharField(max_length=255)
     content_hash = models.BinaryField(max_length=16, help_text="BLAKE2b of text and chunking.")
     metadata_hash = models.BinaryField(max_length=16)

@@ -10,7 +10,10 @@ from ai_migration.models.collections import Collection
 class StoredVector(models.Model):
     """One vector of one chunk of one entity: float32, little endian, in a binary column."""
 
-    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, db_index=False)
+    # No database constraint: checking it costs a look-up for every row of a bulk write.
+    collection = models.ForeignKey(
+        Collection, on_delete=models.CASCADE, db_index=False, db_constraint=False
+    )
     entity_id = models.CharField(max_length=255)
     chunk = models.PositiveIntegerField()
     vector = models.BinaryField()

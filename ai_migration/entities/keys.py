@@ -1,0 +1,121 @@
+"""Primary keys of every kind: as a cursor in JSON, as an entity id, as a look-up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import CompositePrimaryKey, Field, Model, QuerySet
+
+from ai_migration.exceptions import InvalidRequestError
+from ai_migration.types import JSONValue
+
+MAX_ENTITY_ID_LENGTH = 255
+COMPOSITE_IN_SIZE = 200
+"""Composite keys in one ``IN``: databases without row values nest an OR for each."""
+
+
+@dataclass(frozen=True)
+class KeyCodec:
+    """Translates one model's primary key.
+
+    Attributes:
+        fields: The fields of the key; more than one for a composite key.
+        is_composite: Whether keys are tuples.
+    """
+
+    fields: tuple[Field[Any, Any], ...]
+    is_composite: bool
+
+    @classmethod
+    def of(cls, model: type[Model]) -> KeyCodec:
+        """The codec of a model's primary key."""
+        key = model._meta.pk
+        if isinstance(key, CompositePrimaryKey):
+            return cls(tuple(key.fields), True)
+        return cls((key,), False)
+
+    def to_json(self, key: Any) -> JSONValue:
+        """A key as a cursor column keeps it: a scalar, or a list for a composite key."""
+        if self.is_composite:
+            return [_plain(part) for part in key]
+        return _plain(key)
+
+    def from_json(self, value: JSONValue) -> Any:
+        """The inverse of :meth:`to_json`, typed by the field.
+
+        Raises:
+            InvalidRequestError: The value is no key of this model.
+        """
+        parts = value if self.is_composite else [value]
+        if not isinstance(parts, list) or len(parts) != len(self.fields):
+            raise self._refused(value)
+        try:
+            typed = tuple(
+                field.to_python(part) for field, part in zip(self.fields, parts, strict=True)
+            )
+        except (ValidationError, ValueError, TypeError) as error:
+            raise self._refused(value) from error
+        if None in typed or any(isinstance(part, str) and "\0" in part for part in typed):
+            raise self._refused(value)
+        return typed if self.is_composite else typed[0]
+
+    def to_entity_id(self, key: Any) -> str:
+        """A key as the ledger, the stores and people write it."""
+        if self.is_composite:
+            return json.dumps(self.to_json(key), separators=(",", ":"), ensure_ascii=False)
+        return str(_plain(key))
+
+    def from_entity_id(self, entity_id: str) -> Any:
+        """The inverse of :meth:`to_entity_id`.
+
+        Raises:
+            InvalidRequestError: The string is no key of this model.
+        """
+        if not self.is_composite:
+            return self.from_json(entity_id)
+        try:
+            return self.from_json(json.loads(entity_id))
+        except json.JSONDecodeError as error:
+            raise self._refused(entity_id) from error
+
+    def in_range(self, rows: QuerySet[Any], lower: JSONValue, upper: JSONValue) -> QuerySet[Any]:
+        """The rows with ``lower < key <= upper``; None leaves that end open."""
+        if lower is not None:
+            rows = rows.filter(pk__gt=self.from_json(lower))
+        if upper is not None:
+            rows = rows.filter(pk__lte=self.from_json(upper))
+        return rows
+
+    def among(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> Iterable[QuerySet[Any]]:
+        """The rows of these entities, as few querysets as the database can bear.
+        Ids that are no keys of this model match nothing."""
+        keys = []
+        for entity_id in entity_ids:
+            try:
+                keys.append(self.from_entity_id(entity_id))
+            except InvalidRequestError:
+                continue
+        size = COMPOSITE_IN_SIZE if self.is_composite else max(len(keys), 1)
+        for start in range(0, len(keys), size):
+            yield rows.filter(pk__in=keys[start : start + size])
+
+    def _refused(self, value: object) -> InvalidRequestError:
+        model = self.fields[0].model._meta.label
+        shape = ", ".join(f"{field.name} ({type(field).__name__})" for field in self.fields)
+        return InvalidRequestError(
+            f"{str(value)[:100]!r} is no primary key of {model}: it takes {shape}",
+            field="entity_ids",
+        )
+
+
+def _plain(value: Any) -> JSONValue:
+    if isinstance(value, (int, str, float)):
+        return value
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,1 @@
+"""SQL the ORM cannot do, one function each, with a portable twin."""
