@@ -132,9 +132,7 @@ class VectorArray(BinaryArray):
 
 def _variable(values: Iterable[bytes | None]) -> bytes:
     pack = _INT4.pack
-    return b"".join(
-        [_NULL if value is None else pack(len(value)) + value for value in values]
-    )
+    return b"".join([_NULL if value is None else pack(len(value)) + value for value in values])
 
 
 def _fixed(values: NDArray[Any], kind: np.dtype[Any]) -> bytes:
