@@ -1,0 +1,64 @@
+"""Settings of the tests. Subprocesses use them too: the environment says which databases.
+
+DATABASE_URL, OTHER_DATABASE_URL: the databases `default` and `other`.
+AI_MIGRATION_JSON: merged into AI_MIGRATION, key by key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+BASE_DIR = Path(__file__).resolve().parent
+
+
+def database_settings(url: str) -> dict[str, Any]:
+    """One entry of DATABASES. SQLite as it has to be for several threads and processes:
+    write-ahead log, and writers that queue up instead of failing half-way."""
+    parsed: dict[str, Any] = {**dj_database_url.parse(url)}
+    if parsed["ENGINE"] == "django.db.backends.sqlite3":
+        parsed["OPTIONS"] = {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    return parsed
+
+
+SECRET_KEY = "for tests only"
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "tests.urls"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "ai_migration",
+    "tests.testapp",
+]
+DATABASES = {
+    "default": database_settings(
+        os.environ.get("DATABASE_URL", f"sqlite:///{BASE_DIR / 'default.sqlite3'}")
+    ),
+    "other": database_settings(
+        os.environ.get("OTHER_DATABASE_URL", f"sqlite:///{BASE_DIR / 'other.sqlite3'}")
+    ),
+}
+DATABASE_ROUTERS = ["tests.routers.Router"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+AI_MIGRATION: dict[str, Any] = {
+    "ENTITY_CONFIG": BASE_DIR / "testapp" / "ai-entity-config.yml",
+    "EMBEDDERS": {
+        "default": {
+            "BACKEND": "ai_migration.embedders.hash.HashEmbedder",
+            "OPTIONS": {"dimensions": 32},
+        }
+    },
+    "STORES": {"default": {"BACKEND": "ai_migration.stores.database.DatabaseStore"}},
+    **json.loads(os.environ.get("AI_MIGRATION_JSON", "{}")),
+}
