@@ -64,12 +64,14 @@ class Operation(TextChoices):
     INDEX brings the index in line with the source rows: rows that exist are
     indexed, rows that do not are removed. DELETE removes without looking.
     SWEEP walks a range of the ledger and removes what the source no longer has.
+    RETRY is INDEX for entities that failed in the same job.
     FINISH ends a job: build indexes, verify, activate.
     """
 
     INDEX = "INDEX"
     DELETE = "DELETE"
     SWEEP = "SWEEP"
+    RETRY = "RETRY"
     FINISH = "FINISH"
 
 

@@ -26,6 +26,7 @@ class JobPhase(models.TextChoices):
 
     SOURCE = "source", "ranges of the source table"
     SWEEP = "sweep", "ranges of the ledger, to remove what the source no longer has"
+    RETRY = "retry", "the job's failures, to try them again"
     FINISH = "finish", "build indexes, verify, activate"
     DONE = "done", "nothing more"
 
@@ -54,6 +55,13 @@ class MigrationJob(models.Model):
 
     phase = models.CharField(max_length=10, choices=JobPhase, default=JobPhase.SOURCE)
     cursor = models.JSONField(null=True, help_text="Key of the last row that was fed.")
+    retry_failed = models.BooleanField(
+        default=False, help_text="Feed the failures again before finishing."
+    )
+    epoch = models.PositiveBigIntegerField(
+        default=0,
+        help_text="Microseconds since 1970: mode 'all' embeds what the ledger has from before.",
+    )
     batch_size = models.PositiveIntegerField()
     rate_limit = models.PositiveIntegerField(null=True, help_text="Embedding requests a minute.")
     breaker_processed = models.PositiveBigIntegerField(

@@ -29,7 +29,7 @@ class QueueEntry(models.Model):
     upper = models.JSONField(null=True)
     entity_ids = models.JSONField(null=True)
 
-    available_at = models.DateTimeField(default=timezone.now)
+    available_at = models.DateTimeField(null=True, help_text="Not before; null: at once.")
     attempts = models.PositiveIntegerField(
         default=0, help_text="Failed attempts; being throttled or deferred is none."
     )

@@ -1,0 +1,159 @@
+"""The queue: put work in, claim it by priority, give it back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models.functions import Now
+
+from ai_migration.dispatch import wake
+from ai_migration.entities import registry
+from ai_migration.exceptions import InvalidRequestError
+from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.leases import Lease, our_database
+from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
+
+IDS_PER_ENTRY = 1000
+
+
+def enqueue(
+    entity_type: str,
+    ids: Iterable[object],
+    operation: Operation | str = Operation.INDEX,
+    priority: Priority | int = Priority.HIGH,
+) -> int:
+    """Ask for explicit entities to be brought in line with their source rows.
+
+    The entries are written in the caller's transaction: they exist exactly if its changes
+    do. Rows are read when the entry is processed, never from here.
+
+    Args:
+        entity_type: The entity type's name.
+        ids: Primary keys, or entity ids as strings; twice the same is once.
+        operation: INDEX looks at each row and indexes or removes it; DELETE removes.
+        priority: Lower goes first.
+
+    Returns:
+        How many entities were put in the queue.
+
+    Raises:
+        UnknownEntityTypeError: No such entity type.
+        InvalidRequestError: An id is no primary key of the model, or the operation or the
+            priority is unknown.
+    """
+    entity = registry.get(entity_type)
+    try:
+        operation, priority = Operation(operation), Priority(priority)
+    except ValueError as error:
+        raise InvalidRequestError(f"{error}: see Operation and Priority", field="operation") from (
+            error
+        )
+    if operation not in {Operation.INDEX, Operation.DELETE}:
+        raise InvalidRequestError(
+            f"Operation {operation} is the engine's own; use INDEX or DELETE", field="operation"
+        )
+    if isinstance(ids, (str, bytes)):
+        raise InvalidRequestError("ids must be a list of ids, not one string", field="entity_ids")
+    key = entity.key
+    unique = dict.fromkeys(
+        key.to_entity_id(
+            key.from_entity_id(item) if isinstance(item, str) else key.from_json(key.to_json(item))
+        )
+        for item in ids
+    )
+    entity_ids = list(unique)
+    QueueEntry.objects.using(our_database()).bulk_create(
+        QueueEntry(
+            entity_type=entity.name,
+            operation=operation,
+            priority=priority,
+            entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
+        )
+        for start in range(0, len(entity_ids), IDS_PER_ENTRY)
+    )
+    if entity_ids:
+        transaction.on_commit(wake, using=our_database())
+    return len(entity_ids)
+
+
+def claim(
+    lease: Lease, limit: int, *, only_jobs: AbstractCollection[str] | None = None
+) -> list[QueueEntry]:
+    """Take the next entries: by priority, then in the order they came.
+
+    Entries of a job that is not RUNNING, or that is throttled, stay where they are.
+
+    Args:
+        lease: In whose name.
+        limit: How many at most.
+        only_jobs: Leave alone what does not belong to these jobs.
+
+    Raises:
+        OwnershipLostError: The lease was lost.
+    """
+    running = MigrationJob.objects.using(lease.using).filter(
+        Q(throttled_until=None) | Q(throttled_until__lte=Now()), status=JobStatus.RUNNING
+    )
+    wanted = QueueEntry.objects.using(lease.using).filter(
+        Q(available_at=None) | Q(available_at__lte=Now()), status=EntryStatus.PENDING
+    )
+    with transaction.atomic(using=lease.using):
+        lease.renew()
+        if only_jobs is None:
+            wanted = wanted.filter(Q(job=None) | Q(job__in=list(running.values_list("pk"))))
+        else:
+            running = running.filter(pk__in=only_jobs)
+            wanted = wanted.filter(job__in=list(running.values_list("pk")))
+        wanted = wanted.order_by("priority", "id").select_for_update(skip_locked=True)
+        entries = list(wanted[:limit])
+        QueueEntry.objects.using(lease.using).filter(pk__in=[entry.pk for entry in entries]).update(
+            status=EntryStatus.CLAIMED,
+            claimed_by=lease.slot_id,
+            fence=lease.generation,
+            claimed_at=Now(),
+            claims=F("claims") + 1,
+        )
+    return entries
+
+
+def owned(lease: Lease, entry_ids: Sequence[int]) -> QuerySet[QueueEntry]:
+    """Those of the entries that this lease still owns: every write filters on it."""
+    return QueueEntry.objects.using(lease.using).filter(
+        pk__in=entry_ids,
+        status=EntryStatus.CLAIMED,
+        claimed_by=lease.slot_id,
+        fence=lease.generation,
+    )
+
+
+def give_back(
+    lease: Lease,
+    entry_ids: Sequence[int],
+    *,
+    delay: float = 0.0,
+    error: str = "",
+    is_attempt: bool = False,
+) -> int:
+    """Return claimed entries to the queue.
+
+    Args:
+        lease: Whose they are.
+        entry_ids: Which.
+        delay: Seconds before they can be claimed again.
+        error: Why.
+        is_attempt: Whether this was a failed attempt; being throttled or stopped is none.
+    """
+    available = ExpressionWrapper(
+        Now() + Value(timedelta(seconds=delay)), output_field=DateTimeField()
+    )
+    return owned(lease, entry_ids).update(
+        status=EntryStatus.PENDING,
+        claimed_by=None,
+        available_at=available if delay else None,
+        attempts=F("attempts") + int(is_attempt),
+        error=error[:1000],
+    )

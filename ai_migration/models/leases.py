@@ -1,0 +1,126 @@
+"""Leases on worker slots: each a single conditional UPDATE, by the database's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import router
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Now
+
+from ai_migration.conf import get_settings
+from ai_migration.exceptions import OwnershipLostError
+from ai_migration.models.queue import QueueEntry
+from ai_migration.models.workers import WorkerSlot
+from ai_migration.types import EntryStatus
+
+
+def our_database() -> str:
+    """Alias of the database our tables are written in."""
+    return router.db_for_write(QueueEntry)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work in one slot, in one generation.
+
+    Attributes:
+        slot_id: The slot.
+        generation: The fencing token: every write of the holder filters on it.
+        using: Database alias of our tables.
+    """
+
+    slot_id: int
+    generation: int
+    using: str
+
+    def renew(self) -> None:
+        """Push the expiry out; the first statement of every transaction of a worker.
+
+        Raises:
+            OwnershipLostError: The lease ran out and the slot was taken.
+        """
+        updated = _slots(self).update(
+            lease_expires_at=_expiry(), last_seen_at=Now()
+        )
+        if not updated:
+            raise OwnershipLostError(
+                f"Worker slot {self.slot_id} no longer belongs to generation "
+                f"{self.generation}: its lease ran out. Results in hand are dropped; "
+                f"whoever owns the work now does it again."
+            )
+
+    def release(self) -> None:
+        """Give the slot back; what is still claimed returns to the queue."""
+        _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1)
+        return_orphans(self.using)
+
+
+def acquire(name: str, holder: str) -> Lease | None:
+    """Take a slot if nobody holds it.
+
+    Args:
+        name: The slot's name; made if there is none.
+        holder: Who takes it, ``host:pid``.
+
+    Returns:
+        The lease, or None while somebody else's is running.
+    """
+    using = our_database()
+    slot, _ = WorkerSlot.objects.using(using).get_or_create(name=name)
+    free = WorkerSlot.objects.using(using).filter(
+        Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
+        pk=slot.pk,
+        generation=slot.generation,
+    )
+    taken = free.update(
+        generation=F("generation") + 1,
+        lease_expires_at=_expiry(),
+        holder=holder,
+        last_seen_at=Now(),
+    )
+    return Lease(slot.pk, slot.generation + 1, using) if taken else None
+
+
+def expire(using: str, holders: set[str] | None = None) -> int:
+    """End the leases that ran out and give back what they had claimed.
+
+    Args:
+        using: Database alias of our tables.
+        holders: Holders known to be dead: their leases end at once.
+
+    Returns:
+        How many entries went back to the queue.
+    """
+    over = Q(lease_expires_at__lt=Now())
+    if holders:
+        over |= Q(lease_expires_at__isnull=False, holder__in=holders)
+    WorkerSlot.objects.using(using).filter(over).update(
+        generation=F("generation") + 1, lease_expires_at=None, holder=""
+    )
+    return return_orphans(using)
+
+
+def return_orphans(using: str) -> int:
+    """Put entries whose claim no lease stands behind back into the queue."""
+    held = WorkerSlot.objects.filter(
+        pk=OuterRef("claimed_by"), generation=OuterRef("fence"), lease_expires_at__isnull=False
+    )
+    return (
+        QueueEntry.objects.using(using)
+        .filter(status=EntryStatus.CLAIMED)
+        .exclude(Exists(held))
+        .update(status=EntryStatus.PENDING, claimed_by=None, available_at=None)
+    )
+
+
+def _slots(lease: Lease) -> QuerySet[WorkerSlot]:
+    return WorkerSlot.objects.using(lease.using).filter(
+        pk=lease.slot_id, generation=lease.generation
+    )
+
+
+def _expiry() -> ExpressionWrapper:
+    length = timedelta(seconds=get_settings().LEASE_SECONDS)
+    return ExpressionWrapper(Now() + Value(length), output_field=DateTimeField())
