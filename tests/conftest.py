@@ -18,8 +18,8 @@ import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.databases import VENDORS, Databases, FreshDatabase
 from tests.commands import Manage
+from tests.databases import VENDORS, Databases, FreshDatabase
 
 if TYPE_CHECKING:
     from tests.postgres import PostgresServer

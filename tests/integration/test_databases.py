@@ -13,8 +13,8 @@ from django.db import connection, connections, transaction
 from django.db.utils import OperationalError
 
 from ai_migration.models import Collection
-from tests.databases import Databases, FreshDatabase
 from tests.commands import Manage
+from tests.databases import Databases, FreshDatabase
 from tests.testapp.models import (
     Archive,
     Article,

@@ -11,15 +11,9 @@ class Category(models.Model):
     name = models.CharField(max_length=100)
     slug = models.SlugField(unique=True)
 
-    def __str__(self) -> str:
-        return self.name
-
 
 class Tag(models.Model):
     name = models.CharField(max_length=100)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class Article(models.Model):
@@ -34,9 +28,6 @@ class Article(models.Model):
     status = models.CharField(max_length=20, default="published")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
-
-    def __str__(self) -> str:
-        return self.title
 
     @property
     def headline(self) -> str:
@@ -63,9 +54,6 @@ class UnmanagedView(models.Model):
         managed = False
         db_table = "testapp_article"
 
-    def __str__(self) -> str:
-        return self.title
-
 
 class Document(models.Model):
     """UUID key: entity type `document`."""
@@ -74,18 +62,12 @@ class Document(models.Model):
     title = models.CharField(max_length=200)
     text = models.TextField()
 
-    def __str__(self) -> str:
-        return self.title
-
 
 class Country(models.Model):
     """String key: entity type `country`."""
 
     code = models.CharField(max_length=2, primary_key=True)
     name = models.CharField(max_length=100)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class TenantNote(models.Model):
@@ -95,9 +77,6 @@ class TenantNote(models.Model):
     tenant_id = models.IntegerField()
     number = models.IntegerField()
     text = models.TextField()
-
-    def __str__(self) -> str:
-        return f"{self.tenant_id}/{self.number}"
 
 
 class LiveManager(models.Manager["SoftDeleted"]):
@@ -117,15 +96,9 @@ class SoftDeleted(models.Model):
     objects = LiveManager()
     all_objects = models.Manager["SoftDeleted"]()
 
-    def __str__(self) -> str:
-        return self.title
-
 
 class ParentThing(models.Model):
     title = models.CharField(max_length=200)
-
-    def __str__(self) -> str:
-        return self.title
 
 
 class ChildThing(ParentThing):
@@ -139,6 +112,3 @@ class Archive(models.Model):
 
     title = models.CharField(max_length=200)
     text = models.TextField()
-
-    def __str__(self) -> str:
-        return self.title
