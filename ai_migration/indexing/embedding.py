@@ -1,0 +1,302 @@
+"""Embed requests: packed by count and tokens, sent on threads, retried, bisected.
+
+Requests know nothing of batches: a request may carry the end of one batch and the start
+of the next. All state is touched by one thread only, the one that calls :meth:`pump` and
+:meth:`collect`; the threads run ``embed`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from tenacity import RetryCallState, wait_exponential_jitter
+
+from ai_migration.embedders import Embedder
+from ai_migration.exceptions import (
+    EmbedderError,
+    FatalEmbedderError,
+    InputRefusedError,
+    ThrottledError,
+    TransientEmbedderError,
+)
+from ai_migration.types import Vectors
+
+DEFAULT_COOLDOWN = 20.0
+"""Seconds to leave a provider alone that throttles without saying for how long."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how soon a request that failed in passing is sent again.
+
+    Attributes:
+        attempts: Sends of one request, at most.
+        initial_delay: Seconds before the second; doubles from there, with jitter.
+        max_delay: Seconds, at most.
+    """
+
+    attempts: int = 4
+    initial_delay: float = 0.5
+    max_delay: float = 30.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after the attempt of that number, counted from 1."""
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        state.attempt_number = attempt
+        wait = wait_exponential_jitter(self.initial_delay, self.max_delay, jitter=1.0)
+        return float(wait(state))
+
+
+class EmbedPlan:
+    """The texts of one batch for one collection, and the vectors as they come.
+
+    Attributes:
+        texts: What is to be embedded.
+        vectors: float32, shape ``(len(texts), dimensions)``; rows are valid where ``done``.
+        done: Which texts have their vector.
+        errors: By position: why a text has none and will get none.
+        open: Texts that still wait for an answer.
+    """
+
+    def __init__(self, texts: Sequence[str], dimensions: int) -> None:
+        self.texts = texts
+        self.vectors: Vectors = np.empty((len(texts), dimensions), dtype=np.float32)
+        self.done = np.zeros(len(texts), dtype=np.bool_)
+        self.errors: dict[int, EmbedderError] = {}
+        self.open = len(texts)
+        self.sends = 0
+
+
+@dataclass
+class _Request:
+    """Consecutive texts of one or more plans, each part ``(plan, start, stop)``."""
+
+    parts: list[tuple[EmbedPlan, int, int]]
+    attempt: int = 1
+    not_before: float = 0.0
+    texts: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.texts = [text for plan, start, stop in self.parts for text in plan.texts[start:stop]]
+
+    def halves(self) -> tuple[_Request, _Request]:
+        middle = len(self.texts) // 2
+        first: list[tuple[EmbedPlan, int, int]] = []
+        second: list[tuple[EmbedPlan, int, int]] = []
+        position = 0
+        for plan, start, stop in self.parts:
+            cut = min(max(start + middle - position, start), stop)
+            if cut > start:
+                first.append((plan, start, cut))
+            if stop > cut:
+                second.append((plan, cut, stop))
+            position += stop - start
+        return _Request(first), _Request(second)
+
+
+class EmbedPool:
+    """Sends the texts of one embedder on behalf of one job, or of live traffic.
+
+    Args:
+        embedder: Who embeds.
+        executor: The threads.
+        concurrency: Requests in flight, at most.
+        policy: How failed requests are repeated.
+        acquire: Asks the rate limits for one request; see ``SharedRateLimit.acquire``.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        executor: Executor,
+        *,
+        concurrency: int,
+        policy: RetryPolicy,
+        acquire: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.embedder = embedder
+        self.concurrency = concurrency
+        self.blocked_until = 0.0
+        self.block_reason = ""
+        self._executor = executor
+        self._policy = policy
+        self._acquire = acquire
+        self._clock = clock
+        self._pieces: deque[tuple[EmbedPlan, int, int]] = deque()
+        self._tokens: dict[int, list[int]] = {}
+        self._again: list[_Request] = []
+        self._ready: _Request | None = None
+        self.in_flight: dict[Future[Vectors], _Request] = {}
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts that were not sent yet, and are not being repeated."""
+        return sum(stop - start for _, start, stop in self._pieces)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not (self._pieces or self._again or self.in_flight or self._ready)
+
+    def add(self, plan: EmbedPlan) -> None:
+        """Queue the texts of a plan."""
+        if plan.texts:
+            self._pieces.append((plan, 0, len(plan.texts)))
+            if self.embedder.max_batch_tokens is not None:
+                self._tokens[id(plan)] = self.embedder.count_tokens(plan.texts)
+
+    def drop_waiting(self, plan: EmbedPlan | None = None) -> None:
+        """Forget what was not sent yet: of one plan, or of all."""
+
+        def kept(owner: EmbedPlan) -> bool:
+            return plan is not None and owner is not plan
+
+        self._pieces = deque(piece for piece in self._pieces if kept(piece[0]))
+        repeated = [*self._again, *([self._ready] if self._ready else [])]
+        self._ready = None
+        self._again = []
+        for request in repeated:
+            parts = [part for part in request.parts if kept(part[0])]
+            if parts:
+                self._again.append(_Request(parts, request.attempt, request.not_before))
+
+    def pump(self, *, flush: bool) -> None:
+        """Send as much as concurrency, limits and cool-down allow.
+
+        Args:
+            flush: Also send a request that is not full: nothing more is coming now.
+        """
+        while len(self.in_flight) < self.concurrency:
+            now = self._clock()
+            if now < self.blocked_until:
+                return
+            request = self._ready or self._next(now, flush)
+            if request is None:
+                return
+            self._ready = request
+            if self._acquire is not None:
+                wait = self._acquire()
+                if wait > 0:
+                    self.blocked_until = now + wait
+                    self.block_reason = "rate limit"
+                    return
+            self._ready = None
+            self.block_reason = ""
+            for plan, _, _ in request.parts:
+                plan.sends += 1
+            self.in_flight[self._executor.submit(self._embed, request.texts)] = request
+
+    def collect(self) -> None:
+        """Take in the requests that were answered.
+
+        Raises:
+            FatalEmbedderError: The provider will not answer until somebody acts.
+        """
+        for future in [future for future in self.in_flight if future.done()]:
+            request = self.in_flight.pop(future)
+            error = future.exception()
+            if error is None:
+                self._accept(request, future.result())
+            else:
+                self._reject(request, as_embedder_error(error, request.texts))
+
+    @property
+    def wakes_in(self) -> float | None:
+        """Seconds until something can be sent that cannot now; None: no such thing."""
+        if self.is_idle:
+            return None
+        moments = [request.not_before for request in self._again]
+        if self._pieces or self._ready:
+            moments.append(self.blocked_until)
+        if not moments:
+            return None
+        return max(0.0, max(min(moments), self.blocked_until) - self._clock())
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        return self.embedder.validated(self.embedder.embed(texts), len(texts))
+
+    def _next(self, now: float, flush: bool) -> _Request | None:
+        for index, request in enumerate(self._again):
+            if request.not_before <= now:
+                return self._again.pop(index)
+        if not self._pieces or not (flush or self.waiting_texts >= self.embedder.max_batch_size):
+            return None
+        parts: list[tuple[EmbedPlan, int, int]] = []
+        room, tokens = self.embedder.max_batch_size, self.embedder.max_batch_tokens
+        while self._pieces and room:
+            plan, start, stop = self._pieces.popleft()
+            end = min(stop, start + room)
+            if tokens is not None:
+                counts, first = self._tokens[id(plan)], not parts
+                end, tokens = _fit(counts, start, end, tokens, at_least_one=first)
+            if end > start:
+                parts.append((plan, start, end))
+                room -= end - start
+            if end < stop:
+                self._pieces.appendleft((plan, end, stop))
+                break
+            self._tokens.pop(id(plan), None)
+        return _Request(parts)
+
+    def _accept(self, request: _Request, vectors: Vectors) -> None:
+        position = 0
+        for plan, start, stop in request.parts:
+            plan.vectors[start:stop] = vectors[position : position + stop - start]
+            plan.done[start:stop] = True
+            plan.open -= stop - start
+            position += stop - start
+
+    def _reject(self, request: _Request, error: EmbedderError) -> None:
+        if isinstance(error, FatalEmbedderError):
+            self._again.append(request)  # not lost: it is still waiting when the job resumes
+            raise error
+        now = self._clock()
+        if isinstance(error, ThrottledError):
+            self.blocked_until = now + (error.retry_after or DEFAULT_COOLDOWN)
+            self.block_reason = error.message
+            self._again.append(request)
+        elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
+            request.not_before = now + self._policy.delay(request.attempt)
+            request.attempt += 1
+            self._again.append(request)
+        elif isinstance(error, InputRefusedError) and len(request.texts) > 1:
+            self._again.extend(request.halves())
+        else:
+            for plan, start, stop in request.parts:
+                plan.errors.update(dict.fromkeys(range(start, stop), error))
+                plan.open -= stop - start
+
+
+def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
+    """What an embedder raised, as one of the four kinds, without the texts in it.
+
+    Lost connections and time-outs are transient. Anything else an embedder did not
+    classify is taken for a fault of the texts: bisected, it costs the row that causes it.
+    """
+    if isinstance(error, EmbedderError):
+        return error
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return TransientEmbedderError(f"{type(error).__name__}: {error}"[:300])
+    message = str(error)
+    for text in texts:
+        if len(text) > 3:
+            message = message.replace(text, "<text>")
+    return InputRefusedError(f"{type(error).__name__}: {message}"[:300])
+
+
+def _fit(
+    counts: Sequence[int], start: int, stop: int, budget: int, *, at_least_one: bool
+) -> tuple[int, int]:
+    """How far texts fit into a budget of tokens: ``(end, tokens left)``."""
+    end = start
+    while end < stop and (counts[end] <= budget or (at_least_one and end == start)):
+        budget = max(0, budget - counts[end])
+        end += 1
+    return end, budget
