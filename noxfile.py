@@ -5,6 +5,9 @@ The plain `pytest` of the README tests one combination; this file has them all.
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -24,6 +27,17 @@ VERSIONS = [
 def tests(session: nox.Session, django: str) -> None:
     """The tests on one Python and one Django."""
     session.install("-q", "-e", ".[dev]", f"Django~={django}.0")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The tests on the oldest versions that pyproject.toml says will do."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["local"], *extras["pgvector"]]
+    session.install("-q", "-e", ".[dev]")
+    session.install("-q", *(each.partition(",")[0].replace(">=", "==") for each in wanted))
     session.run("pytest", *session.posargs)
 
 
