@@ -1,0 +1,224 @@
+"""Decorator and YAML become one definition; YAML wins key by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ai_migration.entities.config_file import ConfigFile, load_config
+from ai_migration.entities.config_schema import EntityConfig
+from ai_migration.entities.decorator import AICapableDeclaration
+from ai_migration.entities.definitions import (
+    Chunking,
+    CrudOperation,
+    CrudOperations,
+    EntityDefinition,
+    FieldRef,
+    GlobalConfig,
+    MetadataField,
+)
+from ai_migration.entities.merging import merge, merge_all
+from ai_migration.exceptions import EntityConfigError
+
+Write = Callable[[str], ConfigFile]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_text(text: str) -> ConfigFile:
+        path = tmp_path / "ai-entity-config.yml"
+        path.write_text(text)
+        return load_config(path)
+
+    return write_text
+
+
+def yaml_entity(**keys: Any) -> EntityConfig:
+    return EntityConfig.model_validate({key.replace("_", "-"): v for key, v in keys.items()})
+
+
+def declaration(model: str = "shop.Product", **keys: Any) -> AICapableDeclaration:
+    return AICapableDeclaration("product", model, yaml_entity(**keys))
+
+
+def names(definition: EntityDefinition) -> list[str]:
+    return [ref.name for ref in definition.text_fields]
+
+
+def test_yaml_wins_for_each_key_it_sets() -> None:
+    merged = merge(
+        "product",
+        declaration(embeddable_fields=["a"], template="{a}", store="s", indexable=False),
+        yaml_entity(embeddable_fields=["b"], store=None, indexable=True, using="other"),
+        source="ai-entity-config.yml:3",
+    )
+    assert names(merged) == ["b"]
+    assert (merged.template, merged.store, merged.using) == ("{a}", "s", "other")
+    assert merged.indexable
+    assert merged.model == "shop.Product"
+    assert merged.source == "@ai_capable on shop.Product and ai-entity-config.yml:3"
+
+
+def test_defaults() -> None:
+    assert merge("product", None, yaml_entity()) == EntityDefinition("product")
+
+
+def test_the_text_is_the_embeddable_fields_else_the_searchable_ones() -> None:
+    both = yaml_entity(embeddable_fields=["e"], searchable_fields=["s"])
+    assert names(merge("x", None, both)) == ["e"]
+    assert names(merge("x", None, yaml_entity(searchable_fields=["s"]))) == ["s"]
+    assert names(merge("product", declaration(embeddable_fields=["d"]), yaml_entity())) == ["d"]
+
+
+def test_fields_that_are_switched_off_are_no_text() -> None:
+    embeddable = [
+        {"name": "a", "auto-generate": False},
+        {"name": "b", "include-in-similarity": False},
+        {"name": "c", "auto-generate": True},
+    ]
+    searchable = [{"name": "s", "enable-semantic-search": False}, "t"]
+    entity = yaml_entity(embeddable_fields=embeddable, searchable_fields=searchable)
+    assert names(merge("x", None, entity)) == ["c"]
+    entity = yaml_entity(embeddable_fields=embeddable[:2], searchable_fields=searchable)
+    assert names(merge("x", None, entity)) == ["t"]
+
+
+def test_a_field_that_stands_twice_counts_where_it_first_stands() -> None:
+    entity = yaml_entity(
+        embeddable_fields=[{"name": "a", "label": "First"}, "b", "a"],
+        metadata_fields=[{"name": "a", "type": "FIRST"}, "b", "a"],
+        filterable_fields=["a", "b", "a"],
+    )
+    merged = merge("x", None, entity)
+    assert [(ref.name, ref.label) for ref in merged.text_fields] == [("a", "First"), ("b", "b")]
+    assert [(f.name, f.type) for f in merged.metadata_fields] == [("a", "FIRST"), ("b", "TEXT")]
+    assert merged.filterable_fields == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("title", "title"),
+        ("short_description", "short description"),
+        ("shortDescription", "short description"),
+        ("category__name", "category name"),
+        ("__", "__"),
+    ],
+)
+def test_labels(name: str, label: str) -> None:
+    merged = merge("x", None, yaml_entity(embeddable_fields=[name]))
+    assert merged.text_fields == (FieldRef(name, label),)
+
+
+def test_operations_have_two_spellings() -> None:
+    entity = yaml_entity(
+        crud_operations={
+            "create": {"auto-embedding": False, "index-for-search": False},
+            "UPDATE": {"generate-embedding": False, "auto-indexing": False},
+            "delete": {"remove-from-search": False, "cleanup-embeddings": False},
+        }
+    )
+    operations = merge("x", None, entity).crud_operations
+    no_index = CrudOperation(generate_embedding=False, index_for_search=False)
+    assert operations.create == operations.update == no_index
+    assert operations.delete == CrudOperation(remove_from_search=False, cleanup_embeddings=False)
+    off = merge(
+        "x", None, yaml_entity(crud_operations={"update": {"enabled": False}, "create": {}})
+    )
+    assert off.crud_operations == CrudOperations(update=CrudOperation(enabled=False))
+
+
+def test_the_batch_size_of_the_entity_wins_over_that_of_all() -> None:
+    everywhere = GlobalConfig(batch_size=100)
+    assert merge("x", None, yaml_entity(), global_config=everywhere).batch_size == 100
+    own = yaml_entity(batch_size=10)
+    assert merge("x", None, own, global_config=everywhere).batch_size == 10
+
+
+def test_all_of_both(write: Write) -> None:
+    config = write(
+        "ai-config: {batch-size: 50}\n"
+        "ai-entities:\n"
+        "  product:\n"
+        "    model: Shop.product\n"
+        "    store: s\n"
+        "  order:\n"
+    )
+    other = AICapableDeclaration("item", "shop.Item", yaml_entity())
+    definitions = merge_all([declaration(), other], config)
+    assert list(definitions) == ["item", "order", "product"]
+    assert [definition.model for definition in definitions.values()] == [
+        "shop.Item",
+        None,
+        "shop.Product",
+    ]
+    assert definitions["product"].store == "s"
+    assert definitions["order"].source == "ai-entity-config.yml:6"
+    assert {definition.batch_size for definition in definitions.values()} == {50}
+    assert list(merge_all([other], None)) == ["item"]
+    assert merge_all([], None) == {}
+
+
+def test_two_models_for_one_entity_type(write: Write) -> None:
+    with pytest.raises(EntityConfigError, match=r"twice: @ai_capable on shop.Product and .*Item"):
+        merge_all([declaration(), declaration("shop.Item")], None)
+    config = write("ai-entities:\n  product:\n    model: shop.Item\n")
+    with pytest.raises(EntityConfigError, match=r"ai-entity-config.yml:2: .*'shop.Item'"):
+        merge_all([declaration()], config)
+
+
+CHANGES: dict[str, Any] = {
+    "entity_type": "other",
+    "model": "shop.Product",
+    "embedder": "e",
+    "store": "s",
+    "text_fields": (FieldRef("a", "A"),),
+    "template": "{a}",
+    "chunking": Chunking(100, 10),
+    "metadata_fields": (MetadataField("a"),),
+    "filterable_fields": ("a",),
+    "created_at_field": "c",
+    "updated_at_field": "u",
+    "tenant_field": "t",
+    "queryset": "q",
+    "using": "d",
+    "features": ("f",),
+    "auto_process": False,
+    "auto_embedding": False,
+    "indexable": False,
+    "enable_search": False,
+    "crud_operations": CrudOperations(delete=CrudOperation(enabled=False)),
+    "batch_size": 5,
+}
+TEXT = {"text_fields", "template", "chunking"}
+METADATA = {"metadata_fields", "tenant_field"}
+
+
+def test_the_changes_below_are_all_there_can_be() -> None:
+    assert CHANGES.keys() == {field.name for field in fields(EntityDefinition)} - {"source"}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_snapshot_shows_each_change_where_it_belongs(name: str) -> None:
+    before = EntityDefinition("product", source="a:1")
+    after = replace(before, **{name: CHANGES[name]})
+    assert json.loads(json.dumps(after.snapshot())) == after.snapshot() != before.snapshot()
+    assert (after.text_snapshot() != before.text_snapshot()) is (name in TEXT)
+    assert (after.metadata_snapshot() != before.metadata_snapshot()) is (name in METADATA)
+
+
+def test_the_order_of_fields_is_part_of_the_text() -> None:
+    refs = FieldRef("a", "a"), FieldRef("b", "b")
+    one, other = (EntityDefinition("x", text_fields=order) for order in (refs, refs[::-1]))
+    assert one.text_snapshot() != other.text_snapshot()
+
+
+def test_a_snapshot_does_not_know_where_it_is_written() -> None:
+    one, other = (EntityDefinition("x", source=source) for source in ("a:1", "a:2"))
+    assert one.snapshot() == other.snapshot()
+    assert one == other
