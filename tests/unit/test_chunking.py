@@ -1,0 +1,133 @@
+"""Chunking: nothing lost, nothing too long, in order, in linear time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ai_migration.embedders.base import Embedder
+from ai_migration.embedders.chunking import chunk_spans, chunk_text
+from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.embedders.local import LocalEmbedder
+
+
+class Counting(HashEmbedder):
+    """Counts what it was asked to count."""
+
+    def __init__(self, max_input_tokens: int | None = None) -> None:
+        super().__init__(8)
+        self.max_input_tokens = max_input_tokens
+        self.characters = 0
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        self.characters += sum(map(len, texts))
+        return super().count_tokens(texts)
+
+
+class Words(HashEmbedder):
+    """A token for each word, however long, and one in front: dense and sparse at once."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) + 1 for text in texts]
+
+
+LOCAL = LocalEmbedder()
+
+pieces = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(
+        ["\n\n", ". ", " ", "\n", "。", "word ", "x" * 300, " " * 300, "🏳️‍🌈", "日本語"]
+    ),
+)
+texts = st.lists(pieces, max_size=60).map("".join)
+
+
+@pytest.mark.parametrize("embedder", [HashEmbedder(8), Words(8), LOCAL], ids=repr)
+@given(text=texts, size=st.integers(1, 60), overlap=st.integers(0, 60))
+def test_every_character_is_in_a_chunk_and_no_chunk_is_too_long(
+    embedder: Embedder, text: str, size: int, overlap: int
+) -> None:
+    spans = chunk_spans(text, embedder, size, overlap)
+    chunks = chunk_text(text, embedder, size, overlap)
+    assert chunks == [text[start:end] for start, end in spans]
+
+    covered = 0
+    for start, end in spans:
+        assert end > covered, "each chunk brings something new"
+        assert not text[covered:start].strip(), "nothing is left out"
+        covered = end
+    assert not text[covered:].strip()
+    assert all(left < right for (left, _), (right, _) in pairwise(spans))
+    for chunk, tokens in zip(chunks, embedder.count_tokens(chunks), strict=True):
+        assert tokens <= size or len(chunk) == 1
+        assert chunk == chunk.strip() or chunks == [text]
+
+
+def test_a_text_that_fits_is_left_alone_and_not_even_counted() -> None:
+    embedder = Counting(max_input_tokens=512)
+
+    assert chunk_text(" a short text\n", embedder, 100) == [" a short text\n"]
+    assert embedder.characters == 0
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", " " * 10_000])
+def test_white_space_has_no_chunk(text: str) -> None:
+    assert chunk_text(text, HashEmbedder(8), 100) == []
+
+
+def test_without_any_limit_a_text_is_one_chunk() -> None:
+    text = "word " * 10_000
+    assert chunk_text(text, Counting(max_input_tokens=None), None) == [text]
+
+
+def test_the_limit_of_the_embedder_holds_too() -> None:
+    embedder = Counting(max_input_tokens=50)
+    chunks = chunk_text("word " * 1000, embedder, 500)
+    assert max(embedder.count_tokens(chunks)) <= 50
+
+
+def test_ends_at_paragraphs_before_sentences_before_words() -> None:
+    sentence = "Words make a sentence here. "
+    paragraph = sentence * 5
+    chunks = chunk_text(f"{paragraph}\n\n{paragraph}\n\n{paragraph}", HashEmbedder(8), 50)
+    assert chunks == [paragraph.strip()] * 3
+
+    chunks = chunk_text(sentence * 50, HashEmbedder(8), 50)
+    assert all(chunk.endswith("here.") for chunk in chunks)
+
+    chunks = chunk_text("word " * 500, HashEmbedder(8), 50)
+    assert {word for chunk in chunks for word in chunk.split()} == {"word"}
+
+
+def test_consecutive_chunks_repeat_at_most_the_overlap() -> None:
+    embedder = HashEmbedder(8)
+    text = " ".join(f"word{number}" for number in range(2000))
+    spans = chunk_spans(text, embedder, 100, 20)
+
+    repeated = [text[start:end] for (_, end), (start, _) in pairwise(spans)]
+    assert all(10 <= tokens <= 20 for tokens in embedder.count_tokens(repeated))
+    assert all(text[start:].startswith("word") for start, _ in spans)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 1_000_000,
+        "some words " * 90_000,
+        "a" + " " * 1_000_000 + "b",
+        (" " * 5000 + "b" * 3000) * 120,
+        ("日" * 3000 + "a" * 3000) * 160,
+        ".\n" * 500_000,
+        "\n" * 1_000_000 + "x",
+    ],
+    ids=["no boundary", "words", "spaces", "both", "two scripts", "only boundaries", "newlines"],
+)
+@pytest.mark.parametrize("overlap", [0, 50])
+def test_counts_each_character_a_bounded_number_of_times(text: str, overlap: int) -> None:
+    embedder = Counting()
+    chunk_text(text, embedder, 512, overlap)
+    assert embedder.characters <= 8 * len(text)
