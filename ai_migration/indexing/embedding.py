@@ -68,8 +68,8 @@ class EmbedPlan:
         self.vectors: Vectors = np.empty((len(texts), dimensions), dtype=np.float32)
         self.done = np.zeros(len(texts), dtype=np.bool_)
         self.errors: dict[int, EmbedderError] = {}
+        self.tokens: Sequence[int] = ()
         self.open = len(texts)
-        self.sends = 0
 
 
 @dataclass
@@ -130,7 +130,6 @@ class EmbedPool:
         self._acquire = acquire
         self._clock = clock
         self._pieces: deque[tuple[EmbedPlan, int, int]] = deque()
-        self._tokens: dict[int, list[int]] = {}
         self._again: list[_Request] = []
         self._ready: _Request | None = None
         self.in_flight: dict[Future[Vectors], _Request] = {}
@@ -150,7 +149,7 @@ class EmbedPool:
         if plan.texts:
             self._pieces.append((plan, 0, len(plan.texts)))
             if self.embedder.max_batch_tokens is not None:
-                self._tokens[id(plan)] = self.embedder.count_tokens(plan.texts)
+                plan.tokens = self.embedder.count_tokens(plan.texts)
 
     def drop_waiting(self, plan: EmbedPlan | None = None) -> None:
         """Forget what was not sent yet: of one plan, or of all."""
@@ -189,8 +188,6 @@ class EmbedPool:
                     return
             self._ready = None
             self.block_reason = ""
-            for plan, _, _ in request.parts:
-                plan.sends += 1
             self.in_flight[self._executor.submit(self._embed, request.texts)] = request
 
     def collect(self) -> None:
@@ -234,15 +231,13 @@ class EmbedPool:
             plan, start, stop = self._pieces.popleft()
             end = min(stop, start + room)
             if tokens is not None:
-                counts, first = self._tokens[id(plan)], not parts
-                end, tokens = _fit(counts, start, end, tokens, at_least_one=first)
+                end, tokens = _fit(plan.tokens, start, end, tokens, at_least_one=not parts)
             if end > start:
                 parts.append((plan, start, end))
                 room -= end - start
             if end < stop:
                 self._pieces.appendleft((plan, end, stop))
                 break
-            self._tokens.pop(id(plan), None)
         return _Request(parts)
 
     def _accept(self, request: _Request, vectors: Vectors) -> None:
@@ -280,15 +275,19 @@ def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderErr
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
-    if isinstance(error, EmbedderError):
-        return error
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return TransientEmbedderError(f"{type(error).__name__}: {error}"[:300])
     message = str(error)
     for text in texts:
         if len(text) > 3:
             message = message.replace(text, "<text>")
-    return InputRefusedError(f"{type(error).__name__}: {message}"[:300])
+    if isinstance(error, EmbedderError):
+        error.message = message[:500]
+        return error
+    kind = (
+        TransientEmbedderError
+        if isinstance(error, (ConnectionError, TimeoutError))
+        else InputRefusedError
+    )
+    return kind(f"{type(error).__name__}: {message}"[:500])
 
 
 def _fit(

@@ -26,6 +26,9 @@ class Collection(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True)
+    dropped_at = models.DateTimeField(
+        null=True, help_text="When its vectors were removed: no way back to it since."
+    )
 
     class Meta:
         db_table = "ai_collections"

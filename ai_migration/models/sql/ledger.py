@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import connections, transaction
 
@@ -28,29 +29,39 @@ WHERE ai_searchable_entities.version <= {read_started}
 """
 
 
-@dataclass(frozen=True)
+class KnownEntity(NamedTuple):
+    """What the ledger has of one entity. ``content_hash`` is empty where the vectors must
+    be made again whatever the text is."""
+
+    content_hash: bytes
+    metadata_hash: bytes
+    chunk_count: int
+    version: int
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether the entity was removed."""
+        return not self.content_hash and not self.chunk_count
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What the ledger knows of one entity."""
+    """What the ledger is to know of one entity."""
 
     entity_id: str
     content_hash: bytes
     metadata_hash: bytes
     chunk_count: int
-    version: int = 0
 
 
 def lookup(
     using: str, collection_id: int, entity_ids: Sequence[str]
-) -> dict[str, tuple[bytes, bytes, int]]:
-    """What the ledger has of these entities.
-
-    Returns:
-        ``entity_id → (content_hash, metadata_hash, chunk_count)``; unknown ones are absent.
-    """
+) -> dict[str, KnownEntity]:
+    """What the ledger has of these entities, by entity id; unknown ones are absent."""
     if not entity_ids:
         return {}
     connection = connections[using]
-    columns = "entity_id, content_hash, metadata_hash, chunk_count"
+    columns = "entity_id, content_hash, metadata_hash, chunk_count, version"
     if connection.vendor == "postgresql":
         from ai_migration.models.sql.raw import TextArray, execute_raw
 
@@ -61,20 +72,20 @@ def lookup(
             (collection_id, TextArray(entity_ids)),
             binary=True,
         )
-        return {row[0]: row[1:] for row in cursor}  # type: ignore[misc]
-    return {row[0]: row[1:] for row in _portable_lookup(using, collection_id, entity_ids)}
+        return {row[0]: KnownEntity._make(row[1:]) for row in cursor}
+    return dict(_portable_lookup(using, collection_id, entity_ids))
 
 
 def _portable_lookup(
     using: str, collection_id: int, entity_ids: Sequence[str]
-) -> Iterator[tuple[str, bytes, bytes, int]]:
+) -> Iterator[tuple[str, KnownEntity]]:
     rows = SearchableEntity.objects.using(using).filter(collection_id=collection_id)
     for start in range(0, len(entity_ids), _CHUNK):
         found = rows.filter(entity_id__in=entity_ids[start : start + _CHUNK]).values_list(
-            "entity_id", "content_hash", "metadata_hash", "chunk_count"
+            "entity_id", "content_hash", "metadata_hash", "chunk_count", "version"
         )
-        for entity_id, content, metadata, chunks in found:
-            yield entity_id, bytes(content), bytes(metadata), chunks
+        for entity_id, content, metadata, chunks, version in found:
+            yield entity_id, KnownEntity(bytes(content), bytes(metadata), chunks, version)
 
 
 def upsert(

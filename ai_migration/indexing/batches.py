@@ -1,0 +1,252 @@
+"""Claimed entries become a batch: read fresh, compared with the ledger, planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ai_migration.embedders import Embedder
+from ai_migration.embedders.chunking import chunk_text
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import apply_filters, load_filters
+from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.indexing.embedding import EmbedPlan
+from ai_migration.models import Collection, MigrationJob, QueueEntry, SearchableEntity
+from ai_migration.models.sql import clock, ledger
+from ai_migration.models.sql.ledger import KnownEntity
+from ai_migration.stores import VectorStore
+from ai_migration.types import MigrationMode, Operation
+
+
+@dataclass(frozen=True)
+class Target:
+    """A collection a batch is written to, and who embeds and stores for it."""
+
+    collection: Collection
+    embedder: Embedder
+    store: VectorStore
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one entity is not indexed. ``retryable``: the same row may pass later."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass
+class TargetPlan:
+    """What a batch does to one collection.
+
+    Attributes:
+        target: The collection.
+        rows: Rows to embed.
+        spans: For each of ``rows`` its texts in ``embed``, as ``(start, stop)``.
+        embed: Their texts, and the vectors as they come.
+        metadata_rows: Rows whose text is indexed already and whose payload is not.
+        empty: Rows without text: known to the ledger, absent from the store.
+        removed: Entities that are gone from the source.
+        shrunk: Entities of whose vectors the store has more than it will get.
+        failures: By entity.
+        skipped: Rows there is nothing to do for.
+    """
+
+    target: Target
+    rows: list[SourceRow]
+    spans: list[tuple[int, int]]
+    embed: EmbedPlan
+    metadata_rows: list[SourceRow]
+    known: dict[str, KnownEntity]
+    empty: list[SourceRow] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    shrunk: list[str] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    skipped: int = 0
+
+
+@dataclass
+class Batch:
+    """One range entry, or the live entries of one entity type that were claimed together.
+
+    Attributes:
+        entries: What was claimed.
+        entity: The entity type.
+        job: Whose entry it is; None for live entries.
+        plans: One for each collection that is written.
+        read_started: Before the source was read, microseconds by the database's clock.
+        read_ended: After it was.
+    """
+
+    entries: list[QueueEntry]
+    entity: Entity
+    job: MigrationJob | None
+    plans: list[TargetPlan]
+    read_started: int
+    read_ended: int
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether every text has its vector or its error."""
+        return all(plan.embed.open == 0 for plan in self.plans)
+
+    @property
+    def entry_ids(self) -> list[int]:
+        """The entries' primary keys."""
+        return [entry.pk for entry in self.entries]
+
+
+@dataclass(frozen=True)
+class _Read:
+    rows: list[SourceRow]
+    gone: list[str]
+    unmatched: int = 0
+
+
+def read_batch(
+    entries: list[QueueEntry],
+    entity: Entity,
+    reader: EntityReader,
+    targets: Sequence[Target],
+    job: MigrationJob | None,
+    using: str,
+) -> Batch:
+    """Read the rows of claimed entries now, and decide what to do for each.
+
+    Args:
+        entries: One entry of a job, or any number of live ones of the same operation.
+        entity: Their entity type.
+        reader: Its reader.
+        targets: The collections to write.
+        job: The job, if it is a job's entry.
+        using: Database alias of our tables.
+    """
+    read_started = clock.now_microseconds(using)
+    read = _read(entries, entity, reader, job, using)
+    read_ended = clock.now_microseconds(using)
+    mode = MigrationMode(job.mode) if job else MigrationMode.CHANGED
+    epoch = job.epoch if job else 0
+    plans = [
+        plan_rows(target, read.rows, entity, mode, epoch=epoch, gone=read.gone, using=using)
+        for target in targets
+    ]
+    for plan in plans:
+        plan.skipped += read.unmatched
+    return Batch(entries, entity, job, plans, read_started, read_ended)
+
+
+def _read(
+    entries: list[QueueEntry],
+    entity: Entity,
+    reader: EntityReader,
+    job: MigrationJob | None,
+    using: str,
+) -> _Read:
+    first = entries[0]
+    if first.operation == Operation.SWEEP:
+        return _Read([], _vanished(first, entity, using))
+    ids = list(dict.fromkeys(item for entry in entries for item in entry.entity_ids or ()))
+    if first.operation == Operation.DELETE:
+        return _Read([], ids)
+    rows = entity.rows()
+    filters = load_filters(job.filter_config) if job else None
+    matching = apply_filters(entity, rows, filters) if filters else rows
+    if first.entity_ids is None:
+        return _Read(reader.read(entity.key.in_range(matching, first.lower, first.upper)), [])
+    found = reader.read_entities(matching, ids)
+    seen = {row.entity_id for row in found}
+    absent = [entity_id for entity_id in ids if entity_id not in seen]
+    present = _present(entity, absent) if absent and filters else set()
+    gone = [entity_id for entity_id in absent if entity_id not in present]
+    return _Read(found, gone, unmatched=len(absent) - len(gone))
+
+
+def _present(entity: Entity, entity_ids: Sequence[str]) -> set[str]:
+    return {
+        entity.key.to_entity_id(key)
+        for part in entity.key.among(entity.rows(), entity_ids)
+        for key in part.values_list("pk", flat=not entity.key.is_composite)
+    }
+
+
+def _vanished(entry: QueueEntry, entity: Entity, using: str) -> list[str]:
+    """Entities in a range of the ledger that the source no longer has."""
+    assert entry.job is not None
+    rows = SearchableEntity.objects.using(using).filter(
+        collection=entry.job.collection_id, chunk_count__gt=0, entity_id__lte=entry.upper
+    )
+    if entry.lower is not None:
+        rows = rows.filter(entity_id__gt=entry.lower)
+    listed = list(rows.values_list("entity_id", flat=True))
+    present = _present(entity, listed)
+    return [entity_id for entity_id in listed if entity_id not in present]
+
+
+def plan_rows(
+    target: Target,
+    found: Sequence[SourceRow],
+    entity: Entity,
+    mode: MigrationMode,
+    *,
+    epoch: int = 0,
+    gone: Sequence[str] = (),
+    using: str,
+) -> TargetPlan:
+    """Compare rows with the ledger and decide what each needs.
+
+    Args:
+        target: The collection.
+        found: Source rows.
+        entity: Their entity type.
+        mode: Which of them are embedded.
+        epoch: Mode ALL embeds what the ledger has from before; microseconds.
+        gone: Entities the source no longer has.
+        using: Database alias of our tables.
+    """
+    unique = {row.entity_id: row for row in found}
+    known = ledger.lookup(using, target.collection.pk, [*unique, *gone])
+    plan = TargetPlan(target, [], [], EmbedPlan([], 0), [], known, removed=list(gone))
+    texts: list[str] = []
+    limit = entity.definition.chunking.size or target.embedder.max_input_tokens
+    for row in unique.values():
+        before = known.get(row.entity_id)
+        if before is not None and before.is_tombstone:
+            before = None
+        if row.error:
+            plan.failures[row.entity_id] = Failure("invalid_row", row.error)
+        elif before is not None and _is_current(row, before, mode, epoch):
+            if mode is MigrationMode.MISSING or before.metadata_hash == row.metadata_hash:
+                plan.skipped += 1
+            elif before.chunk_count:
+                plan.metadata_rows.append(row)
+            else:
+                plan.empty.append(row)
+        elif not row.text:
+            plan.empty.append(row)
+        else:
+            start = len(texts)
+            if limit is None or len(row.text) * 4 <= limit:  # a character is 4 bytes at most
+                texts.append(row.text)
+            else:
+                texts.extend(_chunks(row.text, target, entity))
+            if before is not None and before.chunk_count > len(texts) - start:
+                plan.shrunk.append(row.entity_id)
+            plan.rows.append(row)
+            plan.spans.append((start, len(texts)))
+    plan.embed = EmbedPlan(texts, target.embedder.dimensions)
+    return plan
+
+
+def _chunks(text: str, target: Target, entity: Entity) -> list[str]:
+    chunking = entity.definition.chunking
+    return chunk_text(text, target.embedder, chunking.size, chunking.overlap)
+
+
+def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch: int) -> bool:
+    """Whether an entity's vectors need not be made again."""
+    if mode is MigrationMode.MISSING:
+        return before.content_hash != b""
+    if before.content_hash != row.content_hash:
+        return False
+    return mode is MigrationMode.CHANGED or before.version >= epoch

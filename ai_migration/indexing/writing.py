@@ -1,0 +1,337 @@
+"""Writes a batch: vectors, ledger, entries, failures and counters, in one transaction.
+
+Where the store is in our database all of it commits together. Any other store is written
+first and the ledger after it; when the ledger then refuses (somebody wrote from a newer
+read, or the lease is lost) the entities are marked as unknown and read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from ai_migration.entities.reader import SourceRow
+from ai_migration.exceptions import OwnershipLostError
+from ai_migration.indexing import queue
+from ai_migration.indexing.batches import Batch, Failure, TargetPlan
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
+from ai_migration.models.leases import Lease
+from ai_migration.models.sql import ledger
+from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch
+
+logger = logging.getLogger("ai_migration")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What came of the entities of a batch."""
+
+    indexed: int = 0
+    skipped: int = 0
+    removed: int = 0
+    failed: int = 0
+
+    @property
+    def processed(self) -> int:
+        """All of them."""
+        return self.indexed + self.skipped + self.removed + self.failed
+
+
+@dataclass
+class _Outcome:
+    """The part of a plan that is ready to be written."""
+
+    plan: TargetPlan
+    rows: list[SourceRow] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def ledger_rows(self) -> list[LedgerRow]:
+        plan = self.plan
+        rows = [
+            LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, stop - start)
+            for row, (start, stop) in zip(self.rows, self.spans, strict=True)
+        ]
+        rows += [
+            LedgerRow(
+                row.entity_id,
+                row.content_hash,
+                row.metadata_hash,
+                plan.known[row.entity_id].chunk_count,
+            )
+            for row in plan.metadata_rows
+        ]
+        rows += [
+            LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, 0) for row in plan.empty
+        ]
+        rows += [LedgerRow(entity_id, b"", b"", 0) for entity_id in plan.removed]
+        return rows
+
+
+def write_batch(
+    batch: Batch, lease: Lease, *, retry_delay: float | None = None, delay_reason: str = ""
+) -> Counts:
+    """Write what of a batch is ready, and finish or give back its entries.
+
+    Rows whose texts still wait, and rows whose failure may pass, are left for the next
+    claim: the entries go back to the queue and what is written stays written.
+
+    Args:
+        batch: A batch, usually with all its vectors.
+        lease: In whose name.
+        retry_delay: Seconds until entries with retryable failures may be claimed again;
+            None: record those failures as final.
+        delay_reason: Why entries go back, if they do.
+
+    Returns:
+        What was counted; all zero when the entries went back.
+
+    Raises:
+        OwnershipLostError: Nothing was changed.
+        StoreError: The store failed; our tables are unchanged.
+    """
+    outcomes = [_outcome(plan, final=retry_delay is None) for plan in batch.plans]
+    retryable = any(outcome.waiting for outcome in outcomes)
+    foreign = [o for o in outcomes if not _is_shared(o, lease)]
+    for outcome in foreign:
+        _write_vectors(outcome, set())
+    try:
+        with transaction.atomic(using=lease.using):
+            lease.renew()
+            counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
+            for outcome in outcomes:
+                _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
+            if batch.job is not None:
+                _count(batch.job, lease, counts, batch.entries[0].operation, outcomes)
+    except OwnershipLostError:
+        for outcome in foreign:
+            _read_again(batch, outcome, lease.using, [r.entity_id for r in outcome.ledger_rows])
+        raise
+    return counts
+
+
+def _outcome(plan: TargetPlan, *, final: bool) -> _Outcome:
+    embed = plan.embed
+    if embed.open == 0 and not embed.errors:
+        return _Outcome(plan, plan.rows, plan.spans, plan.failures)
+    outcome = _Outcome(plan, failures=dict(plan.failures))
+    for row, (start, stop) in zip(plan.rows, plan.spans, strict=True):
+        errors = [embed.errors[i] for i in range(start, stop) if i in embed.errors]
+        if embed.done[start:stop].all():
+            outcome.rows.append(row)
+            outcome.spans.append((start, stop))
+        elif errors and (final or not is_retryable(errors[0])):
+            outcome.failures[row.entity_id] = Failure(errors[0].code, errors[0].message)
+        else:
+            outcome.waiting += 1
+    return outcome
+
+
+def is_retryable(error: Exception) -> bool:
+    """Whether the same text may pass later."""
+    return getattr(error, "code", "") == "embedder_transient"
+
+
+def _is_shared(outcome: _Outcome, lease: Lease) -> bool:
+    return outcome.plan.target.store.shares_transaction(lease.using)
+
+
+def _settle_entries(
+    batch: Batch,
+    lease: Lease,
+    outcomes: Sequence[_Outcome],
+    retryable: bool,
+    retry_delay: float | None,
+    delay_reason: str,
+) -> Counts:
+    """Complete the entries, or give them back with what was done so far noted on them."""
+    first = outcomes[0]
+    carried = batch.entries[0].indexed if batch.job else 0
+    indexed = len(first.rows) + len(first.plan.metadata_rows) + carried
+    owned = queue.owned(lease, batch.entry_ids)
+    if retryable:
+        errors = [e for o in outcomes for e in o.plan.embed.errors.values()]
+        updated = queue.give_back(
+            lease,
+            batch.entry_ids,
+            delay=retry_delay or 0.0,
+            error=errors[0].message if errors else delay_reason,
+            is_attempt=bool(errors),
+        )
+        if batch.job is not None:
+            QueueEntry.objects.using(lease.using).filter(pk__in=batch.entry_ids).update(
+                indexed=indexed, claims=0
+            )
+        counts = Counts()
+    else:
+        known = first.plan.known
+        removed = [e for e in first.plan.removed if e in known and known[e].chunk_count]
+        skipped = first.plan.skipped + len(first.plan.empty) - carried
+        skipped += len(first.plan.removed) - len(removed)
+        counts = Counts(indexed, max(skipped, 0), len(removed), len(first.failures))
+        if batch.job is None:
+            updated, _ = owned.delete()
+        else:
+            updated = owned.update(
+                status=EntryStatus.COMPLETED,
+                completed_at=Now(),
+                claimed_by=None,
+                claims=0,
+                error="",
+                indexed=counts.indexed,
+                skipped=counts.skipped,
+                removed=counts.removed,
+                failed=counts.failed,
+            )
+    if updated != len(batch.entries):
+        raise OwnershipLostError(
+            f"Entries {batch.entry_ids} no longer belong to worker slot {lease.slot_id}: "
+            f"their result is dropped"
+        )
+    return counts
+
+
+def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: bool) -> None:
+    rows = outcome.ledger_rows
+    collection = outcome.plan.target.collection
+    newer = ledger.upsert(
+        lease.using,
+        collection.pk,
+        rows,
+        read_started=batch.read_started,
+        version=batch.read_ended,
+    )
+    if is_shared:
+        _write_vectors(outcome, newer)
+    if newer:
+        _read_again(batch, outcome, lease.using, sorted(newer), is_stale=not is_shared)
+    _record_failures(batch, outcome, lease.using)
+
+
+def _write_vectors(outcome: _Outcome, newer: set[str]) -> None:
+    """Bring the store in line, leaving alone the entities in ``newer``."""
+    plan = outcome.plan
+    store, ref = plan.target.store, plan.target.collection.ref
+    gone = [row.entity_id for row in plan.empty if row.entity_id in plan.known]
+    gone += plan.removed + plan.shrunk
+    gone = [entity_id for entity_id in gone if entity_id not in newer]
+    if gone:
+        store.delete(ref, gone)
+    batch = _vector_batch(outcome, newer)
+    if len(batch):
+        store.upsert(ref, batch)
+    changed = [row for row in plan.metadata_rows if row.entity_id not in newer]
+    if changed:
+        store.update_metadata(
+            ref, [row.entity_id for row in changed], [row.metadata or {} for row in changed]
+        )
+
+
+def _vector_batch(outcome: _Outcome, newer: set[str]) -> VectorBatch:
+    embed = outcome.plan.embed
+    rows, spans = outcome.rows, outcome.spans
+    if newer:
+        kept = [i for i, row in enumerate(rows) if row.entity_id not in newer]
+        rows, spans = [rows[i] for i in kept], [spans[i] for i in kept]
+    vectors = embed.vectors
+    if len(rows) == len(embed.texts):  # one chunk each, and all of them
+        ids = [row.entity_id for row in rows]
+        chunks: Sequence[int] = [0] * len(ids)
+        payloads = [row.metadata for row in rows]
+    else:
+        pairs = [
+            (row, index, index - start)
+            for row, (start, stop) in zip(rows, spans, strict=True)
+            for index in range(start, stop)
+        ]
+        ids = [row.entity_id for row, _, _ in pairs]
+        chunks = [chunk for _, _, chunk in pairs]
+        payloads = [row.metadata for row, _, _ in pairs]
+        vectors = vectors[np.fromiter((i for _, i, _ in pairs), dtype=np.intp, count=len(pairs))]
+    if not ids or payloads[0] is None:
+        return VectorBatch(ids, chunks, vectors)
+    return VectorBatch(ids, chunks, vectors, [payload or {} for payload in payloads])
+
+
+def _read_again(
+    batch: Batch, outcome: _Outcome, using: str, entity_ids: list[str], *, is_stale: bool = True
+) -> None:
+    """Have entities read once more; ``is_stale``: the store may hold an older text of them
+    than the ledger says, so that they must be embedded even if the hash agrees."""
+    if not entity_ids:
+        return
+    with transaction.atomic(using=using):
+        if is_stale:
+            SearchableEntity.objects.using(using).filter(
+                collection=outcome.plan.target.collection,
+                entity_id__in=entity_ids,
+                chunk_count__gt=0,
+            ).update(content_hash=b"")
+        QueueEntry.objects.using(using).bulk_create(
+            QueueEntry(
+                entity_type=batch.entity.name,
+                operation=Operation.INDEX,
+                priority=Priority.STANDARD,
+                entity_ids=entity_ids[start : start + queue.IDS_PER_ENTRY],
+            )
+            for start in range(0, len(entity_ids), queue.IDS_PER_ENTRY)
+        )
+    logger.info("%s entities of %s are read again", len(entity_ids), batch.entity.name)
+
+
+def _record_failures(batch: Batch, outcome: _Outcome, using: str) -> None:
+    """Note what failed; forget what no longer does."""
+    is_explicit = batch.entries[0].entity_ids is not None
+    if not outcome.failures and not is_explicit:
+        return
+    failures = EntityFailure.objects.using(using).filter(job=batch.job)
+    if batch.job is None:
+        failures = failures.filter(collection=outcome.plan.target.collection)
+    touched = set(outcome.failures)
+    if is_explicit:
+        touched |= {row.entity_id for row in outcome.ledger_rows}
+        touched |= set(outcome.plan.known)
+    known = failures.filter(entity_id__in=touched)
+    attempts = dict(known.values_list("entity_id", "attempts"))
+    known.delete()
+    EntityFailure.objects.using(using).bulk_create(
+        EntityFailure(
+            job=batch.job,
+            collection=outcome.plan.target.collection,
+            entity_id=entity_id[:255],
+            error_code=failure.code,
+            error=failure.message,
+            attempts=attempts.get(entity_id, 0) + 1,
+        )
+        for entity_id, failure in outcome.failures.items()
+    )
+
+
+def _count(
+    job: MigrationJob,
+    lease: Lease,
+    counts: Counts,
+    operation: str,
+    outcomes: Sequence[_Outcome],
+) -> None:
+    """Add to the job's counters; a retry moves entities from failed to what they are now."""
+    retried = counts.processed if operation == Operation.RETRY else 0
+    embedded = sum(stop - start for outcome in outcomes for start, stop in outcome.spans)
+    MigrationJob.objects.using(lease.using).filter(pk=job.pk).update(
+        processed_entities=F("processed_entities") + counts.processed - retried,
+        indexed_entities=F("indexed_entities") + counts.indexed,
+        skipped_entities=F("skipped_entities") + counts.skipped,
+        removed_entities=F("removed_entities") + counts.removed,
+        failed_entities=F("failed_entities") + counts.failed - retried,
+        embedded_texts=F("embedded_texts") + embedded,
+        last_updated_at=Now(),
+    )

@@ -1,0 +1,197 @@
+"""Feeds a job's queue, range by range, and moves it from phase to phase.
+
+All of it happens under the job's row lock: upper bound, entry and cursor commit together,
+so that a kill neither skips a range nor feeds it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from ai_migration.conf import get_settings
+from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import apply_filters, load_filters
+from ai_migration.jobs.collections import ConfigChange, snapshot_change
+from ai_migration.models import (
+    EntityFailure,
+    JobEvent,
+    MigrationJob,
+    QueueEntry,
+    SearchableEntity,
+)
+from ai_migration.models.jobs import JobPhase
+from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
+
+OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
+SWEEP_SIZE = 5000
+"""Ledger rows in one sweep: only their ids are read."""
+
+
+def feed(job_id: str, using: str) -> int:
+    """Fill a running job's window of ``QUEUE_WINDOW`` open entries.
+
+    Args:
+        job_id: Which job; nothing happens unless it is RUNNING.
+        using: Database alias of our tables.
+
+    Returns:
+        How many entries were added.
+
+    Raises:
+        EntityConfigError: The entity type is gone or its config is wrong.
+    """
+    with transaction.atomic(using=using):
+        jobs = MigrationJob.objects.using(using).filter(pk=job_id)
+        if not jobs.filter(status=JobStatus.RUNNING).update(last_updated_at=Now()):  # locks
+            return 0
+        job = jobs.select_related("collection").get()
+        entity = registry.get(job.entity_type)
+        follow_config(job, entity)
+        open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()
+        added = 0
+        while open_entries + added < get_settings().QUEUE_WINDOW:
+            entry = _next_entry(job, entity)
+            if entry is not None:
+                entry.save(using=using)
+                added += 1
+            elif open_entries + added or not _advance(job):
+                break
+        job.save(using=using, update_fields=["cursor", "phase", "retry_failed", "last_updated_at"])
+    return added
+
+
+def follow_config(job: MigrationJob, entity: Entity) -> None:
+    """Start a job over when the config changed in a way its texts show: the ledger keeps
+    what did not change from being paid again. Call it under the job's row lock."""
+    change = snapshot_change(job.config_snapshot, entity.snapshot)
+    if change is ConfigChange.NONE:
+        return
+    job.config_snapshot = entity.snapshot
+    fields = ["config_snapshot"]
+    if change in (ConfigChange.TEXT, ConfigChange.METADATA):
+        using = job._state.db
+        job.entries.using(using).filter(status__in=OPEN_ENTRIES).delete()
+        job.failures.using(using).all().delete()
+        job.phase, job.cursor = JobPhase.SOURCE, None
+        for name in _COUNTERS:
+            setattr(job, name, 0)
+        fields += ["phase", "cursor", *_COUNTERS]
+        JobEvent.objects.using(using).create(
+            job=job,
+            actor="engine",
+            from_status=job.status,
+            to_status=job.status,
+            reason=f"the config changed ({change.value}): the rows are compared from the start",
+        )
+    job.save(update_fields=fields)
+
+
+_COUNTERS = (
+    "processed_entities",
+    "indexed_entities",
+    "skipped_entities",
+    "removed_entities",
+    "failed_entities",
+    "breaker_processed",
+    "breaker_failed",
+)
+
+
+def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:
+    """The next entry of the job's phase, with the cursor moved past it."""
+    match job.phase:
+        case JobPhase.SOURCE if job.filter_config.get("entity_ids"):
+            return _next_ids(job)
+        case JobPhase.SOURCE:
+            return _next_range(job, entity)
+        case JobPhase.SWEEP:
+            return _next_sweep(job)
+        case JobPhase.RETRY:
+            return _next_retry(job)
+    return None
+
+
+def _next_range(job: MigrationJob, entity: Entity) -> QueueEntry | None:
+    matching = apply_filters(entity, entity.rows(), load_filters(job.filter_config))
+    rows = entity.key.in_range(matching, job.cursor, None)
+    keys = rows.order_by("pk").values_list("pk")
+    upper = keys[job.batch_size - 1 : job.batch_size].first() or keys.order_by("-pk").first()
+    if upper is None:
+        return None
+    lower, job.cursor = job.cursor, entity.key.to_json(upper[0])
+    return _entry(job, Operation.INDEX, lower=lower, upper=job.cursor)
+
+
+def _next_ids(job: MigrationJob) -> QueueEntry | None:
+    start = job.cursor or 0
+    ids = job.filter_config["entity_ids"][start : start + job.batch_size]
+    if not ids:
+        return None
+    job.cursor = start + len(ids)
+    return _entry(job, Operation.INDEX, entity_ids=ids)
+
+
+def _next_sweep(job: MigrationJob) -> QueueEntry | None:
+    rows = SearchableEntity.objects.using(job._state.db).filter(
+        collection=job.collection_id, chunk_count__gt=0
+    )
+    if job.cursor is not None:
+        rows = rows.filter(entity_id__gt=job.cursor)
+    ids = rows.order_by("entity_id").values_list("entity_id", flat=True)
+    upper = ids[SWEEP_SIZE - 1 : SWEEP_SIZE].first() or ids.order_by("-entity_id").first()
+    if upper is None:
+        return None
+    lower, job.cursor = job.cursor, upper
+    return _entry(job, Operation.SWEEP, lower=lower, upper=upper)
+
+
+def _next_retry(job: MigrationJob) -> QueueEntry | None:
+    failures = EntityFailure.objects.using(job._state.db).filter(job=job, pk__gt=job.cursor or 0)
+    part = list(failures.order_by("pk").values_list("pk", "entity_id")[: job.batch_size])
+    if not part:
+        return None
+    job.cursor = part[-1][0]
+    return _entry(job, Operation.RETRY, entity_ids=[entity_id for _, entity_id in part])
+
+
+def _advance(job: MigrationJob) -> bool:
+    """Go to the next phase; whether there is something to feed in it."""
+    phases = list(_phases(job))
+    later = phases[phases.index(JobPhase(job.phase)) + 1 :]
+    if not later:
+        return False
+    job.phase, job.cursor = later[0], None
+    if job.phase == JobPhase.RETRY:
+        job.retry_failed = False
+    if job.phase == JobPhase.FINISH:
+        _entry(job, Operation.FINISH).save(using=job._state.db)
+        job.phase = JobPhase.DONE
+        return False
+    return True
+
+
+def _phases(job: MigrationJob) -> Iterator[JobPhase]:
+    yield JobPhase.SOURCE
+    if job.phase == JobPhase.SWEEP or (
+        not job.filter_config and job.mode != MigrationMode.MISSING
+    ):
+        yield JobPhase.SWEEP
+    if job.retry_failed or job.phase == JobPhase.RETRY:
+        yield JobPhase.RETRY
+    yield JobPhase.FINISH
+    yield JobPhase.DONE
+
+
+def _entry(job: MigrationJob, operation: Operation, **where: Any) -> QueueEntry:
+    return QueueEntry(
+        job=job,
+        entity_type=job.entity_type,
+        operation=operation,
+        priority=Priority.LOW,
+        **where,
+    )

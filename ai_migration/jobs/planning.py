@@ -1,0 +1,139 @@
+"""The dry run: what a migration would do, without starting it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ai_migration.embedders import embedders
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import apply_filters
+from ai_migration.entities.reader import EntityReader
+from ai_migration.exceptions import RebuildRequiredError
+from ai_migration.indexing.batches import Target, plan_rows
+from ai_migration.indexing.targets import target_of
+from ai_migration.jobs.collections import active_collection
+from ai_migration.models import Collection, SearchableEntity
+from ai_migration.models.sql.counting import bounded_count
+from ai_migration.stores import stores
+from ai_migration.types import MigrationMode, MigrationPlan, MigrationRequest
+
+PLAN_LIMIT = 100_000
+"""Rows that are looked at one by one; beyond, what was seen is extrapolated."""
+_PAGE = 2_000
+
+
+def plan_migration(
+    request: MigrationRequest,
+    entity: Entity,
+    *,
+    mode: MigrationMode,
+    rate_limit: int | None,
+    using: str,
+) -> MigrationPlan:
+    """Read, render and compare as the migration would, and embed nothing.
+
+    Args:
+        request: What would be started.
+        entity: Its entity type.
+        mode: The resolved mode.
+        rate_limit: Requests a minute; None: no limit.
+        using: Database alias of our tables.
+    """
+    target, rebuild_reason = _target(entity, request, using)
+    rows = apply_filters(entity, entity.rows(), request.filters)
+    parts = (
+        list(entity.key.among(rows, request.filters.entity_ids))
+        if request.filters.entity_ids
+        else [rows]
+    )
+    counts = [bounded_count(part) for part in parts]
+    total, is_estimate = sum(count for count, _ in counts), any(about for _, about in counts)
+    examined = embed = metadata = skip = texts = tokens = 0
+    reader = EntityReader(entity)
+    for part in parts:
+        cursor = None
+        while examined < PLAN_LIMIT:
+            found = reader.read(
+                entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE]
+            )
+            if not found:
+                break
+            last = entity.key.from_entity_id(found[-1].entity_id)
+            cursor = entity.key.to_json(last)
+            plan = plan_rows(target, found, entity, mode, epoch=2**62, using=using)
+            examined += len(found)
+            embed += len(plan.rows)
+            metadata += len(plan.metadata_rows)
+            skip += plan.skipped + len(plan.empty) + len(plan.failures)
+            texts += len(plan.embed.texts)
+            tokens += sum(target.embedder.count_tokens(plan.embed.texts))
+    scale = total / examined if examined and total > examined else 1.0
+    is_estimate = is_estimate or scale > 1.0
+    requests = -(-texts // target.embedder.max_batch_size)
+    to_remove = _to_remove(entity, target, request, mode, using)
+    return MigrationPlan(
+        entity_type=entity.name,
+        total=max(total, examined),
+        to_embed=round(embed * scale),
+        to_update_metadata=round(metadata * scale),
+        to_skip=round(skip * scale),
+        to_remove=to_remove,
+        texts=round(texts * scale),
+        tokens=round(tokens * scale),
+        requests=round(requests * scale),
+        duration_at_rate_limit=(
+            timedelta(minutes=requests * scale / rate_limit) if rate_limit else None
+        ),
+        examined=examined,
+        is_estimate=is_estimate,
+        rebuild_required=rebuild_reason,
+    )
+
+
+def _target(entity: Entity, request: MigrationRequest, using: str) -> tuple[Target, str]:
+    """Where it would write, and why that has to be a new collection, if it has."""
+    active = None if request.rebuild else active_collection(entity.name, using)
+    if active is not None:
+        try:
+            return target_of(active), ""
+        except RebuildRequiredError as error:
+            return _fresh(entity), error.message
+    return _fresh(entity), ""
+
+
+def _fresh(entity: Entity) -> Target:
+    embedder = embedders[entity.embedder]
+    unsaved = Collection(pk=0, entity_type=entity.name, dimensions=embedder.dimensions)
+    return Target(unsaved, embedder, stores[entity.store])
+
+
+def _to_remove(
+    entity: Entity,
+    target: Target,
+    request: MigrationRequest,
+    mode: MigrationMode,
+    using: str,
+) -> int:
+    """Entities the sweep would remove: what the ledger has beyond the source."""
+    if request.filters or mode is MigrationMode.MISSING or not target.collection.pk:
+        return 0
+    listed = SearchableEntity.objects.using(using).filter(
+        collection=target.collection, chunk_count__gt=0
+    )
+    gone = 0
+    after = ""
+    looked_at = 0
+    while looked_at < PLAN_LIMIT:
+        page = list(
+            listed.filter(entity_id__gt=after)
+            .order_by("entity_id")
+            .values_list("entity_id", flat=True)[:_PAGE]
+        )
+        if not page:
+            break
+        after = page[-1]
+        looked_at += len(page)
+        found = sum(part.count() for part in entity.key.among(entity.rows(), page))
+        gone += len(page) - found
+    return gone
+

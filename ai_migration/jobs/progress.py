@@ -1,0 +1,82 @@
+"""How far a job is, how fast it goes, and how long it still takes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ai_migration.models import MigrationJob
+from ai_migration.models.sql import clock
+from ai_migration.types import EntryStatus, JobStatus, MigrationProgress
+
+RECENT_ENTRIES = 40
+"""Completed entries the rate is taken from."""
+
+
+def progress_of(job: MigrationJob, using: str) -> MigrationProgress:
+    """A job's progress, from its counters and its last completed entries: two small
+    queries at any size.
+
+    Args:
+        job: The job, freshly read.
+        using: Database alias of our tables.
+    """
+    rate = recent_rate(job, using)
+    total = max(job.total_entities, job.processed_entities)
+    left = total - job.processed_entities
+    is_open = job.status in (JobStatus.RUNNING, JobStatus.PENDING, JobStatus.PAUSED)
+    remaining = None
+    if job.status == JobStatus.RUNNING and rate > 0:
+        remaining = timedelta(seconds=round(left / rate))
+    throttled = job.throttled_until is not None and job.throttled_until > clock.now(using)
+    return MigrationProgress(
+        job_id=job.pk,
+        entity_type=job.entity_type,
+        status=JobStatus(job.status),
+        total=total,
+        total_is_estimate=job.total_is_estimate and is_open,
+        processed=job.processed_entities,
+        indexed=job.indexed_entities,
+        skipped=job.skipped_entities,
+        removed=job.removed_entities,
+        failed=job.failed_entities,
+        percent_complete=percent(job.processed_entities, total, JobStatus(job.status)),
+        entities_per_second=round(rate, 1),
+        estimated_time_remaining=remaining,
+        throttle_reason=job.throttle_reason if throttled else "",
+        throttled_until=job.throttled_until if throttled else None,
+        error_message=job.error_message,
+    )
+
+
+def percent(processed: int, total: int, status: JobStatus) -> float:
+    """Percent done, one digit; 100 exactly for a completed job, and never above."""
+    if status == JobStatus.COMPLETED:
+        return 100.0
+    if not total:
+        return 0.0
+    return min(round(100 * processed / total, 1), 99.9 if processed < total else 100.0)
+
+
+def recent_rate(job: MigrationJob, using: str) -> float:
+    """Entities a second over the last completed entries; over the whole run once the job
+    has ended. 0.0 when nothing is known."""
+    if job.started_at is None:
+        return 0.0
+    if job.completed_at is not None:
+        seconds = (job.completed_at - job.started_at).total_seconds()
+        return job.processed_entities / seconds if seconds > 0 else 0.0
+    if job.status != JobStatus.RUNNING:
+        return 0.0
+    done = list(
+        job.entries.using(using)
+        .filter(status=EntryStatus.COMPLETED)
+        .order_by("-id")
+        .values_list("claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")[
+            :RECENT_ENTRIES
+        ]
+    )
+    if not done:
+        return 0.0
+    first = min(row[0] for row in done)
+    seconds = (clock.now(using) - first).total_seconds()
+    return float(sum(sum(row[2:]) for row in done)) / seconds if seconds > 0 else 0.0

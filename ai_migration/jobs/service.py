@@ -1,0 +1,385 @@
+"""The one door: every shell starts and steers migrations through this service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from ai_migration.conf import MAX_BATCH_SIZE, get_settings
+from ai_migration.dispatch import wake
+from ai_migration.embedders import embedders
+from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters, dump_filters
+from ai_migration.exceptions import (
+    AIMigrationError,
+    ConflictingJobError,
+    InvalidRequestError,
+    InvalidTransitionError,
+    UnknownJobError,
+)
+from ai_migration.indexing.targets import target_of
+from ai_migration.jobs.collections import active_collection, new_collection
+from ai_migration.jobs.planning import plan_migration
+from ai_migration.jobs.progress import progress_of
+from ai_migration.jobs.scheduling import admit, start_waiting
+from ai_migration.jobs.transitions import ADVICE, transition
+from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
+from ai_migration.models.jobs import JobPhase
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
+from ai_migration.models.sql.counting import bounded_count
+from ai_migration.stores import stores
+from ai_migration.types import (
+    OPEN_STATUSES,
+    EntryStatus,
+    JobStatus,
+    MigrationMode,
+    MigrationPlan,
+    MigrationProgress,
+    MigrationRequest,
+)
+
+
+class DataMigrationService:
+    """Starts, steers and describes migrations. Has no state of its own."""
+
+    def index_all_entities(self, entity_type: str, *, created_by: str = "") -> MigrationJob:
+        """Index everything of one entity type: ``start_migration`` with the defaults."""
+        return self.start_migration(MigrationRequest(entity_type, created_by=created_by))
+
+    def start_migration(self, request: MigrationRequest) -> MigrationJob:
+        """Start a migration.
+
+        Args:
+            request: What, and how.
+
+        Returns:
+            The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run.
+
+        Raises:
+            UnknownEntityTypeError: No such entity type; names the known ones.
+            InvalidRequestError: A value is not acceptable; ``field`` says which.
+            EntityConfigError: The entity type's config is wrong.
+            ConflictingJobError: Another open job writes the same collection.
+            RebuildRequiredError: The embedder changed; only ``rebuild`` can go on.
+            SettingsError: The settings, or the embedder or store they name, are wrong.
+        """
+        entity, mode = self._validated(request)
+        using = our_database()
+        rows = apply_filters(entity, entity.rows(), request.filters)
+        total, is_estimate = self._count(request, entity, rows)
+        collection = self._collection(entity, request, using)
+        job = MigrationJob(
+            entity_type=entity.name,
+            collection=collection,
+            mode=mode,
+            rebuild=request.rebuild,
+            reindex_existing=mode is MigrationMode.ALL,
+            filter_config=dump_filters(request.filters),
+            config_snapshot=entity.snapshot,
+            total_entities=total,
+            total_is_estimate=is_estimate,
+            batch_size=self._batch_size(request, entity),
+            rate_limit=self._rate_limit(request, entity),
+            created_by=request.created_by[:255],
+            epoch=clock.now_microseconds(using),
+        )
+        try:
+            with transaction.atomic(using=using):
+                job.save(using=using, force_insert=True)
+                JobEvent.objects.using(using).create(
+                    job=job, actor=job.created_by, to_status=job.status, reason="started"
+                )
+        except IntegrityError as error:
+            raise self._conflict(collection, using) or error from error
+        start_waiting(using)
+        wake()
+        return self.get_job(job.pk)
+
+    def plan(self, request: MigrationRequest) -> MigrationPlan:
+        """The dry run: what :meth:`start_migration` would do. Starts nothing.
+
+        Raises:
+            AIMigrationError: As :meth:`start_migration`.
+        """
+        entity, mode = self._validated(request)
+        return plan_migration(
+            request,
+            entity,
+            mode=mode,
+            rate_limit=self._rate_limit(request, entity),
+            using=our_database(),
+        )
+
+    def get_job(self, job_id: str) -> MigrationJob:
+        """A job by its id.
+
+        Raises:
+            UnknownJobError: There is none.
+        """
+        try:
+            return MigrationJob.objects.using(our_database()).get(pk=job_id)
+        except (MigrationJob.DoesNotExist, ValueError) as error:
+            raise UnknownJobError(job_id) from error
+
+    def list_jobs(
+        self,
+        *,
+        entity_type: str | None = None,
+        status: JobStatus | str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[MigrationJob]:
+        """Jobs, newest first; costs the same however many there are.
+
+        Args:
+            entity_type: Only of this entity type.
+            status: Only in this state.
+            before: Only jobs older than this id: the last one of the page before.
+            limit: How many at most.
+
+        Raises:
+            InvalidRequestError: The status is unknown.
+        """
+        jobs = MigrationJob.objects.using(our_database()).order_by("-pk")
+        if entity_type is not None:
+            jobs = jobs.filter(entity_type=entity_type)
+        if status is not None:
+            if status not in JobStatus.values:
+                raise InvalidRequestError(
+                    f"Unknown status {status!r}. Known: {', '.join(JobStatus.values)}.",
+                    field="status",
+                )
+            jobs = jobs.filter(status=status)
+        if before is not None:
+            jobs = jobs.filter(pk__lt=before)
+        return list(jobs[:limit])
+
+    def get_progress(self, job_id: str) -> MigrationProgress:
+        """Where a job stands.
+
+        Raises:
+            UnknownJobError: There is no such job.
+        """
+        return progress_of(self.get_job(job_id), our_database())
+
+    def pause_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
+        """Stop claiming a job's entries; the batch in flight ends.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InvalidTransitionError: It is neither running nor waiting.
+        """
+        using = our_database()
+        change = transition(job_id, JobStatus.PAUSED, using=using, actor=actor, reason=reason)
+        if change.happened:
+            start_waiting(using)
+        return change.job
+
+    def resume_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
+        """Let a paused or failed job go on where it stopped.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InvalidTransitionError: It is completed or cancelled.
+            ConflictingJobError: Another open job writes its collection by now.
+            RebuildRequiredError: The embedder changed meanwhile.
+        """
+        using = our_database()
+        job = self.get_job(job_id)
+        if job.status in (JobStatus.RUNNING, JobStatus.PENDING):
+            return job
+        if job.status not in (JobStatus.PAUSED, JobStatus.FAILED):
+            raise InvalidTransitionError(
+                job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus(job.status)]
+            )
+        return self._go_on(job, using, actor, reason)
+
+    def cancel_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
+        """End a job for good. What it indexed stays indexed.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InvalidTransitionError: It is completed.
+        """
+        using = our_database()
+        with transaction.atomic(using=using):
+            change = transition(
+                job_id,
+                JobStatus.CANCELLED,
+                using=using,
+                actor=actor,
+                reason=reason,
+                completed_at=Now(),
+            )
+            if change.happened:
+                change.job.entries.filter(status=EntryStatus.PENDING).delete()
+        if change.happened:
+            start_waiting(using)
+        return change.job
+
+    def retry_failed(self, job_id: str, *, actor: str = "") -> MigrationJob:
+        """Try a job's failed entities again. An open job does it before it finishes.
+
+        Raises:
+            UnknownJobError: There is no such job.
+            InvalidTransitionError: It is cancelled.
+            InvalidRequestError: It has no failed entities.
+        """
+        using = our_database()
+        job = self.get_job(job_id)
+        if job.status == JobStatus.CANCELLED:
+            raise InvalidTransitionError(
+                job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus.CANCELLED]
+            )
+        if not job.failures.exists():
+            raise InvalidRequestError(f"{job_id} has no failed entities to retry", field="job_id")
+        if job.status == JobStatus.COMPLETED:
+            return self._go_on(
+                job, using, actor, "retry of failed entities", phase=JobPhase.RETRY, cursor=None
+            )
+        MigrationJob.objects.using(using).filter(pk=job_id).update(retry_failed=True)
+        if job.status == JobStatus.FAILED:
+            return self._go_on(job, using, actor, "retry of failed entities")
+        return self.get_job(job_id)
+
+    def list_failures(
+        self, job_id: str, *, after: int = 0, limit: int = 50
+    ) -> Sequence[EntityFailure]:
+        """A job's failed entities, in the order they failed.
+
+        Raises:
+            UnknownJobError: There is no such job.
+        """
+        failures = self.get_job(job_id).failures.filter(pk__gt=after)
+        return list(failures.order_by("pk")[:limit])
+
+    def list_events(self, job_id: str, *, limit: int = 100) -> Sequence[JobEvent]:
+        """A job's audit log, oldest first.
+
+        Raises:
+            UnknownJobError: There is no such job.
+        """
+        return list(self.get_job(job_id).events.order_by("pk")[:limit])
+
+    def _go_on(
+        self, job: MigrationJob, using: str, actor: str, reason: str, **values: object
+    ) -> MigrationJob:
+        target_of(job.collection)
+        registry.get(job.entity_type).require_indexable()
+        change = admit(
+            job,
+            using=using,
+            actor=actor,
+            reason=reason,
+            breaker_processed=F("processed_entities"),
+            breaker_failed=F("failed_entities"),
+            **values,
+        )
+        wake()
+        return change.job
+
+    def _validated(self, request: MigrationRequest) -> tuple[Entity, MigrationMode]:
+        if not get_settings().ENABLED:
+            raise InvalidRequestError(
+                "AI migration is switched off: AI_MIGRATION['ENABLED'] is False"
+            )
+        entity = registry.get(request.entity_type)
+        entity.require_indexable()
+        if not registry.global_config().enable_embedding_generation:
+            raise InvalidRequestError(
+                "Embedding is switched off: 'enable-embedding-generation: false' in ai-config",
+                field="entity_type",
+            )
+        if request.mode not in MigrationMode.values:
+            raise InvalidRequestError(
+                f"Unknown mode {str(request.mode)!r}. Known: {', '.join(MigrationMode.values)}.",
+                field="mode",
+            )
+        mode = MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode)
+        _require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
+        _require_range(request.rate_limit, "rate_limit", 1_000_000)
+        if request.rebuild and request.filters:
+            raise InvalidRequestError(
+                "A rebuild fills a new collection with every row: it takes no filters",
+                field="filters",
+            )
+        if len(request.filters.entity_ids) > MAX_ENTITY_IDS:
+            raise InvalidRequestError(
+                f"{len(request.filters.entity_ids)} ids are too many for one migration "
+                f"(at most {MAX_ENTITY_IDS}): use a filter, or several migrations",
+                field="entity_ids",
+            )
+        for entity_id in request.filters.entity_ids:
+            entity.key.from_entity_id(str(entity_id))
+        embedders[entity.embedder], stores[entity.store]  # noqa: B018  (raise when they are wrong)
+        return entity, mode
+
+    def _count(self, request: MigrationRequest, entity: Entity, rows: object) -> tuple[int, bool]:
+        if request.filters.entity_ids:
+            return len(request.filters.entity_ids), False
+        try:
+            return bounded_count(rows)  # type: ignore[arg-type]
+        except (ProgrammingError, OperationalError) as error:
+            raise AIMigrationError(
+                f"The table of {entity.model._meta.label} cannot be read: {error}. Run: "
+                f"manage.py migrate"
+            ) from error
+        except (DatabaseError, OverflowError, ValueError) as error:
+            raise InvalidRequestError(
+                f"A filter's value does not fit its field: {error}", field="filters"
+            ) from error
+
+    def _collection(self, entity: Entity, request: MigrationRequest, using: str) -> Collection:
+        """The collection a new job writes; made where there is none yet, or a fresh one."""
+        active = active_collection(entity.name, using)
+        if active is None:
+            return new_collection(entity, using)
+        if request.rebuild:
+            conflict = self._conflict(active, using)
+            if conflict is not None and not stores[active.store].exists(active.ref):
+                raise conflict
+            return new_collection(entity, using)
+        conflict = self._conflict(active, using)
+        if conflict is not None:
+            raise conflict
+        store = target_of(active).store
+        if not store.exists(active.ref):
+            raise AIMigrationError(
+                f"The vectors of {entity.name!r} are gone from store {active.store!r}, while the "
+                f"ledger still lists them. Rebuild with: manage.py migrate_ai_entities "
+                f"{entity.name} --rebuild"
+            )
+        return active
+
+    def _conflict(self, collection: Collection, using: str) -> ConflictingJobError | None:
+        job = collection.jobs.using(using).filter(status__in=OPEN_STATUSES).first()
+        return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
+
+    def _batch_size(self, request: MigrationRequest, entity: Entity) -> int:
+        return (
+            request.batch_size or entity.definition.batch_size or get_settings().DEFAULT_BATCH_SIZE
+        )
+
+    def _rate_limit(self, request: MigrationRequest, entity: Entity) -> int | None:
+        if request.rate_limit is not None:
+            return request.rate_limit
+        remote = embedders[entity.embedder].is_remote
+        return get_settings().DEFAULT_RATE_LIMIT if remote else None
+
+
+def _require_range(value: int | None, field: str, most: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidRequestError(
+            f"{field} must be a whole number from 1 to {most}, not {str(value)[:20]!r}",
+            field=field,
+        )
+
+
+migration_service = DataMigrationService()
