@@ -55,6 +55,7 @@ class Settings(BaseModel):
     LEASE_SECONDS: Seconds = 60.0
     QUEUE_WINDOW: PositiveInt = 32
     MAX_ATTEMPTS: PositiveInt = 5
+    RETRY_DELAY_SECONDS: Seconds = 5.0
     MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -70,6 +70,11 @@ class EmbedPlan:
         self.errors: dict[int, EmbedderError] = {}
         self.tokens: Sequence[int] = ()
         self.open = len(texts)
+
+    @property
+    def has_transient_errors(self) -> bool:
+        """Whether some text failed in a way that may pass."""
+        return any(isinstance(e, TransientEmbedderError) for e in self.errors.values())
 
 
 @dataclass
@@ -138,6 +143,25 @@ class EmbedPool:
     def waiting_texts(self) -> int:
         """Texts that were not sent yet, and are not being repeated."""
         return sum(stop - start for _, start, stop in self._pieces)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether fewer texts wait than would keep every request slot busy once more."""
+        ahead = self.embedder.max_batch_size * (self.concurrency + 1)
+        return self.waiting_texts < ahead
+
+    @property
+    def blocked_for(self) -> float:
+        """Seconds until the provider or the rate limit lets the next request pass."""
+        return max(0.0, self.blocked_until - self._clock())
+
+    def carries(self, plans: Collection[int]) -> bool:
+        """Whether a request in flight has texts of one of these plans, given by ``id``."""
+        return any(
+            id(plan) in plans
+            for request in self.in_flight.values()
+            for plan, _, _ in request.parts
+        )
 
     @property
     def is_idle(self) -> bool:

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from ai_migration.entities.reader import SourceRow
-from ai_migration.exceptions import OwnershipLostError
+from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
 from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch, Failure, TargetPlan
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
@@ -129,16 +129,11 @@ def _outcome(plan: TargetPlan, *, final: bool) -> _Outcome:
         if embed.done[start:stop].all():
             outcome.rows.append(row)
             outcome.spans.append((start, stop))
-        elif errors and (final or not is_retryable(errors[0])):
+        elif errors and (final or not isinstance(errors[0], TransientEmbedderError)):
             outcome.failures[row.entity_id] = Failure(errors[0].code, errors[0].message)
         else:
             outcome.waiting += 1
     return outcome
-
-
-def is_retryable(error: Exception) -> bool:
-    """Whether the same text may pass later."""
-    return getattr(error, "code", "") == "embedder_transient"
 
 
 def _is_shared(outcome: _Outcome, lease: Lease) -> bool:

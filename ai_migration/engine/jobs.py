@@ -1,0 +1,146 @@
+"""What a slice knows of the jobs it works for, and what it does to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
+
+from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models.functions import Now
+
+from ai_migration.conf import get_settings
+from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
+from ai_migration.indexing.batches import Batch
+from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.scheduling import start_waiting
+from ai_migration.jobs.transitions import transition
+from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.types import JobStatus
+
+_LOOK_EVERY = 0.25
+"""Seconds a look at the jobs' states stays good."""
+MIN_ROWS_TO_BREAK = 50
+"""Rows since the last start before the failure ratio means anything."""
+
+
+class JobWatch:
+    """The running jobs, looked at again every quarter of a second.
+
+    Args:
+        using: Database alias of our tables.
+        only_jobs: The jobs this worker works for; None: all.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self, using: str, only_jobs: Collection[str] | None, clock: Callable[[], float]
+    ) -> None:
+        self._using = using
+        self._only_jobs = only_jobs
+        self._clock = clock
+        self._looked = float("-inf")
+        self._running: dict[str, MigrationJob] = {}
+        self._known: dict[str, MigrationJob] = {}
+        self._claimed: Counter[str] = Counter()
+        self._throttled: dict[str, float] = {}
+
+    def get(self, job_id: str | None) -> MigrationJob:
+        """A job by id, as it was when it was first met."""
+        assert job_id is not None
+        if job_id not in self._known:
+            jobs = MigrationJob.objects.using(self._using).select_related("collection")
+            self._known[job_id] = jobs.get(pk=job_id)
+        return self._known[job_id]
+
+    def is_running(self, job_id: str) -> bool:
+        """Whether a job still wants to be worked for."""
+        return job_id in self._look()
+
+    def note_claims(self, entries: Iterable[QueueEntry]) -> None:
+        """Remember how far the jobs' windows were emptied."""
+        self._claimed.update(entry.job_id for entry in entries if entry.job_id)
+
+    def feed_if_low(self) -> None:
+        """Fill the windows that may be half empty."""
+        for job_id in self._look():
+            if job_id not in self._claimed:
+                self._feed(job_id)
+            elif self._claimed[job_id] >= get_settings().QUEUE_WINDOW / 2:
+                self._feed(job_id)
+
+    def feed(self) -> int:
+        """Fill all windows, and let finished jobs enter their next phase; entries added."""
+        self._looked = float("-inf")
+        return sum(self._feed(job_id) for job_id in self._look())
+
+    def fail(self, job_id: str | None, message: str) -> None:
+        """Stop a job that cannot go on; everything it has stays for a resume."""
+        if job_id is None:
+            return
+        try:
+            transition(
+                job_id,
+                JobStatus.FAILED,
+                using=self._using,
+                actor="engine",
+                reason=message[:1000],
+                error_message=message[:5000],
+                completed_at=Now(),
+            )
+        except InvalidTransitionError:
+            return  # paused or cancelled meanwhile
+        finally:
+            self._looked = float("-inf")
+        start_waiting(self._using)
+
+    def throttle(self, job_id: str | None, seconds: float, reason: str) -> None:
+        """Note that a job waits for its provider or its limit; nobody claims for it until."""
+        until = self._clock() + seconds
+        if job_id is None or until - self._throttled.get(job_id, 0.0) < 0.5:
+            return
+        self._throttled[job_id] = until
+        moment = ExpressionWrapper(
+            Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
+        )
+        MigrationJob.objects.using(self._using).filter(pk=job_id).update(
+            throttled_until=moment, throttle_reason=reason[:255]
+        )
+
+    def break_circuit(self, batch: Batch) -> None:
+        """Fail a job of whose rows since the last start too many failed."""
+        if batch.job is None or not any(
+            plan.failures or plan.embed.errors for plan in batch.plans
+        ):
+            return
+        job = MigrationJob.objects.using(self._using).get(pk=batch.job.pk)
+        processed = job.processed_entities - job.breaker_processed
+        failed = job.failed_entities - job.breaker_failed
+        ratio = get_settings().MAX_FAILURE_RATIO
+        if processed >= MIN_ROWS_TO_BREAK and failed / processed > ratio:
+            last = job.failures.order_by("-pk").first()
+            self.fail(
+                job.pk,
+                f"{failed} of the last {processed} entities failed, more than "
+                f"MAX_FAILURE_RATIO {ratio:g} allows. The last error: "
+                f"{last.error if last else 'unknown'}",
+            )
+
+    def _feed(self, job_id: str) -> int:
+        self._claimed[job_id] = 0
+        try:
+            return feed(job_id, self._using)
+        except AIMigrationError as error:
+            self.fail(job_id, error.message)
+            return 0
+
+    def _look(self) -> dict[str, MigrationJob]:
+        if self._clock() - self._looked >= _LOOK_EVERY:
+            wanted = Q(status=JobStatus.RUNNING)
+            if self._only_jobs is not None:
+                wanted &= Q(pk__in=list(self._only_jobs))
+            jobs = MigrationJob.objects.using(self._using).filter(wanted)
+            self._running = {job.pk: job for job in jobs.select_related("collection")}
+            self._known.update(self._running)
+            self._looked = self._clock()
+        return self._running

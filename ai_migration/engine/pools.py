@@ -1,0 +1,103 @@
+"""The embed pools of a slice: one for each embedder and job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+
+from ai_migration.entities import registry
+from ai_migration.indexing.batches import Batch, Target
+from ai_migration.indexing.embedding import EmbedPool, RetryPolicy
+from ai_migration.indexing.rate_limits import SharedRateLimit
+from ai_migration.models import MigrationJob
+from ai_migration.types import Vectors
+
+PoolKey = tuple[str, str | None]
+
+
+class EmbedPools:
+    """Makes pools at first use; requests of different jobs never mix, because each job has
+    a rate limit of its own.
+
+    Args:
+        executor: The threads of all pools.
+        using: Database alias of our tables.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, executor: Executor, using: str, clock: Callable[[], float]) -> None:
+        self._executor = executor
+        self._using = using
+        self._clock = clock
+        self._pools: dict[PoolKey, EmbedPool] = {}
+
+    def __iter__(self) -> Iterator[tuple[str | None, EmbedPool]]:
+        """Each pool with the job it works for."""
+        for (_, job_id), pool in self._pools.items():
+            yield job_id, pool
+
+    def pool(self, target: Target, job: MigrationJob | None) -> EmbedPool:
+        """The pool that embeds for a collection on behalf of a job, or of live traffic."""
+        key = (target.collection.embedder, job.pk if job else None)
+        if key not in self._pools:
+            self._pools[key] = self._create(target, job)
+        return self._pools[key]
+
+    @property
+    def in_flight(self) -> list[Future[Vectors]]:
+        """All requests that wait for an answer."""
+        return [future for pool in self._pools.values() for future in pool.in_flight]
+
+    @property
+    def want_more(self) -> bool:
+        """Whether some pool could run dry before the next claim is read."""
+        ready = [pool for pool in self._pools.values() if pool.blocked_for <= 0]
+        return not ready or any(pool.wants_more for pool in ready)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether some pool has something to send now."""
+        return any(pool.wakes_in == 0 for pool in self._pools.values())
+
+    @property
+    def wakes_in(self) -> float | None:
+        """Seconds until some pool can go on; None: none waits for the clock."""
+        moments = [pool.wakes_in for pool in self._pools.values()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def is_busy_with(self, batch: Batch) -> bool:
+        """Whether a request in flight carries texts of the batch."""
+        plans = {id(plan.embed) for plan in batch.plans}
+        return any(pool.carries(plans) for pool in self._pools.values())
+
+    def drop_waiting(self) -> None:
+        """Send nothing more."""
+        for pool in self._pools.values():
+            pool.drop_waiting()
+
+    def _create(self, target: Target, job: MigrationJob | None) -> EmbedPool:
+        config = registry.global_config()
+        default = RetryPolicy()
+        limit = (
+            SharedRateLimit(f"job:{job.pk}", job.rate_limit, self._using)
+            if job is not None and job.rate_limit
+            else None
+        )
+        return EmbedPool(
+            target.embedder,
+            self._executor,
+            concurrency=min(
+                target.embedder.concurrency,
+                config.max_concurrent_requests or target.embedder.concurrency,
+            ),
+            policy=RetryPolicy(
+                attempts=config.retry_attempts or default.attempts,
+                initial_delay=(
+                    default.initial_delay
+                    if config.retry_delay_ms is None
+                    else config.retry_delay_ms / 1000
+                ),
+            ),
+            acquire=limit.acquire if limit else None,
+            clock=self._clock,
+        )

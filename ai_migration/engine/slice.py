@@ -1,0 +1,275 @@
+"""A slice: a bounded time in which one worker feeds jobs, claims entries and indexes them.
+
+One thread reads, plans and writes; ``embed`` runs on others and results are written as
+they come. No transaction is open during an embed call. The slice knows nothing of where it
+runs: the foreground command, a worker process and a cluster run this same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from django.db import OperationalError
+
+from ai_migration.conf import get_settings
+from ai_migration.engine.finishing import finish_job
+from ai_migration.engine.jobs import JobWatch
+from ai_migration.engine.pools import EmbedPools
+from ai_migration.entities import registry
+from ai_migration.entities.reader import EntityReader
+from ai_migration.exceptions import (
+    AIMigrationError,
+    FatalEmbedderError,
+    OwnershipLostError,
+    StoreError,
+)
+from ai_migration.indexing import queue
+from ai_migration.indexing.batches import Batch, Target, read_batch
+from ai_migration.indexing.embedding import EmbedPool
+from ai_migration.indexing.targets import live_collections, target_of
+from ai_migration.indexing.writing import write_batch
+from ai_migration.models import QueueEntry
+from ai_migration.models.leases import Lease
+from ai_migration.types import Operation
+
+logger = logging.getLogger("ai_migration")
+
+CLAIM_SIZE = 8
+"""Entries claimed at once. More would wait here while live entries pass them by."""
+MAX_THREADS = 64
+_LONGEST_WAIT = 0.25
+"""Seconds between looks at pause, cancel and shutdown while providers are silent."""
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """What a slice did.
+
+    Attributes:
+        batches: Batches written.
+        is_idle: Whether it ended because there was nothing to claim.
+        wait: Seconds after which looking again makes sense.
+    """
+
+    batches: int
+    is_idle: bool
+    wait: float
+
+
+class Slice:
+    """One slice of one worker.
+
+    Args:
+        lease: The worker's slot, held.
+        should_stop: Asked between steps; True ends the slice within the requests in flight.
+        only_jobs: Work for these jobs only; default: for everything in the queue.
+        seconds: How long; default: the setting ``SLICE_SECONDS``.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        only_jobs: Collection[str] | None = None,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease = lease
+        self._should_stop = should_stop
+        self._only_jobs = only_jobs
+        self._clock = clock
+        self._ends = clock() + (seconds or get_settings().SLICE_SECONDS)
+        self._renewed = clock()
+        self._jobs = JobWatch(lease.using, only_jobs, clock)
+        self._open: list[Batch] = []
+        self._readers: dict[str, EntityReader] = {}
+        self._written = 0
+
+    def run(self) -> SliceReport:
+        """Work until time is up, nothing is left, or somebody says stop.
+
+        Raises:
+            OwnershipLostError: The lease was lost; nothing was half done.
+            django.db.Error: The database is unavailable; the lease will run out.
+        """
+        with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="embed") as executor:
+            self._pools = EmbedPools(executor, self.lease.using, self._clock)
+            try:
+                is_idle = self._loop()
+            finally:
+                self._pools.drop_waiting()
+        return SliceReport(self._written, is_idle, self._pools.wakes_in or 0.0)
+
+    def _loop(self) -> bool:
+        is_dry = False
+        while True:
+            self._heartbeat()
+            stopping = self._should_stop() or self._clock() >= self._ends
+            if stopping:
+                self._pools.drop_waiting()
+            else:
+                self._drop_halted()
+                if not is_dry and self._pools.want_more and len(self._open) < MAX_THREADS:
+                    is_dry = not self._claim()
+            self._send(flush=is_dry)
+            self._write_ready(stopping)
+            if not self._open:
+                if stopping or (is_dry and not self._jobs.feed()):
+                    return is_dry and not stopping
+                is_dry = False
+            elif self._pools.in_flight:
+                timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
+                wait(self._pools.in_flight, timeout, return_when=FIRST_COMPLETED)
+            elif not self._pools.can_send:
+                time.sleep(min(_LONGEST_WAIT, self._pools.wakes_in or 0.01))
+
+    # Claiming and reading
+
+    def _claim(self) -> bool:
+        """Claim and read the next entries; whether there were any."""
+        self._jobs.feed_if_low()
+        entries = queue.claim(self.lease, CLAIM_SIZE, only_jobs=self._only_jobs)
+        self._jobs.note_claims(entries)
+        for group in _groups(entries):
+            self._start(group)
+        return bool(entries)
+
+    def _start(self, entries: list[QueueEntry]) -> None:
+        """Read and plan a group of entries that make one batch."""
+        first = entries[0]
+        try:
+            if first.operation == Operation.FINISH:
+                finish_job(first, self.lease, self._heartbeat)
+                self._written += 1
+                return
+            entity = registry.get(first.entity_type)
+            if first.entity_type not in self._readers:
+                self._readers[first.entity_type] = EntityReader(entity)
+            targets = self._targets(first)
+            if not targets:  # never indexed: the first backfill will read these rows
+                queue.owned(self.lease, [entry.pk for entry in entries]).delete()
+                return
+            job = self._jobs.get(first.job_id)
+            reader = self._readers[first.entity_type]
+            batch = read_batch(entries, entity, reader, targets, job, self.lease.using)
+        except (OwnershipLostError, OperationalError):
+            raise
+        except Exception as error:
+            self._give_up(entries, error)
+            return
+        self._open.append(batch)
+        for plan in batch.plans:
+            self._pools.pool(plan.target, job).add(plan.embed)
+
+    def _targets(self, entry: QueueEntry) -> list[Target]:
+        if entry.job_id is not None:
+            return [target_of(self._jobs.get(entry.job_id).collection)]
+        targets = []
+        for collection in live_collections(entry.entity_type, self.lease.using):
+            try:
+                targets.append(target_of(collection))
+            except AIMigrationError as error:  # a rebuild will read these rows
+                logger.warning("%s", error)
+        return targets
+
+    # Embedding
+
+    def _send(self, *, flush: bool) -> None:
+        for job_id, pool in self._pools:
+            try:
+                pool.collect()
+                pool.pump(flush=flush)
+            except FatalEmbedderError as error:
+                pool.drop_waiting()
+                self._jobs.fail(job_id, error.message)
+                self._give_back_live(pool, error)
+            if pool.blocked_for > 1:
+                self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
+
+    def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
+        live = [batch for batch in self._open if batch.job is None]
+        for batch in [batch for batch in live if batch.plans[0].target.embedder is pool.embedder]:
+            self._open.remove(batch)
+            queue.give_back(
+                self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True
+            )
+
+    def _drop_halted(self) -> None:
+        """Stop sending for jobs that were paused, cancelled or failed."""
+        for batch in self._open:
+            if batch.job is not None and not self._jobs.is_running(batch.job.pk):
+                for plan in batch.plans:
+                    self._pools.pool(plan.target, batch.job).drop_waiting(plan.embed)
+
+    # Writing
+
+    def _write_ready(self, stopping: bool) -> None:
+        for batch in list(self._open):
+            halted = stopping or (batch.job is not None and not self._jobs.is_running(batch.job.pk))
+            if batch.is_embedded or (halted and not self._pools.is_busy_with(batch)):
+                self._open.remove(batch)
+                self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        attempts = 1 + max(entry.attempts for entry in batch.entries)
+        settings = get_settings()
+        is_last = attempts >= settings.MAX_ATTEMPTS or not self._has_retryable(batch)
+        delay = None
+        if not batch.is_embedded:
+            delay = 0.0
+        elif not is_last:
+            delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
+        try:
+            write_batch(batch, self.lease, retry_delay=delay)
+        except StoreError as error:
+            self._give_up(batch.entries, error)
+        except OwnershipLostError as error:
+            logger.warning("%s", error)
+        else:
+            self._written += 1
+            self._renewed = self._clock()
+            self._jobs.break_circuit(batch)
+
+    def _has_retryable(self, batch: Batch) -> bool:
+        return any(plan.embed.has_transient_errors for plan in batch.plans)
+
+    def _give_up(self, entries: list[QueueEntry], error: Exception) -> None:
+        """Return entries that could not be read or written; stop their job when trying
+        again cannot help."""
+        message = str(error) or type(error).__name__
+        if not isinstance(error, AIMigrationError):
+            logger.exception("Indexing %s failed", entries[0].entity_type)
+            message = f"{type(error).__name__}: {message}"
+        attempts = 1 + max(entry.attempts for entry in entries)
+        transient = isinstance(error, StoreError) and error.transient
+        if not transient or attempts >= get_settings().MAX_ATTEMPTS:
+            self._jobs.fail(entries[0].job_id, message)
+        queue.give_back(
+            self.lease,
+            [entry.pk for entry in entries],
+            delay=get_settings().RETRY_DELAY_SECONDS * 2 ** min(attempts, 10),
+            error=message,
+            is_attempt=True,
+        )
+
+    def _heartbeat(self) -> None:
+        """Renew the lease while no commit does."""
+        if self._clock() - self._renewed > get_settings().LEASE_SECONDS / 4:
+            self.lease.renew()
+            self._renewed = self._clock()
+
+
+def _groups(entries: Iterable[QueueEntry]) -> list[list[QueueEntry]]:
+    """Entries that make one batch: each of a job alone, live ones together."""
+    groups: dict[object, list[QueueEntry]] = defaultdict(list)
+    for entry in entries:
+        key = entry.pk if entry.job_id else (entry.entity_type, entry.operation)
+        groups[key].append(entry)
+    return list(groups.values())

@@ -1,0 +1,92 @@
+"""A worker: takes a slot and runs slice after slice."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+
+from django.db import InterfaceError, OperationalError, connections
+
+from ai_migration.engine.slice import Slice, SliceReport
+from ai_migration.engine.supervisor import holder_name, tick
+from ai_migration.exceptions import OwnershipLostError
+from ai_migration.models.leases import Lease, acquire
+
+logger = logging.getLogger("ai_migration")
+
+MAX_SLOTS = 1000
+_IDLE_SECONDS = 1.0
+_RECONNECT_SECONDS = 2.0
+
+
+def run_worker(
+    *,
+    should_stop: Callable[[], bool],
+    only_jobs: Collection[str] | None = None,
+    until_idle: bool = False,
+    name: str = "worker",
+    on_slice: Callable[[SliceReport], None] = lambda report: None,
+) -> None:
+    """Work until told to stop. Outlives a restart of the database.
+
+    Args:
+        should_stop: Asked often; True ends the work within the requests in flight.
+        only_jobs: Work for these jobs only.
+        until_idle: Also end when there is nothing to claim.
+        name: What the slot is called; a number is added.
+        on_slice: Told after each slice.
+    """
+    lease: Lease | None = None
+    try:
+        while not should_stop():
+            try:
+                tick()
+                lease = lease or take_slot(name)
+                report = Slice(lease, should_stop=should_stop, only_jobs=only_jobs).run()
+            except OwnershipLostError as error:
+                logger.warning("%s", error)
+                lease = None
+                continue
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("The database does not answer (%s); trying again", error)
+                connections.close_all()
+                lease = None
+                _sleep(_RECONNECT_SECONDS, should_stop)
+                continue
+            on_slice(report)
+            if report.is_idle and until_idle:
+                return
+            if report.is_idle or not report.batches:
+                _sleep(report.wait or _IDLE_SECONDS, should_stop)
+    finally:
+        if lease is not None:
+            release(lease)
+
+
+def take_slot(name: str) -> Lease:
+    """The first free slot of that name: ``worker-1``, ``worker-2``, …
+
+    Raises:
+        OwnershipLostError: All of them are taken.
+    """
+    holder = holder_name()
+    for number in range(1, MAX_SLOTS + 1):
+        lease = acquire(f"{name}-{number}", holder)
+        if lease is not None:
+            return lease
+    raise OwnershipLostError(f"All {MAX_SLOTS} slots called {name!r} are taken")
+
+
+def release(lease: Lease) -> None:
+    """Give the slot back; if the database does not answer, the lease runs out by itself."""
+    try:
+        lease.release()
+    except (OperationalError, InterfaceError):
+        logger.warning("The worker slot could not be released; its lease runs out by itself")
+
+
+def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and not should_stop():
+        time.sleep(min(0.1, max(0.0, ends - time.monotonic())))

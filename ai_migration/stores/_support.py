@@ -1,0 +1,189 @@
+"""What our stores share: what they refuse, scores, filters, and the errors of a database."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from django.db import Error, InterfaceError, OperationalError, connections, transaction
+from numpy.typing import NDArray
+
+from ai_migration.exceptions import SettingsError, StoreError
+from ai_migration.stores.base import VectorStore
+from ai_migration.types import CollectionRef, JSONValue, Metric, VectorBatch, Vectors
+
+Documents = Sequence[Mapping[str, JSONValue]]
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL as JSON writes it; not a backslash followed by ``u0000``."""
+_SANITISE = "Replace such characters before they get here."
+
+
+def parse_metric(metric: str, store: type[VectorStore]) -> Metric:
+    """The metric of a store's options.
+
+    Raises:
+        SettingsError: There is no such metric.
+    """
+    try:
+        return Metric(metric)
+    except ValueError:
+        known = ", ".join(Metric.values)
+        raise SettingsError(f"{store.__name__}: metric is {metric!r}; use one of {known}") from None
+
+
+def require_vectors(store: VectorStore, collection: CollectionRef, vectors: Vectors) -> Vectors:
+    """The vectors as contiguous float32.
+
+    Raises:
+        StoreError: Wrong dimensions, NaN or infinity.
+    """
+    store.require_dimensions(collection, vectors)
+    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise StoreError(f"{collection.name}: NaN or infinity in a vector; nothing was written")
+    return array
+
+
+def require_batch(store: VectorStore, collection: CollectionRef, batch: VectorBatch) -> Vectors:
+    """The vectors of a batch that can be written.
+
+    Raises:
+        StoreError: Wrong dimensions, columns of different lengths, NaN, or ids no database takes.
+    """
+    require_ids(collection, batch.entity_ids)
+    lengths = {len(batch), len(batch.chunks), len(batch.vectors)}
+    if batch.metadata is not None:
+        lengths.add(len(batch.metadata))
+    if len(lengths) > 1:
+        raise StoreError(f"{collection.name}: the columns of a batch have different lengths")
+    return require_vectors(store, collection, batch.vectors)
+
+
+def require_ids(collection: CollectionRef, entity_ids: Sequence[str]) -> None:
+    """Raises:
+    StoreError: NUL or a lone surrogate in an id.
+    """
+    _require_text(collection, "an entity id", "".join(entity_ids))
+
+
+def dump_metadata(collection: CollectionRef, metadata: Documents) -> list[str]:
+    """Payloads as JSON documents that every database takes.
+
+    Raises:
+        StoreError: NUL, a lone surrogate, NaN, or a value JSON does not know.
+    """
+    try:
+        documents = [_encode(payload) for payload in metadata]
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{collection.name}: a payload is no JSON: {error}") from error
+    joined = "".join(documents)
+    if "\\u0000" in joined and any(_NUL.search(document) for document in documents):
+        raise StoreError(f"{collection.name}: NUL in a payload. {_SANITISE}")
+    _require_text(collection, "a payload", joined)
+    return documents
+
+
+def _require_text(collection: CollectionRef, what: str, text: str) -> None:
+    if "\0" in text:
+        raise StoreError(f"{collection.name}: NUL in {what}. {_SANITISE}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise StoreError(f"{collection.name}: a lone surrogate in {what}. {_SANITISE}") from None
+
+
+def matches(payload: Mapping[str, JSONValue], filters: Mapping[str, JSONValue]) -> bool:
+    """Whether all the values are equal, as JSON has it: ``1`` is ``1.0`` but not ``true``."""
+    absent = object()
+    return all(_equal(payload.get(name, absent), value) for name, value in filters.items())
+
+
+def _equal(left: JSONValue, right: JSONValue) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
+
+
+def scores(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
+    """How near each vector is to the query; higher is nearer.
+
+    Cosine similarity, inner product, or ``1 / (1 + distance)`` for L2. The cosine of a
+    vector without a direction is 0.
+
+    Args:
+        vectors: shape ``(n, dimensions)``.
+        query: shape ``(dimensions,)``.
+    """
+    with np.errstate(over="ignore"):
+        if metric is Metric.L2:
+            distances = np.sqrt(np.square(vectors - query).sum(axis=1))
+            return np.asarray(1.0 / (1.0 + distances), dtype=np.float32)
+        products = vectors @ query
+        if metric is Metric.INNER_PRODUCT:
+            return np.asarray(products, dtype=np.float32)
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        norms = np.sqrt(squares * np.dot(query, query))
+        cosines = np.zeros(len(vectors), dtype=np.float32)
+        return np.divide(products, norms, out=cosines, where=norms > 0)
+
+
+@contextmanager
+def writing(using: str, collection: CollectionRef) -> Iterator[None]:
+    """A write: joins the open transaction or has its own, and any error rolls it back,
+    even where somebody catches the error.
+
+    Raises:
+        StoreError: Instead of the database's errors.
+    """
+    with reading(using, collection), transaction.atomic(using=using, savepoint=False):
+        yield
+
+
+@contextmanager
+def reading(using: str, collection: CollectionRef) -> Iterator[None]:
+    """Translates what a database answers.
+
+    Raises:
+        StoreError: Transient where trying again can help.
+    """
+    try:
+        yield
+    except Error as error:
+        connection = connections[using]
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        raise translated(error, collection.name) from error
+
+
+def translated(error: Error, subject: str) -> StoreError:
+    """A database's error in our words; never its DETAIL, which quotes values."""
+    cause = error.__cause__
+    said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    # psycopg, sqlite3 and MySQL drivers, in this order.
+    state = str(getattr(cause, "sqlstate", None) or "")
+    sqlite = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    number = cause.args[0] if cause and cause.args and isinstance(cause.args[0], int) else 0
+    if state == "53100" or sqlite == 13 or number in (1021, 1114):
+        return StoreError(
+            f"{subject}: the disk of the database is full ({said}). Free space, then resume."
+        )
+    if state == "42P01" or number == 1146 or said.startswith("no such table"):
+        return StoreError(
+            f"{subject}: a table is missing ({said}). If this is a new database, run: "
+            f"manage.py migrate. If the store was lost, start a migration with --rebuild."
+        )
+    transient = (
+        isinstance(error, InterfaceError)
+        or state[:2] in ("08", "40", "53", "57")
+        or state in ("55P03", "25006")
+        or sqlite in (5, 6)
+        or number in (1040, 1205, 1213, 2002, 2003, 2006, 2013, 2055)
+        or (isinstance(error, OperationalError) and not (state or sqlite or number))
+    )
+    return StoreError(f"{subject}: {said}", transient=transient)
