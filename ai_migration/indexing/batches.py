@@ -208,7 +208,6 @@ def plan_rows(
     known = ledger.lookup(using, target.collection.pk, [*unique, *gone])
     plan = TargetPlan(target, [], [], EmbedPlan([], 0), [], known, removed=list(gone))
     texts: list[str] = []
-    limit = entity.definition.chunking.size or target.embedder.max_input_tokens
     for row in unique.values():
         before = known.get(row.entity_id)
         if before is not None and before.is_tombstone:
@@ -226,10 +225,7 @@ def plan_rows(
             plan.empty.append(row)
         else:
             start = len(texts)
-            if limit is None or len(row.text) * 4 <= limit:  # a character is 4 bytes at most
-                texts.append(row.text)
-            else:
-                texts.extend(_chunks(row.text, target, entity))
+            texts.extend(chunks_of(row.text, target, entity))
             if before is not None and before.chunk_count > len(texts) - start:
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
@@ -238,8 +234,12 @@ def plan_rows(
     return plan
 
 
-def _chunks(text: str, target: Target, entity: Entity) -> list[str]:
+def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
+    """The pieces a text is embedded in; usually the one that it is."""
     chunking = entity.definition.chunking
+    limit = chunking.size or target.embedder.max_input_tokens
+    if limit is None or len(text) * 4 <= limit:  # a character is 4 bytes at most, a token 1
+        return [text]
     return chunk_text(text, target.embedder, chunking.size, chunking.overlap)
 
 

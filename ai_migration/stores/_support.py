@@ -88,6 +88,22 @@ def dump_metadata(collection: CollectionRef, metadata: Documents) -> list[str]:
     return documents
 
 
+def load_metadata(payloads: Sequence[str | None]) -> Documents | None:
+    """What :func:`dump_metadata` wrote; None where no vector has a payload."""
+    if all(payload is None for payload in payloads):
+        return None
+    return [{} if payload is None else json.loads(payload) for payload in payloads]
+
+
+def missing(collection: CollectionRef) -> StoreError:
+    """The collection is not in the store."""
+    return StoreError(
+        f"The store has no collection {collection.name} for {collection.entity_type!r}. If the "
+        f"store was lost, fill a new one: manage.py migrate_ai_entities "
+        f"{collection.entity_type} --rebuild"
+    )
+
+
 def _require_text(collection: CollectionRef, what: str, text: str) -> None:
     if "\0" in text:
         raise StoreError(f"{collection.name}: NUL in {what}. {_SANITISE}")
@@ -95,7 +111,9 @@ def _require_text(collection: CollectionRef, what: str, text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise StoreError(f"{collection.name}: a lone surrogate in {what}. {_SANITISE}") from None
+            raise StoreError(
+                f"{collection.name}: a lone surrogate in {what}. {_SANITISE}"
+            ) from None
 
 
 def matches(payload: Mapping[str, JSONValue], filters: Mapping[str, JSONValue]) -> bool:

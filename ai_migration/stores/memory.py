@@ -12,7 +12,9 @@ import numpy as np
 from ai_migration.exceptions import StoreError
 from ai_migration.stores._support import (
     dump_metadata,
+    load_metadata,
     matches,
+    missing,
     parse_metric,
     require_batch,
     require_ids,
@@ -47,9 +49,7 @@ class MemoryStore(VectorStore):
 
     def ensure_collection(self, collection: CollectionRef) -> None:
         with self._lock:
-            contents = self._collections.setdefault(
-                collection.id, _Contents(collection.dimensions)
-            )
+            contents = self._collections.setdefault(collection.id, _Contents(collection.dimensions))
             if contents.dimensions != collection.dimensions:
                 raise StoreError(
                     f"{collection.name} exists with {contents.dimensions} dimensions, "
