@@ -1,0 +1,32 @@
+"""An embedder that answers as slowly as a remote one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.types import Vectors
+
+SECONDS = 0.05
+"""How long a request takes, whatever its size."""
+
+
+class SleepingEmbedder(HashEmbedder):
+    """50 ms a request of up to 256 texts, 8 requests in flight: 41,000 texts a second."""
+
+    max_batch_size = 256
+
+    def __init__(self) -> None:
+        super().__init__(dimensions=256, concurrency=8)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Wait, then answer at once: the time the vectors take is part of the wait."""
+        ready = time.perf_counter() + SECONDS
+        vectors = super().embed(texts)
+        time.sleep(max(0.0, ready - time.perf_counter()))
+        return vectors
+
+
+IDEAL_RATE = SleepingEmbedder.max_batch_size * 8 / SECONDS
+"""Texts a second, if nothing but the embedder took time."""
