@@ -72,7 +72,8 @@ class Embedder(ABC):
         Returns:
             float32, shape ``(dimensions,)``.
         """
-        return self.validated(self.embed([query]), 1)[0]
+        vector: Vectors = self.validated(self.embed([query]), 1)[0]
+        return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text. The default is the usual estimate of a token for every

@@ -63,14 +63,15 @@ class LocalEmbedder(Embedder):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         weights = self._loaded()[1]
-        vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
+        vectors: Vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
         for row, tokens in zip(vectors, self._tokenize(texts), strict=True):
             for start in range(0, len(tokens), _TOKENS_AT_ONCE):
                 ids = tokens[start : start + _TOKENS_AT_ONCE]
                 row += weights.take(ids, axis=0, mode="clip").sum(axis=0)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         # A text without a token has no direction: it stays the zero vector.
-        return np.divide(vectors, norms, out=vectors, where=norms > 0)
+        np.divide(vectors, norms, out=vectors, where=norms > 0)
+        return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, by the model's own tokenizer."""

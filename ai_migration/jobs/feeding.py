@@ -113,6 +113,9 @@ def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:
             return _next_sweep(job)
         case JobPhase.RETRY:
             return _next_retry(job)
+        case JobPhase.FINISH:
+            job.phase = JobPhase.DONE
+            return _entry(job, Operation.FINISH)
     return None
 
 
@@ -168,11 +171,7 @@ def _advance(job: MigrationJob) -> bool:
     job.phase, job.cursor = later[0], None
     if job.phase == JobPhase.RETRY:
         job.retry_failed = False
-    if job.phase == JobPhase.FINISH:
-        _entry(job, Operation.FINISH).save(using=job._state.db)
-        job.phase = JobPhase.DONE
-        return False
-    return True
+    return job.phase != JobPhase.DONE
 
 
 def _phases(job: MigrationJob) -> Iterator[JobPhase]:

@@ -1,14 +1,12 @@
-"""What our stores share: what they refuse, scores, filters, and the errors of a database."""
+"""What our stores share: what they refuse, payloads as JSON, filters, scores."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from django.db import Error, InterfaceError, OperationalError, connections, transaction
 from numpy.typing import NDArray
 
 from ai_migration.exceptions import SettingsError, StoreError
@@ -65,8 +63,10 @@ def require_batch(store: VectorStore, collection: CollectionRef, batch: VectorBa
 
 
 def require_ids(collection: CollectionRef, entity_ids: Sequence[str]) -> None:
-    """Raises:
-    StoreError: NUL or a lone surrogate in an id.
+    """Refuse ids that no database takes.
+
+    Raises:
+        StoreError: NUL or a lone surrogate in an id.
     """
     _require_text(collection, "an entity id", "".join(entity_ids))
 
@@ -101,6 +101,14 @@ def missing(collection: CollectionRef) -> StoreError:
         f"The store has no collection {collection.name} for {collection.entity_type!r}. If the "
         f"store was lost, fill a new one: manage.py migrate_ai_entities "
         f"{collection.entity_type} --rebuild"
+    )
+
+
+def other_dimensions(collection: CollectionRef, dimensions: int) -> StoreError:
+    """The collection is there, but not as it is asked for."""
+    return StoreError(
+        f"{collection.name} exists with {dimensions} dimensions, not {collection.dimensions}. "
+        f"Vectors of two embedders never mix: fill a new collection with --rebuild."
     )
 
 
@@ -147,61 +155,6 @@ def scores(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.float
             return np.asarray(products, dtype=np.float32)
         squares = np.einsum("ij,ij->i", vectors, vectors)
         norms = np.sqrt(squares * np.dot(query, query))
-        cosines = np.zeros(len(vectors), dtype=np.float32)
-        return np.divide(products, norms, out=cosines, where=norms > 0)
-
-
-@contextmanager
-def writing(using: str, collection: CollectionRef) -> Iterator[None]:
-    """A write: joins the open transaction or has its own, and any error rolls it back,
-    even where somebody catches the error.
-
-    Raises:
-        StoreError: Instead of the database's errors.
-    """
-    with reading(using, collection), transaction.atomic(using=using, savepoint=False):
-        yield
-
-
-@contextmanager
-def reading(using: str, collection: CollectionRef) -> Iterator[None]:
-    """Translates what a database answers.
-
-    Raises:
-        StoreError: Transient where trying again can help.
-    """
-    try:
-        yield
-    except Error as error:
-        connection = connections[using]
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
-        raise translated(error, collection.name) from error
-
-
-def translated(error: Error, subject: str) -> StoreError:
-    """A database's error in our words; never its DETAIL, which quotes values."""
-    cause = error.__cause__
-    said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    # psycopg, sqlite3 and MySQL drivers, in this order.
-    state = str(getattr(cause, "sqlstate", None) or "")
-    sqlite = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    number = cause.args[0] if cause and cause.args and isinstance(cause.args[0], int) else 0
-    if state == "53100" or sqlite == 13 or number in (1021, 1114):
-        return StoreError(
-            f"{subject}: the disk of the database is full ({said}). Free space, then resume."
-        )
-    if state == "42P01" or number == 1146 or said.startswith("no such table"):
-        return StoreError(
-            f"{subject}: a table is missing ({said}). If this is a new database, run: "
-            f"manage.py migrate. If the store was lost, start a migration with --rebuild."
-        )
-    transient = (
-        isinstance(error, InterfaceError)
-        or state[:2] in ("08", "40", "53", "57")
-        or state in ("55P03", "25006")
-        or sqlite in (5, 6)
-        or number in (1040, 1205, 1213, 2002, 2003, 2006, 2013, 2055)
-        or (isinstance(error, OperationalError) and not (state or sqlite or number))
-    )
-    return StoreError(f"{subject}: {said}", transient=transient)
+        cosines: NDArray[np.float32] = np.zeros(len(vectors), dtype=np.float32)
+        np.divide(products, norms, out=cosines, where=norms > 0)
+        return cosines

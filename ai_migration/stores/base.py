@@ -104,7 +104,7 @@ class VectorStore(ABC):
     def optimize(self, collection: CollectionRef) -> None:
         """Called once after a bulk load: build what would have slowed it down (an HNSW
         index). May take long; runs in a thread of its own, outside any transaction."""
-        return None
+        return
 
     def check(self) -> list[CheckMessage]:
         """System checks of this store; must not connect anywhere."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ai_migration.exceptions import StoreError
 from ai_migration.stores._support import (
     dump_metadata,
     load_metadata,
     matches,
     missing,
+    other_dimensions,
     parse_metric,
     require_batch,
     require_ids,
@@ -51,10 +51,7 @@ class MemoryStore(VectorStore):
         with self._lock:
             contents = self._collections.setdefault(collection.id, _Contents(collection.dimensions))
             if contents.dimensions != collection.dimensions:
-                raise StoreError(
-                    f"{collection.name} exists with {contents.dimensions} dimensions, "
-                    f"not {collection.dimensions}"
-                )
+                raise other_dimensions(collection, contents.dimensions)
 
     def exists(self, collection: CollectionRef) -> bool:
         return collection.id in self._collections
@@ -136,7 +133,11 @@ class MemoryStore(VectorStore):
             return []
         near = scores(self.metric, np.stack([row[1] for row in found]), query)
         best = np.argsort(-near, kind="stable")[: max(0, limit)]
-        return [StoreHit(*found[index][0], float(near[index]), found[index][2]) for index in best]
+        return [
+            StoreHit(entity_id, chunk, float(near[index]), found[index][2])
+            for index in best
+            for entity_id, chunk in [found[index][0]]
+        ]
 
     def drop_collection(self, collection: CollectionRef) -> None:
         with self._lock:
@@ -146,4 +147,6 @@ class MemoryStore(VectorStore):
         contents = self._collections.get(collection.id)
         if contents is None:
             raise missing(collection)
+        if contents.dimensions != collection.dimensions:
+            raise other_dimensions(collection, contents.dimensions)
         return contents
