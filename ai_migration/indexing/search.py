@@ -1,0 +1,118 @@
+"""What the index is for: find the entities that are nearest to some words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.exceptions import InvalidRequestError, NotIndexedError
+from ai_migration.indexing.batches import Target, chunks_of
+from ai_migration.indexing.targets import target_of
+from ai_migration.models import Collection
+from ai_migration.models.leases import our_database
+from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
+
+MAX_LIMIT = 1000
+
+
+def search(
+    entity_type: str,
+    query: str,
+    *,
+    limit: int | None = None,
+    filters: Mapping[str, JSONValue] | None = None,
+) -> list[SearchHit]:
+    """Search an entity type's ACTIVE collection.
+
+    Args:
+        entity_type: The entity type's name.
+        query: What to look for, in words.
+        limit: Entities, at most; default: the config's ``default-search-limit``, 10.
+        filters: Values of metadata fields that must be equal.
+
+    Returns:
+        Entities, best first, each once with its best chunk. ``text`` is read from the
+        source row now; an entity whose row is gone is left out.
+
+    Raises:
+        UnknownEntityTypeError: No such entity type.
+        NotIndexedError: It was never indexed.
+        RebuildRequiredError: The embedder is not the one that made the vectors.
+        InvalidRequestError: The query is empty or the limit out of range.
+        EmbedderError: The query could not be embedded.
+        StoreError: The store could not be searched.
+    """
+    entity = registry.get(entity_type)
+    limit = registry.global_config().default_search_limit if limit is None else limit
+    _require_valid(entity, query, limit, filters)
+    target = _target(entity)
+    vector = target.embedder.embed_query(query)
+    best: dict[str, StoreHit] = {}
+    wanted, rows = limit, {}
+    while True:
+        found = target.store.search(
+            target.collection.ref, vector, limit=wanted, filters=filters or None
+        )
+        best = {}
+        for hit in found:
+            best.setdefault(hit.entity_id, hit)
+        rows = _rows(entity, list(best))
+        if len(rows) >= limit or len(found) < wanted:
+            break
+        wanted *= 3  # several chunks of one entity, or rows that are gone
+    hits = [
+        SearchHit(hit.entity_id, hit.score, hit.metadata, _text(rows[hit.entity_id], hit, target))
+        for hit in best.values()
+        if hit.entity_id in rows
+    ]
+    return hits[:limit]
+
+
+def _require_valid(
+    entity: Entity, query: str, limit: int, filters: Mapping[str, JSONValue] | None
+) -> None:
+    if not entity.definition.enable_search:
+        raise InvalidRequestError(
+            f"Entity type {entity.name!r} has 'enable-search: false'", field="entity_type"
+        )
+    if not isinstance(query, str) or not query.strip():
+        raise InvalidRequestError("The query is empty: say what to look for", field="query")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidRequestError(
+            f"limit must be a whole number from 1 to {MAX_LIMIT}, not {str(limit)[:20]!r}",
+            field="limit",
+        )
+    known = [declaration.name for _, declaration in entity.metadata_fields]
+    for name in filters or {}:
+        if name not in known:
+            raise InvalidRequestError(
+                f"Entity type {entity.name!r} has no metadata field {name!r}. It has: "
+                f"{', '.join(known) or 'none'}.",
+                field="filters",
+            )
+
+
+def _target(entity: Entity) -> Target:
+    collection = (
+        Collection.objects.using(our_database())
+        .filter(entity_type=entity.name, status=CollectionStatus.ACTIVE)
+        .first()
+    )
+    if collection is None:
+        raise NotIndexedError(
+            f"{entity.name!r} is not indexed yet. Run: manage.py migrate_ai_entities {entity.name}"
+        )
+    return target_of(collection)
+
+
+def _rows(entity: Entity, entity_ids: list[str]) -> dict[str, SourceRow]:
+    found = EntityReader(entity).read_entities(entity.rows(), entity_ids)
+    return {row.entity_id: row for row in found}
+
+
+def _text(row: SourceRow, hit: StoreHit, target: Target) -> str:
+    """The chunk that was found, as the row reads now."""
+    chunks = chunks_of(row.text, target, registry.get(target.collection.entity_type))
+    return chunks[hit.chunk] if hit.chunk < len(chunks) else row.text

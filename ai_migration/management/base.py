@@ -1,0 +1,76 @@
+"""What both commands share: errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, ProgrammingError, connections
+
+from ai_migration.exceptions import (
+    AIMigrationError,
+    InvalidRequestError,
+    UnknownEntityTypeError,
+    UnknownJobError,
+)
+from ai_migration.models import MigrationJob
+from ai_migration.models.leases import our_database
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+"""Exit codes. Interrupted: 128 and the signal's number, as shells count."""
+
+_USAGE_ERRORS = (InvalidRequestError, UnknownEntityTypeError, UnknownJobError)
+
+
+class ServiceCommand(BaseCommand):
+    """A command over the service. Subclasses implement :meth:`run`."""
+
+    requires_system_checks = []  # the service says what is wrong with what is asked for
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options every command has."""
+        parser.add_argument("--json", action="store_true", help="One JSON document, no bar.")
+
+    def run(self, **options: Any) -> int:
+        """Do the work; the exit code."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run, and translate every error to a message without a traceback."""
+        self.as_json = bool(options["json"])
+        try:
+            code = self.run(**options)
+        except AIMigrationError as error:
+            code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
+            self._fail(error.code, error.message, error.field, code)
+        except (ProgrammingError, OperationalError, InterfaceError) as error:
+            self._fail("database_error", _database_problem(error), None, FAILED)
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped at once. What was claimed returns to the queue by itself.")
+            code = 130
+        if code:
+            sys.exit(code)
+
+    def write_json(self, document: Any) -> None:
+        """Print one JSON document."""
+        self.stdout.write(json.dumps(document, ensure_ascii=False, default=str))
+
+    def _fail(self, code: str, message: str, field: str | None, returncode: int) -> None:
+        if self.as_json:
+            self.write_json({"error": {"code": code, "message": message, "field": field}})
+            sys.exit(returncode)
+        raise CommandError(message, returncode=returncode)
+
+
+def _database_problem(error: Exception) -> str:
+    """The database's words, or that the tables are not there yet."""
+    try:
+        with connections[our_database()].cursor() as cursor:
+            tables = connections[our_database()].introspection.table_names(cursor)
+    except (ProgrammingError, OperationalError, InterfaceError):
+        return f"The database does not answer: {error}"
+    if MigrationJob._meta.db_table not in tables:
+        return "The tables of ai_migration do not exist yet. Run: manage.py migrate"
+    return f"The database refused: {error}"

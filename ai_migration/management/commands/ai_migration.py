@@ -1,0 +1,288 @@
+"""``manage.py ai_migration``: look at and steer jobs, search, run a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ai_migration.engine.worker import run_worker
+from ai_migration.entities import registry
+from ai_migration.indexing.search import search
+from ai_migration.jobs.overview import describe_entities
+from ai_migration.jobs.service import migration_service
+from ai_migration.management.base import DONE, FAILED, ServiceCommand
+from ai_migration.management.foreground import Foreground, Interrupt, summary
+from ai_migration.management.tables import table
+from ai_migration.models import EntityFailure, JobEvent, MigrationJob
+from ai_migration.types import JobStatus, MigrationProgress, SearchHit
+
+
+class Command(ServiceCommand):
+    """One subcommand for each thing the service can do."""
+
+    help = "Look at and steer migrations, search the index, run a worker."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+        def action(name: str, text: str) -> CommandParser:
+            added: CommandParser = actions.add_parser(name, help=text, description=text)
+            ServiceCommand.add_arguments(self, added)
+            return added
+
+        jobs = action("jobs", "List jobs, newest first.")
+        jobs.add_argument("--type", dest="entity_type", help="Of this entity type.")
+        jobs.add_argument("--status", help="In this state.")
+        jobs.add_argument("--limit", type=int, default=20)
+        for name, text in (
+            ("show", "A job with its progress, its events and its failures."),
+            ("pause", "Pause a job; the batch in flight ends."),
+            ("resume", "Let a paused or failed job go on; a worker does it."),
+            ("cancel", "End a job for good; what it indexed stays."),
+            ("retry-failed", "Try a job's failed entities again; a worker does it."),
+            ("watch", "Follow a job that others work for."),
+        ):
+            action(name, text).add_argument("job", help="The job's id.")
+        entities = action("entities", "List the entity types, or print the config's schema.")
+        entities.add_argument(
+            "--schema", action="store_true", help="JSON Schema of ai-entity-config.yml."
+        )
+        find = action("search", "Search an entity type.")
+        find.add_argument("entity_type", metavar="TYPE")
+        find.add_argument("query")
+        find.add_argument("--limit", type=int)
+        worker = action("worker", "Work for all jobs and for live traffic until stopped.")
+        worker.add_argument(
+            "--until-idle", action="store_true", help="Stop when there is nothing left to do."
+        )
+
+    def run(self, **options: Any) -> int:
+        actions: dict[str, Callable[..., int]] = {
+            "jobs": self._jobs,
+            "show": self._show,
+            "pause": self._steer(migration_service.pause_migration),
+            "resume": self._steer(migration_service.resume_migration),
+            "cancel": self._steer(migration_service.cancel_migration),
+            "retry-failed": self._steer(migration_service.retry_failed),
+            "watch": self._watch,
+            "entities": self._entities,
+            "search": self._search,
+            "worker": self._worker,
+        }
+        return actions[options["action"]](**options)
+
+    def _jobs(self, *, entity_type: str, status: str, limit: int, **_: Any) -> int:
+        jobs = migration_service.list_jobs(
+            entity_type=entity_type, status=status and status.upper(), limit=max(limit, 1)
+        )
+        documents = [_job(job) for job in jobs]
+        if self.as_json:
+            self.write_json(documents)
+            return DONE
+        if not jobs:
+            self.stdout.write("No jobs. Start one with: manage.py migrate_ai_entities TYPE")
+        else:
+            self.stdout.write(
+                table(
+                    ["job", "type", "status", "done", "failed", "created by", "created"],
+                    [
+                        [
+                            job.pk,
+                            job.entity_type,
+                            job.status,
+                            f"{job.processed_entities:,}/{job.total_entities:,}",
+                            f"{job.failed_entities:,}",
+                            job.created_by,
+                            f"{job.created_at:%Y-%m-%d %H:%M}",
+                        ]
+                        for job in jobs
+                    ],
+                )
+            )
+        return DONE
+
+    def _show(self, *, job: str, **_: Any) -> int:
+        progress = migration_service.get_progress(job)
+        events = migration_service.list_events(job)
+        failures = migration_service.list_failures(job, limit=20)
+        if self.as_json:
+            self.write_json(
+                {
+                    **progress.as_json(),
+                    "events": [_event(event) for event in events],
+                    "failures": [_failure(failure) for failure in failures],
+                }
+            )
+            return DONE
+        self.stdout.write(_described(progress))
+        self.stdout.write(
+            table(
+                ["when", "who", "from", "to", "why"],
+                [
+                    [f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.from_status, e.to_status, e.reason]
+                    for e in events
+                ],
+            )
+        )
+        if failures:
+            self.stdout.write(
+                table(
+                    ["entity", "error", "attempts", "message"],
+                    [[f.entity_id, f.error_code, f.attempts, f.error] for f in failures],
+                )
+            )
+        return DONE
+
+    def _steer(self, act: Callable[..., MigrationJob]) -> Callable[..., int]:
+        def run(*, job: str, **_: Any) -> int:
+            act(job, actor="terminal")
+            progress = migration_service.get_progress(job)
+            if self.as_json:
+                self.write_json(progress.as_json())
+            else:
+                self.stdout.write(summary(progress))
+            return DONE
+
+        return run
+
+    def _watch(self, *, job: str, **_: Any) -> int:
+        foreground = Foreground(job, self.stdout, quiet=self.as_json)
+        progress = foreground.watch()
+        if self.as_json:
+            self.write_json(progress.as_json())
+        else:
+            self.stdout.write(summary(progress))
+        if foreground.interrupt.signal is not None:
+            return 128 + foreground.interrupt.signal
+        is_done = progress.status == JobStatus.COMPLETED and not progress.failed
+        return DONE if is_done else FAILED
+
+    def _entities(self, *, schema: bool, **_: Any) -> int:
+        if schema:
+            from ai_migration.entities.json_schema import entity_config_json_schema
+
+            self.stdout.write(json.dumps(entity_config_json_schema(), indent=2))
+            return DONE
+        described = describe_entities()
+        if self.as_json:
+            self.write_json([item.as_json() for item in described])
+        elif not described:
+            self.stdout.write(
+                "No entity types. Decorate a model with @ai_capable, or write "
+                "ai-entity-config.yml."
+            )
+        else:
+            self.stdout.write(
+                table(
+                    ["type", "model", "fields", "embedder", "store", "rows", "indexed", "state"],
+                    [
+                        [
+                            item.entity_type,
+                            item.model,
+                            ", ".join(item.fields),
+                            item.embedder,
+                            item.store,
+                            item.rows_text,
+                            f"{item.indexed:,}",
+                            item.problem or item.state,
+                        ]
+                        for item in described
+                    ],
+                )
+            )
+        return DONE
+
+    def _search(self, *, entity_type: str, query: str, limit: int | None, **_: Any) -> int:
+        hits = search(entity_type, query, limit=limit)
+        if self.as_json:
+            self.write_json([hit.as_json() for hit in hits])
+            return DONE
+        for hit in hits:
+            self.stdout.write(_hit(hit))
+        if not hits:
+            self.stdout.write("Nothing was found.")
+        return DONE
+
+    def _worker(self, *, until_idle: bool, **_: Any) -> int:
+        registry.discover()  # a wrong config is said at once, not at the first entry
+        interrupt = Interrupt()
+        batches = 0
+
+        def count(report: Any) -> None:
+            nonlocal batches
+            batches += report.batches
+
+        if not self.as_json:
+            self.stdout.write("Working. Ctrl-C stops after the batch in flight.")
+        with interrupt.caught():
+            run_worker(
+                should_stop=lambda: interrupt.signal is not None,
+                until_idle=until_idle,
+                on_slice=count,
+            )
+        if self.as_json:
+            self.write_json({"batches": batches})
+        else:
+            self.stdout.write(f"Stopped after {batches:,} batches.")
+        return DONE
+
+
+def _described(progress: MigrationProgress) -> str:
+    lines = [
+        summary(progress),
+        f"  type       {progress.entity_type}",
+        f"  done       {progress.percent_complete:g} % at {progress.entities_per_second:,.0f}/s",
+    ]
+    if progress.estimated_time_remaining is not None:
+        lines.append(f"  time left  {progress.estimated_time_remaining}")
+    if progress.throttle_reason:
+        lines.append(f"  throttled  until {progress.throttled_until}: {progress.throttle_reason}")
+    if progress.error_message:
+        lines.append(f"  error      {progress.error_message}")
+    return "\n".join(lines)
+
+
+def _job(job: MigrationJob) -> dict[str, Any]:
+    return {
+        "jobId": job.pk,
+        "entityType": job.entity_type,
+        "status": job.status,
+        "totalEntities": job.total_entities,
+        "processedEntities": job.processed_entities,
+        "failedEntities": job.failed_entities,
+        "createdBy": job.created_by,
+        "createdAt": job.created_at.isoformat(),
+        "startedAt": job.started_at and job.started_at.isoformat(),
+        "completedAt": job.completed_at and job.completed_at.isoformat(),
+        "errorMessage": job.error_message or None,
+    }
+
+
+def _event(event: JobEvent) -> dict[str, Any]:
+    return {
+        "at": event.at.isoformat(),
+        "actor": event.actor,
+        "from": event.from_status or None,
+        "to": event.to_status,
+        "reason": event.reason,
+    }
+
+
+def _failure(failure: EntityFailure) -> dict[str, Any]:
+    return {
+        "entityId": failure.entity_id,
+        "code": failure.error_code,
+        "error": failure.error,
+        "attempts": failure.attempts,
+    }
+
+
+def _hit(hit: SearchHit) -> str:
+    first_line, _, rest = hit.text.partition("\n")
+    more = f"\n         {' '.join(rest.split())[:160]}" if rest.strip() else ""
+    return f"{hit.score:6.3f}  {hit.id}  {first_line[:200]}{more}"
+
+

@@ -1,0 +1,213 @@
+"""``manage.py migrate_ai_entities``: bring rows into the index, with a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ai_migration.entities import registry
+from ai_migration.entities.filters import parse_moment
+from ai_migration.exceptions import InvalidRequestError
+from ai_migration.jobs.service import migration_service
+from ai_migration.management.base import DONE, FAILED, ServiceCommand
+from ai_migration.management.foreground import Foreground, summary
+from ai_migration.types import (
+    JobStatus,
+    MigrationFilters,
+    MigrationMode,
+    MigrationPlan,
+    MigrationProgress,
+    MigrationRequest,
+)
+
+
+class Command(ServiceCommand):
+    """Starts migrations and works for them in the foreground."""
+
+    help = (
+        "Index the rows of entity types. Runs in the foreground with a progress bar; "
+        "Ctrl-C pauses, twice stops at once. Exit codes: 0 done, 1 done with failures or "
+        "failed, 2 wrong usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("types", nargs="*", metavar="TYPE", help="Entity types.")
+        parser.add_argument("--all", action="store_true", help="Every entity type.")
+        parser.add_argument(
+            "--mode",
+            choices=MigrationMode.values,
+            default=MigrationMode.CHANGED.value,
+            help="missing: what the index does not have; changed (default): and what differs; "
+            "all: everything.",
+        )
+        parser.add_argument(
+            "--reindex-existing", action="store_true", help="The same as --mode all."
+        )
+        parser.add_argument("--batch-size", type=int, metavar="N", help="Rows in a batch.")
+        parser.add_argument(
+            "--rate-limit", type=int, metavar="N", help="Embedding requests a minute."
+        )
+        parser.add_argument("--created-before", metavar="D", help="Rows made before this date.")
+        parser.add_argument("--created-after", metavar="D", help="Rows made from this date on.")
+        parser.add_argument("--ids", nargs="+", default=[], metavar="ID", help="Only these rows.")
+        parser.add_argument(
+            "--filter",
+            action="append",
+            default=[],
+            metavar="K=V",
+            help="A look-up on a filterable field, such as category__slug=shoes; repeatable.",
+        )
+        parser.add_argument(
+            "--rebuild",
+            action="store_true",
+            help="Fill a fresh collection: after the store was lost or the embedder changed.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Say what would be done.")
+        parser.add_argument("--resume", metavar="JOB", help="Go on with a job.")
+        parser.add_argument(
+            "--detach", action="store_true", help="Leave the work to a worker that runs elsewhere."
+        )
+        parser.add_argument(
+            "--noinput", "--no-input", action="store_false", dest="interactive", help="Never ask."
+        )
+
+    def run(self, **options: Any) -> int:
+        if options["resume"]:
+            if options["types"] or options["all"]:
+                raise InvalidRequestError("--resume takes no entity types: the job has its own")
+            job = migration_service.resume_migration(options["resume"], actor="terminal")
+            return self._work([job.pk], options)
+        requests = [self._request(name, options) for name in self._types(options)]
+        if options["dry_run"]:
+            return self._show([migration_service.plan(request) for request in requests])
+        if options["rebuild"] and not self._confirmed(requests, options):
+            self.stderr.write("Nothing was changed.")
+            return FAILED
+        finished: list[MigrationProgress] = []
+        for request in requests:
+            job = migration_service.start_migration(request)
+            if options["detach"]:
+                finished.append(migration_service.get_progress(job.pk))
+                continue
+            finished.append(self._foreground(job.pk, options))
+            if finished[-1].status != JobStatus.COMPLETED:
+                break
+        return self._report(finished, options)
+
+    def _types(self, options: dict[str, Any]) -> list[str]:
+        if options["all"]:
+            if options["types"]:
+                raise InvalidRequestError("Name entity types or use --all, not both")
+            return registry.names()
+        if not options["types"]:
+            known = ", ".join(registry.names()) or "none are configured"
+            raise InvalidRequestError(
+                f"Name an entity type, or use --all. Known entity types: {known}.",
+                field="entity_type",
+            )
+        return list(dict.fromkeys(options["types"]))
+
+    def _request(self, entity_type: str, options: dict[str, Any]) -> MigrationRequest:
+        lookups = {}
+        for item in options["filter"]:
+            name, equals, value = item.partition("=")
+            if not equals or not name:
+                raise InvalidRequestError(
+                    f"--filter takes name=value, not {item[:50]!r}", field="filters"
+                )
+            lookups[name] = value
+        return MigrationRequest(
+            entity_type=entity_type,
+            mode=options["mode"],
+            reindex_existing=options["reindex_existing"],
+            batch_size=options["batch_size"],
+            rate_limit=options["rate_limit"],
+            filters=MigrationFilters(
+                created_before=parse_moment(options["created_before"], "created_before"),
+                created_after=parse_moment(options["created_after"], "created_after"),
+                entity_ids=tuple(options["ids"]),
+                lookups=lookups,
+            ),
+            rebuild=options["rebuild"],
+            created_by="terminal",
+        )
+
+    def _confirmed(self, requests: list[MigrationRequest], options: dict[str, Any]) -> bool:
+        if not options["interactive"] or self.as_json or not sys.stdin.isatty():
+            return True
+        names = ", ".join(request.entity_type for request in requests)
+        answer = input(f"Embed every row of {names} again, into a fresh index? [y/N] ")
+        return answer.strip().lower() in {"y", "yes"}
+
+    def _work(self, job_ids: list[str], options: dict[str, Any]) -> int:
+        if options["detach"]:
+            return self._report([migration_service.get_progress(i) for i in job_ids], options)
+        return self._report([self._foreground(i, options) for i in job_ids], options)
+
+    def _foreground(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
+        if not self.as_json:
+            self.stdout.write(f"Job {job_id}")
+        foreground = Foreground(job_id, self.stdout, quiet=self.as_json)
+        progress = foreground.run()
+        self.signal = foreground.interrupt.signal
+        return progress
+
+    signal: int | None = None
+
+    def _report(self, finished: list[MigrationProgress], options: dict[str, Any]) -> int:
+        if self.as_json:
+            documents = [progress.as_json() for progress in finished]
+            self.write_json(documents[0] if len(documents) == 1 else documents)
+        else:
+            for progress in finished:
+                self._tell(progress, is_detached=options["detach"])
+        if self.signal is not None:
+            return 128 + self.signal
+        if options["detach"]:
+            return DONE
+        is_done = all(p.status == JobStatus.COMPLETED and not p.failed for p in finished)
+        return DONE if is_done else FAILED
+
+    def _tell(self, progress: MigrationProgress, *, is_detached: bool) -> None:
+        self.stdout.write(summary(progress))
+        job_id = progress.job_id
+        if is_detached:
+            self.stdout.write("A worker does it: manage.py ai_migration worker")
+        elif progress.status == JobStatus.PAUSED:
+            self.stdout.write(f"Go on with: manage.py migrate_ai_entities --resume {job_id}")
+        elif progress.status == JobStatus.FAILED:
+            self.stdout.write(progress.error_message)
+            self.stdout.write(
+                f"Remove the cause, then: manage.py migrate_ai_entities --resume {job_id}"
+            )
+        if progress.failed:
+            self.stdout.write(
+                f"See what failed: manage.py ai_migration show {job_id}; "
+                f"try again: manage.py ai_migration retry-failed {job_id}"
+            )
+
+    def _show(self, plans: list[MigrationPlan]) -> int:
+        if self.as_json:
+            documents = [asdict(plan) for plan in plans]
+            self.write_json(documents[0] if len(documents) == 1 else documents)
+            return DONE
+        for plan in plans:
+            about = "about " if plan.is_estimate else ""
+            lines = [
+                f"{plan.entity_type}: {about}{plan.total:,} rows match. Nothing was started.",
+                f"  embed            {about}{plan.to_embed:,} rows, {plan.texts:,} texts, about "
+                f"{plan.tokens:,} tokens, {plan.requests:,} requests",
+                f"  update metadata  {about}{plan.to_update_metadata:,}",
+                f"  skip             {about}{plan.to_skip:,}",
+                f"  remove           {plan.to_remove:,}",
+            ]
+            if plan.duration_at_rate_limit is not None:
+                lines.append(f"  at the rate limit {plan.duration_at_rate_limit}")
+            if plan.rebuild_required:
+                lines.append(f"  {plan.rebuild_required}")
+            self.stdout.write("\n".join(lines))
+        return DONE
