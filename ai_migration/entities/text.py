@@ -144,4 +144,4 @@ class TextTemplate:
             head, _, rest = name.partition("__")
             if rest and isinstance(context.setdefault(head, {}), dict):
                 context[head][rest] = value
-        return self._template.render(Context(context)).strip()
+        return self._template.render(Context(context, autoescape=False)).strip()
