@@ -36,7 +36,7 @@ class KeyCodec:
         """The codec of a model's primary key."""
         key = model._meta.pk
         if isinstance(key, CompositePrimaryKey):
-            return cls(tuple(key.fields), True)
+            return cls(tuple(f for f in key.fields if isinstance(f, Field)), True)
         return cls((key,), False)
 
     def to_json(self, key: Any) -> JSONValue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import DatabaseError
 
@@ -75,28 +75,27 @@ def describe_entities() -> list[EntityOverview]:
 def _describe(name: str) -> EntityOverview:
     definition = registry.discover().definitions[name]
     using = our_database()
-    fields = tuple(field.name for field in definition.text_fields)
-    overview = {
-        "entity_type": name,
-        "model": definition.model or "",
-        "embedder": definition.embedder or "default",
-        "store": definition.store or "default",
-    }
+    overview = EntityOverview(
+        entity_type=name,
+        model=definition.model or "",
+        fields=tuple(field.name for field in definition.text_fields),
+        embedder=definition.embedder or "default",
+        store=definition.store or "default",
+    )
     try:
         entity = registry.get(name)
-        fields = tuple(field.name for field in entity.text_fields)
         collection = active_collection(name, using)
         state = "not indexed"
         if collection is not None:
             change = config_change(collection, entity)
             state = "up to date" if change is ConfigChange.NONE else change.value
     except AIMigrationError as error:
-        return EntityOverview(**overview, fields=fields, problem=error.message)
+        return replace(overview, problem=error.message)
     try:
         rows, is_estimate = bounded_count(entity.rows())
     except DatabaseError as error:
         problem = f"the table of {entity.model._meta.label} cannot be read: {error}"
-        return EntityOverview(**overview, fields=fields, state=state, problem=problem)
+        return replace(overview, state=state, problem=problem)
     indexed = 0
     if collection is not None:
         listed = SearchableEntity.objects.using(using).filter(
@@ -104,9 +103,9 @@ def _describe(name: str) -> EntityOverview:
         )
         indexed, _ = bounded_count(listed)
     last = MigrationJob.objects.using(using).filter(entity_type=name).order_by("-pk").first()
-    return EntityOverview(
-        **overview,
-        fields=fields,
+    return replace(
+        overview,
+        fields=tuple(field.name for field in entity.text_fields),
         rows=rows,
         rows_is_estimate=is_estimate,
         indexed=indexed,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db.models import F
+
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
 from ai_migration.types import EntryStatus, JobStatus, MigrationProgress
@@ -67,16 +69,11 @@ def recent_rate(job: MigrationJob, using: str) -> float:
         return job.processed_entities / seconds if seconds > 0 else 0.0
     if job.status != JobStatus.RUNNING:
         return 0.0
-    done = list(
-        job.entries.using(using)
-        .filter(status=EntryStatus.COMPLETED)
-        .order_by("-id")
-        .values_list("claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")[
-            :RECENT_ENTRIES
-        ]
-    )
-    if not done:
+    done = job.entries.using(using).filter(status=EntryStatus.COMPLETED).order_by("-id")
+    counted = F("indexed") + F("skipped") + F("removed") + F("failed")
+    recent = list(done.values_list("claimed_at", counted)[:RECENT_ENTRIES])
+    began = [claimed_at for claimed_at, _ in recent if claimed_at is not None]
+    if not began:
         return 0.0
-    first = min(row[0] for row in done)
-    seconds = (clock.now(using) - first).total_seconds()
-    return float(sum(sum(row[2:]) for row in done)) / seconds if seconds > 0 else 0.0
+    seconds = (clock.now(using) - min(began)).total_seconds()
+    return float(sum(rows for _, rows in recent)) / seconds if seconds > 0 else 0.0

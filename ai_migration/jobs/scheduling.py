@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -28,7 +30,7 @@ def start_waiting(using: str) -> list[str]:
     with transaction.atomic(using=using):
         free = _lock_and_count(using)
         for job in jobs.filter(status=JobStatus.PENDING).order_by("pk")[: max(free, 0)]:
-            values = {} if job.started_at else {"started_at": Now()}
+            values: dict[str, Any] = {} if job.started_at else {"started_at": Now()}
             try:
                 transition(job.pk, JobStatus.RUNNING, using=using, actor="engine", **values)
             except InvalidTransitionError:
@@ -39,7 +41,7 @@ def start_waiting(using: str) -> list[str]:
     return started
 
 
-def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: object) -> Change:
+def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: Any) -> Change:
     """Let a paused, failed or completed job go on: RUNNING if a slot is free, else PENDING.
 
     Raises:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from ai_migration.conf import MAX_BATCH_SIZE, get_settings
@@ -267,7 +268,7 @@ class DataMigrationService:
         return list(self.get_job(job_id).events.order_by("pk")[:limit])
 
     def _go_on(
-        self, job: MigrationJob, using: str, actor: str, reason: str, **values: object
+        self, job: MigrationJob, using: str, actor: str, reason: str, **values: Any
     ) -> MigrationJob:
         target_of(job.collection)
         registry.get(job.entity_type).require_indexable()
@@ -319,11 +320,11 @@ class DataMigrationService:
         embedders[entity.embedder], stores[entity.store]  # noqa: B018  (raise when they are wrong)
         return entity, mode
 
-    def _count(self, request: MigrationRequest, entity: Entity, rows: object) -> tuple[int, bool]:
+    def _count(self, request: MigrationRequest, entity: Entity, rows: QuerySet[Any]) -> tuple[int, bool]:
         if request.filters.entity_ids:
             return len(request.filters.entity_ids), False
         try:
-            return bounded_count(rows)  # type: ignore[arg-type]
+            return bounded_count(rows)
         except (ProgrammingError, OperationalError) as error:
             raise AIMigrationError(
                 f"The table of {entity.model._meta.label} cannot be read: {error}. Run: "

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.db import router
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
@@ -41,9 +42,7 @@ class Lease:
         Raises:
             OwnershipLostError: The lease ran out and the slot was taken.
         """
-        updated = _slots(self).update(
-            lease_expires_at=_expiry(), last_seen_at=Now()
-        )
+        updated = _slots(self).update(lease_expires_at=_expiry(), last_seen_at=Now())
         if not updated:
             raise OwnershipLostError(
                 f"Worker slot {self.slot_id} no longer belongs to generation "
@@ -121,6 +120,6 @@ def _slots(lease: Lease) -> QuerySet[WorkerSlot]:
     )
 
 
-def _expiry() -> ExpressionWrapper:
+def _expiry() -> Combinable:
     length = timedelta(seconds=get_settings().LEASE_SECONDS)
     return ExpressionWrapper(Now() + Value(length), output_field=DateTimeField())
