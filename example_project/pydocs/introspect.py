@@ -190,17 +190,26 @@ def _walk(name: str) -> Iterator[tuple[str, ModuleType]]:
 def _public_members(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """What a module exports, and what it defines under a public name."""
     exported = set(map(str, getattr(module, "__all__", ())))
-    home = module.__name__.partition(".")[0]
     for name in sorted(exported | set(vars(module))):
         try:
             member = getattr(module, name)
             if name.startswith("_") or _kind(member) not in ("class", "function"):
                 continue
-            owner = str(getattr(member, "__module__", None) or home).partition(".")[0]
+            if name in exported or _is_at_home(member, module):
+                yield name, member
         except Exception:  # a lazy object that wants settings, a missing attribute
             continue
-        if name in exported or owner.lstrip("_") == home:  # not merely imported
-            yield name, member
+
+
+def _is_at_home(member: Any, module: ModuleType) -> bool:
+    """Whether a member belongs to a module that does not say what it exports: defined
+    there, behind it in a private module, or gathered by a package from its modules."""
+    owner = str(getattr(member, "__module__", None) or module.__name__)
+    if owner == module.__name__:
+        return True
+    top, home = owner.partition(".")[0], module.__name__.partition(".")[0]
+    is_private = any(part.startswith("_") for part in owner.split("."))
+    return top.lstrip("_") == home and (is_private or hasattr(module, "__path__"))
 
 
 def _kind(member: Any) -> str:
