@@ -31,7 +31,7 @@ def main() -> None:
     arguments += ["--payload"] if options.payload else []
     environment = {}
     if options.database == "postgresql" and not options.index:
-        environment["BENCH_STORE_OPTIONS"] = '{"index": null}'
+        environment["BENCH_STORE"] = "stores.UnindexedPgVectorStore"
     runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     with bench(options.database) as databases:
         for number in range(options.runs):

@@ -2,12 +2,11 @@
 
 Environment, beside DATABASE_URL:
     BENCH_EMBEDDER: Class path of the embedder.
-    BENCH_STORE_OPTIONS: JSON, options of the store.
+    BENCH_STORE: Class path of the store.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -29,8 +28,7 @@ AI_MIGRATION = {
     },
     "STORES": {
         "default": {
-            **AI_MIGRATION["STORES"]["default"],
-            "OPTIONS": json.loads(os.environ.get("BENCH_STORE_OPTIONS", "{}")),
+            "BACKEND": os.environ.get("BENCH_STORE", AI_MIGRATION["STORES"]["default"]["BACKEND"])
         }
     },
 }

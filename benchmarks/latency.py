@@ -24,7 +24,7 @@ def main() -> None:
     instant: list[Run] = []
     environment = {}
     if options.database == "postgresql":
-        environment["BENCH_STORE_OPTIONS"] = '{"index": null}'
+        environment["BENCH_STORE"] = "stores.UnindexedPgVectorStore"
     with bench(options.database) as databases:
         for _ in range(options.runs):
             slow.append(

@@ -24,7 +24,7 @@ def main() -> None:
     arguments = ("product", "--batch-size", str(options.batch_size))
     environment = {}
     if options.database == "postgresql":
-        environment["BENCH_STORE_OPTIONS"] = '{"index": null}'
+        environment["BENCH_STORE"] = "stores.UnindexedPgVectorStore"
     runs: dict[int, list[Run]] = {options.small: [], options.large: []}
     with bench(options.database) as databases:
         for _ in range(options.runs):
