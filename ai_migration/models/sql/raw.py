@@ -8,6 +8,7 @@ and the server takes the type from there.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -90,7 +91,8 @@ class ByteaArray(BinaryArray):
 
     def __init__(self, values: Sequence[bytes | None] | NDArray[Any]) -> None:
         if isinstance(values, np.ndarray):
-            rows = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+            width = values.itemsize * math.prod(values.shape[1:])
+            rows = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), width)
             super().__init__(BYTEA, len(rows), _fixed(rows, np.dtype("u1")))
         else:
             super().__init__(BYTEA, len(values), _variable(values), None in values)
