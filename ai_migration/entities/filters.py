@@ -21,8 +21,7 @@ MAX_ENTITY_IDS = 10_000
 """Ids one migration may name: filters are stored with the job and sent with each range."""
 
 LOOKUPS = frozenset(
-    "exact iexact in gt gte lt lte isnull contains icontains startswith istartswith "
-    "endswith iendswith range date year month day".split()
+    ["exact", "iexact", "in", "gt", "gte", "lt", "lte", "isnull", "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith", "range", "date", "year", "month", "day"]
 )
 
 
@@ -150,6 +149,6 @@ def _bound(moment: date | datetime, field: ResolvedField) -> date | datetime:
     if field.field.get_internal_type() == "DateField":
         return moment.date() if isinstance(moment, datetime) else moment
     instant = moment if isinstance(moment, datetime) else datetime.combine(moment, time.min)
-    if settings.USE_TZ == timezone.is_aware(instant):
+    if timezone.is_aware(instant) == settings.USE_TZ:
         return instant
     return timezone.make_aware(instant) if settings.USE_TZ else timezone.make_naive(instant)

@@ -10,11 +10,14 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import CompositePrimaryKey, Field, Model, QuerySet
+from django.db.models.fields import AutoFieldMixin
 
 from ai_migration.exceptions import InvalidRequestError
+from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import JSONValue
 
 MAX_ENTITY_ID_LENGTH = 255
+MAX_INTEGER = 2**63 - 1
 COMPOSITE_IN_SIZE = 200
 """Composite keys in one ``IN``: databases without row values nest an OR for each."""
 
@@ -26,18 +29,27 @@ class KeyCodec:
     Attributes:
         fields: The fields of the key; more than one for a composite key.
         is_composite: Whether keys are tuples.
+        is_integer: Whether keys are whole numbers, the usual kind.
     """
 
     fields: tuple[Field[Any, Any], ...]
     is_composite: bool
+    is_integer: bool
 
     @classmethod
     def of(cls, model: type[Model]) -> KeyCodec:
         """The codec of a model's primary key."""
         key = model._meta.pk
         if isinstance(key, CompositePrimaryKey):
-            return cls(tuple(f for f in key.fields if isinstance(f, Field)), True)
-        return cls((key,), False)
+            return cls(tuple(f for f in key.fields if isinstance(f, Field)), True, False)
+        target: Any = key
+        while target.is_relation:
+            target = target.target_field
+        return cls(
+            (key,),
+            False,
+            "IntegerField" in target.get_internal_type() or (isinstance(target, AutoFieldMixin)),
+        )
 
     def to_json(self, key: Any) -> JSONValue:
         """A key as a cursor column keeps it: a scalar, or a list for a composite key."""
@@ -51,6 +63,14 @@ class KeyCodec:
         Raises:
             InvalidRequestError: The value is no key of this model.
         """
+        if self.is_integer and type(value) in (int, str):
+            try:
+                key = int(value)
+            except ValueError as error:
+                raise self._refused(value) from error
+            if not -MAX_INTEGER <= key <= MAX_INTEGER:
+                raise self._refused(value)
+            return key
         parts = value if self.is_composite else [value]
         if not isinstance(parts, list) or len(parts) != len(self.fields):
             raise self._refused(value)
@@ -66,6 +86,8 @@ class KeyCodec:
 
     def to_entity_id(self, key: Any) -> str:
         """A key as the ledger, the stores and people write it."""
+        if self.is_integer:
+            return str(key)
         if self.is_composite:
             return json.dumps(self.to_json(key), separators=(",", ":"), ensure_ascii=False)
         return str(_plain(key))
@@ -100,9 +122,12 @@ class KeyCodec:
                 keys.append(self.from_entity_id(entity_id))
             except InvalidRequestError:
                 continue
-        size = COMPOSITE_IN_SIZE if self.is_composite else max(len(keys), 1)
-        for start in range(0, len(keys), size):
-            yield rows.filter(pk__in=keys[start : start + size])
+        if not self.is_composite:
+            if keys:
+                yield rows.filter(AmongKeys(keys))
+            return
+        for start in range(0, len(keys), COMPOSITE_IN_SIZE):
+            yield rows.filter(pk__in=keys[start : start + COMPOSITE_IN_SIZE])
 
     def _refused(self, value: object) -> InvalidRequestError:
         model = self.fields[0].model._meta.label

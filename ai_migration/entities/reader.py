@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from django.db.models import Model, QuerySet
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
+from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
 from ai_migration.entities.text import clean, content_hash, line_renderer, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.types import JSONValue
 
+_TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
 
-RowValues: TypeAlias = Sequence[Any] | Exception
-"""The values of a row's fields, or what its own code raised."""
+RowValues: TypeAlias = tuple[Any, ...]
+"""A row's key and the values of its fields; or its key and what its own code raised."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """One source row as the index sees it.
+class SourceRow(NamedTuple):
+    """One source row as the index sees it. (A tuple: there are millions of them.)
 
     Attributes:
         entity_id: Its primary key, as a string.
@@ -55,9 +55,8 @@ class EntityReader:
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
         labels = {ref.name: ref.label for ref in entity.definition.text_fields}
         self._lines = line_renderer([labels.get(f.name, f.name) for f in entity.text_fields])
-        self._text_width = len(entity.text_fields)
         self._metadata = [
-            (declaration.name, declaration.type, self._fields.index(field))
+            (declaration.name, declaration.type, self._fields.index(field) + 1)
             for field, declaration in entity.metadata_fields
         ]
 
@@ -73,66 +72,65 @@ class EntityReader:
             found.extend(self.read(part))
         return found
 
-    def _source_rows(self, values: Iterable[tuple[Any, RowValues]]) -> Iterator[SourceRow]:
-        salt = self.entity.hash_salt
-        to_entity_id = self.entity.key.to_entity_id
-        width = self._text_width
-        template = self.entity.template
-        names = [field.path for field in self.entity.text_fields]
-        for key, row in values:
-            entity_id = to_entity_id(key)
+    def _source_rows(self, rows: Iterable[RowValues]) -> Iterator[SourceRow]:
+        salt, render = self.entity.hash_salt, self._render
+        to_entity_id = str if self.entity.key.is_integer else self.entity.key.to_entity_id
+        has_metadata = bool(self._metadata)
+        for row in rows:
+            entity_id = to_entity_id(row[0])
+            metadata, hash_of_metadata, error = None, b"", ""
             try:
-                if isinstance(row, Exception):
-                    raise row
-                if template is None:
-                    text = self._lines(row[:width])
-                else:
-                    text = template.render(dict(zip(names, row, strict=False)))
+                text = render(row)
                 if not text.isascii() or "\0" in text:
                     text = clean(text).strip()
-                metadata = None
-                if self._metadata:
-                    metadata = {
-                        name: json_value(row[index], kind) for name, kind, index in self._metadata
-                    }
-            except Exception as error:  # one row's own code must not cost the others
-                problem = f"its text cannot be made: {type(error).__name__}"
-                yield SourceRow(entity_id, "", b"", None, b"", problem)
-                continue
+                if has_metadata:
+                    metadata = self._payload(row)
+                    hash_of_metadata = metadata_hash(metadata)
+            except Exception as raised:  # one row's own code must not cost the others
+                text, error = "", f"its text cannot be made: {type(raised).__name__}"
+            if len(entity_id) > MAX_ENTITY_ID_LENGTH:
+                error = _TOO_LONG
             yield SourceRow(
-                entity_id,
-                text,
-                content_hash(text, salt),
-                metadata,
-                metadata_hash(metadata),
-                _id_error(entity_id),
+                entity_id, text, content_hash(text, salt), metadata, hash_of_metadata, error
             )
 
-    def _values(self, rows: QuerySet[Any]) -> Iterator[tuple[Any, RowValues]]:
-        """Each row's key and the values of ``_fields``, in their order."""
+    def _render(self, row: RowValues) -> str:
+        """The text of a row."""
+        template = self.entity.template
+        if len(row) == 2 and isinstance(row[1], Exception):
+            raise row[1]
+        if template is None:
+            return self._lines(row)
+        names = (field.path for field in self.entity.text_fields)
+        return template.render(dict(zip(names, row[1:], strict=False)))
+
+    def _payload(self, row: RowValues) -> dict[str, JSONValue]:
+        """The metadata of a row."""
+        return {name: json_value(row[index], kind) for name, kind, index in self._metadata}
+
+    def _values(self, rows: QuerySet[Any]) -> Iterable[RowValues]:
+        """Each row's key and then the values of ``_fields``, in their order."""
         many = {
             field.path: self._many_values(rows, field)
             for field in self._fields
             if field.kind is FieldKind.MANY
         }
         if self._needs_instances:
-            yield from self._instance_values(rows, many)
-            return
+            return self._instance_values(rows, many)
         columns = [field.path for field in self._fields if field.kind is FieldKind.COLUMN]
         found = rows.values_list("pk", *columns)
-        if not many:
-            for row in found:
-                yield row[0], row[1:]
-            return
+        return self._with_many(found, many) if many else found
+
+    def _with_many(
+        self, found: Iterable[tuple[Any, ...]], many: Mapping[str, Mapping[Any, list[Any]]]
+    ) -> Iterator[RowValues]:
         for row in found:
-            joined = iter(row[1:])
-            yield (
-                row[0],
-                [
-                    many[field.path].get(row[0], []) if field.path in many else next(joined)
-                    for field in self._fields
-                ],
+            columns = iter(row[1:])
+            values = (
+                many[field.path].get(row[0], []) if field.path in many else next(columns)
+                for field in self._fields
             )
+            yield (row[0], *values)
 
     def _many_values(self, rows: QuerySet[Any], field: ResolvedField) -> dict[Any, list[Any]]:
         values: dict[Any, list[Any]] = defaultdict(list)
@@ -143,7 +141,7 @@ class EntityReader:
 
     def _instance_values(
         self, rows: QuerySet[Any], many: Mapping[str, Mapping[Any, list[Any]]]
-    ) -> Iterator[tuple[Any, RowValues]]:
+    ) -> Iterator[RowValues]:
         """With a property or a method the whole instance is read: what it uses is unknown."""
         joins = {
             field.path.rpartition("__")[0] if field.kind is FieldKind.COLUMN else field.joins
@@ -165,7 +163,7 @@ class EntityReader:
             except Exception as error:
                 yield key, error
             else:
-                yield key, values
+                yield (key, *values)
 
 
 def attribute_value(instance: Model, path: str) -> Any:
@@ -179,11 +177,3 @@ def attribute_value(instance: Model, path: str) -> Any:
         if callable(value):
             value = value()
     return value
-
-
-def _id_error(entity_id: str) -> str:
-    from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
-
-    if len(entity_id) <= MAX_ENTITY_ID_LENGTH and "\0" not in entity_id:
-        return ""
-    return f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"

@@ -81,17 +81,23 @@ def metadata_value(value: Any, declared_type: str) -> JSONValue:
     return clean(str(value))
 
 
-def line_renderer(labels: Sequence[str]) -> Callable[[Sequence[Any]], str]:
-    """A function that writes ``label: value`` for each value that is not empty."""
-    prefixes = [f"{label}: " for label in labels]
+def line_renderer(labels: Sequence[str]) -> Callable[[tuple[Any, ...]], str]:
+    """A function that writes ``label: value`` for each value of a row that is not empty.
+    The row's key comes before the values; what comes after them is left alone."""
+    prefixes = [(index, f"{label}: ") for index, label in enumerate(labels, start=1)]
 
-    def render(values: Sequence[Any]) -> str:
-        lines = []
-        for prefix, value in zip(prefixes, values, strict=True):
-            text = value.strip() if value.__class__ is str else as_text(value)
-            if text:
-                lines.append(prefix + text)
-        return "\n".join(lines)
+    def render(row: tuple[Any, ...]) -> str:
+        return "\n".join(
+            [
+                prefix + text
+                for index, prefix in prefixes
+                if (
+                    text := value.strip()
+                    if (value := row[index]).__class__ is str
+                    else as_text(value)
+                )
+            ]
+        )
 
     return render
 
@@ -128,7 +134,7 @@ class TextTemplate:
         local = {"forloop", "block"}.union(*(loop.loopvars for loop in loops))
         found = []
         for expression in [*expressions, *(loop.sequence for loop in loops)]:
-            lookups = getattr(expression.var, "lookups", None)
+            lookups = getattr(getattr(expression, "var", None), "lookups", None)
             if lookups and lookups[0] not in local:
                 found.append("__".join(lookups))
         return list(dict.fromkeys(found))

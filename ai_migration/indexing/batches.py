@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from django.db.models import Count
+
 from ai_migration.embedders import Embedder
 from ai_migration.embedders.chunking import chunk_text
 from ai_migration.entities.entity import Entity
@@ -162,6 +164,14 @@ def _read(
     return _Read(found, gone, unmatched=len(absent) - len(gone))
 
 
+def _count_present(entity: Entity, entity_ids: Sequence[str]) -> int:
+    counted = Count("pk", distinct=True)
+    parts = entity.key.among(entity.rows(), entity_ids)
+    if entity.key.is_composite:
+        return sum(part.count() for part in parts)
+    return sum(part.aggregate(found=counted)["found"] for part in parts)
+
+
 def _present(entity: Entity, entity_ids: Sequence[str]) -> set[str]:
     return {
         entity.key.to_entity_id(key)
@@ -179,6 +189,8 @@ def _vanished(entry: QueueEntry, entity: Entity, using: str) -> list[str]:
     if entry.lower is not None:
         rows = rows.filter(entity_id__gt=entry.lower)
     listed = list(rows.values_list("entity_id", flat=True))
+    if _count_present(entity, listed) == len(listed):  # the usual case, without a row read
+        return []
     present = _present(entity, listed)
     return [entity_id for entity_id in listed if entity_id not in present]
 
@@ -210,8 +222,6 @@ def plan_rows(
     texts: list[str] = []
     for row in unique.values():
         before = known.get(row.entity_id)
-        if before is not None and before.is_tombstone:
-            before = None
         if row.error:
             plan.failures[row.entity_id] = Failure("invalid_row", row.error)
         elif before is not None and _is_current(row, before, mode, epoch):
@@ -246,7 +256,7 @@ def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
 def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch: int) -> bool:
     """Whether an entity's vectors need not be made again."""
     if mode is MigrationMode.MISSING:
-        return before.content_hash != b""
+        return before.content_hash != b""  # a tombstone, or vectors that may be stale
     if before.content_hash != row.content_hash:
         return False
     return mode is MigrationMode.CHANGED or before.version >= epoch

@@ -10,8 +10,8 @@ from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.functions import Now
 
+import ai_migration.entities.registry as registry
 from ai_migration.dispatch import wake
-from ai_migration.entities import registry
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database

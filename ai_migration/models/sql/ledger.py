@@ -7,8 +7,8 @@ newer than the reads of the writer stays as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.db import connections, transaction
@@ -30,22 +30,17 @@ WHERE ai_searchable_entities.version <= {read_started}
 
 
 class KnownEntity(NamedTuple):
-    """What the ledger has of one entity. ``content_hash`` is empty where the vectors must
-    be made again whatever the text is."""
+    """What the ledger has of one entity. ``content_hash`` is empty for a tombstone, and
+    where the vectors must be made again whatever the text is."""
 
+    entity_id: str
     content_hash: bytes
     metadata_hash: bytes
     chunk_count: int
     version: int
 
-    @property
-    def is_tombstone(self) -> bool:
-        """Whether the entity was removed."""
-        return not self.content_hash and not self.chunk_count
 
-
-@dataclass(frozen=True, slots=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """What the ledger is to know of one entity."""
 
     entity_id: str
@@ -54,14 +49,13 @@ class LedgerRow:
     chunk_count: int
 
 
-def lookup(
-    using: str, collection_id: int, entity_ids: Sequence[str]
-) -> dict[str, KnownEntity]:
+def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[str, KnownEntity]:
     """What the ledger has of these entities, by entity id; unknown ones are absent."""
     if not entity_ids:
         return {}
     connection = connections[using]
     columns = "entity_id, content_hash, metadata_hash, chunk_count, version"
+    known = KnownEntity._make
     if connection.vendor == "postgresql":
         from ai_migration.models.sql.raw import TextArray, execute_raw
 
@@ -72,20 +66,29 @@ def lookup(
             (collection_id, TextArray(entity_ids)),
             binary=True,
         )
-        return {row[0]: KnownEntity._make(row[1:]) for row in cursor}
-    return dict(_portable_lookup(using, collection_id, entity_ids))
+        return {row[0]: known(row) for row in cursor.fetchall()}
+    if connection.vendor == "sqlite":
+        with connection.cursor() as listed:
+            listed.execute(
+                f"SELECT {columns} FROM ai_searchable_entities WHERE collection_id = %s "
+                "AND entity_id IN (SELECT value FROM json_each(%s))",
+                (collection_id, json.dumps(entity_ids)),
+            )
+            return {row[0]: known(row) for row in listed.fetchall()}
+    return {row.entity_id: row for row in _portable_lookup(using, collection_id, entity_ids)}
 
 
 def _portable_lookup(
     using: str, collection_id: int, entity_ids: Sequence[str]
-) -> Iterator[tuple[str, KnownEntity]]:
+) -> Iterator[KnownEntity]:
+    """The twin for every other database."""
     rows = SearchableEntity.objects.using(using).filter(collection_id=collection_id)
     for start in range(0, len(entity_ids), _CHUNK):
         found = rows.filter(entity_id__in=entity_ids[start : start + _CHUNK]).values_list(
             "entity_id", "content_hash", "metadata_hash", "chunk_count", "version"
         )
         for entity_id, content, metadata, chunks, version in found:
-            yield entity_id, KnownEntity(bytes(content), bytes(metadata), chunks, version)
+            yield KnownEntity(entity_id, bytes(content), bytes(metadata), chunks, version)
 
 
 def upsert(
