@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from django.db import Error
 
 from ai_migration.models.sql.raw import (
     Int4Array,
@@ -29,9 +27,6 @@ _LOCK = 0x61695F76
 """Advisory lock of those who create the extension or a table."""
 
 _DISTANCE = {Metric.COSINE: "<=>", Metric.INNER_PRODUCT: "<#>", Metric.L2: "<->"}
-
-_vector_oids: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""Oid of the type ``vector`` by the driver's connection: it differs per database."""
 
 
 class PgVectorTable:
@@ -91,34 +86,24 @@ class PgVectorTable:
         documents: Sequence[str] | None,
     ) -> None:
         """Write vectors, in one statement unless they are very large."""
+        source = "unnest($1::text[]), unnest($2::int[]), unnest($3::vector[]), " + (
+            "NULL::jsonb" if documents is None else "unnest($4::jsonb[])"
+        )
         rows = max(1, STATEMENT_BYTES // (4 * vectors.shape[1]))
         for start in range(0, len(entity_ids), rows):
             part = slice(start, start + rows)
-            params: list[Any] = [
-                TextArray(entity_ids[part]),
-                Int4Array(chunks[part]),
-                VectorArray(vectors[part], self._vector_oid()),
-            ]
-            if documents is not None:
-                params.append(JsonbArray(documents[part]))
-            self._upsert(params)
-
-    def _upsert(self, params: Sequence[Any]) -> None:
-        documents = "unnest($4::jsonb[])" if len(params) == 4 else "NULL::jsonb"
-        # Set-returning functions of the select list run in step and stream their rows; in
-        # FROM they would be written to a temporary file first.
-        try:
+            payloads = () if documents is None else (JsonbArray(documents[part]),)
+            # Set-returning functions of the select list run in step and stream their rows;
+            # in FROM they would be written to a temporary file first.
             self._execute(
                 f"INSERT INTO {self.name} (entity_id, chunk, embedding, metadata) "
-                "SELECT unnest($1::text[]), unnest($2::int[]), unnest($3::vector[]), "
-                f"{documents} ON CONFLICT (entity_id, chunk) DO UPDATE "
+                f"SELECT {source} ON CONFLICT (entity_id, chunk) DO UPDATE "
                 "SET embedding = excluded.embedding, metadata = excluded.metadata",
-                *params,
+                TextArray(entity_ids[part]),
+                Int4Array(chunks[part]),
+                VectorArray(vectors[part]),
+                *payloads,
             )
-        except Error:
-            # The extension may have been created anew, with another oid.
-            _vector_oids.pop(self.connection.connection, None)
-            raise
 
     def update_metadata(self, entity_ids: Sequence[str], documents: Sequence[str]) -> None:
         """Replace the payload of all vectors of each entity."""
@@ -194,16 +179,6 @@ class PgVectorTable:
             f"{where}ORDER BY {order} LIMIT $2::bigint",
             *params,
         )
-
-    def _vector_oid(self) -> int:
-        self.connection.ensure_connection()
-        oid = _vector_oids.get(self.connection.connection)
-        if oid is None:
-            [[oid]] = self._execute("SELECT to_regtype('vector')::oid::bigint")
-            if oid is None:
-                return 0
-            _vector_oids[self.connection.connection] = oid
-        return oid
 
     def _execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
         cursor = execute_raw(self.connection, sql, params, binary=binary)

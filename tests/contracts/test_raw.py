@@ -60,13 +60,12 @@ def test_documents() -> None:
 
 
 def test_vectors() -> None:
-    [[oid]] = raw.execute_raw(connection, "SELECT to_regtype('vector')::oid::bigint")
     vectors = np.array([[1, -2.5], [0, 1e-3]], dtype=np.float32)
     rows = raw.execute_raw(
-        connection, "SELECT unnest($1::vector[])::text", [raw.VectorArray(vectors, oid)]
+        connection, "SELECT unnest($1::vector[])::text", [raw.VectorArray(vectors)]
     ).fetchall()
     assert rows == [("[1,-2.5]",), ("[0,0.001]",)]
-    nothing = raw.VectorArray(vectors[:0], oid)
+    nothing = raw.VectorArray(vectors[:0])
     assert raw.execute_raw(connection, "SELECT unnest($1::vector[])", [nothing]).fetchall() == []
 
 

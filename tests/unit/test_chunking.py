@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ai_migration.embedders.base import Embedder
@@ -35,6 +35,13 @@ class Words(HashEmbedder):
         return [len(text.split()) + 1 for text in texts]
 
 
+class Contrary(HashEmbedder):
+    """Less text can have more tokens."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) + 3 * text.endswith((".", "d")) for text in texts]
+
+
 LOCAL = LocalEmbedder()
 
 pieces = st.one_of(
@@ -46,8 +53,9 @@ pieces = st.one_of(
 texts = st.lists(pieces, max_size=60).map("".join)
 
 
-@pytest.mark.parametrize("embedder", [HashEmbedder(8), Words(8), LOCAL], ids=repr)
+@pytest.mark.parametrize("embedder", [HashEmbedder(8), Words(8), Contrary(8), LOCAL], ids=repr)
 @given(text=texts, size=st.integers(1, 60), overlap=st.integers(0, 60))
+@example(text="x x end. x x x", size=5, overlap=0)
 def test_every_character_is_in_a_chunk_and_no_chunk_is_too_long(
     embedder: Embedder, text: str, size: int, overlap: int
 ) -> None:

@@ -115,12 +115,14 @@ class Int8Array(BinaryArray):
 class VectorArray(BinaryArray):
     """pgvector's ``vector[]``.
 
+    The oid of ``vector`` differs per database. PostgreSQL 14 and later compare the oids of
+    built-in types only, so none needs to be sent.
+
     Args:
         vectors: float32, shape ``(n, dimensions)``.
-        element: Oid of the type ``vector``, which differs per database.
     """
 
-    def __init__(self, vectors: Vectors, element: int) -> None:
+    def __init__(self, vectors: Vectors) -> None:
         count, dimensions = vectors.shape
         body = np.empty(
             count, [("size", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("v", ">f4", (dimensions,))]
@@ -129,7 +131,7 @@ class VectorArray(BinaryArray):
         body["dim"] = dimensions
         body["unused"] = 0
         body["v"] = vectors
-        super().__init__(element, count, body.data.cast("B") if count else b"")
+        super().__init__(0, count, body.data.cast("B") if count else b"")
 
 
 def _variable(values: Iterable[bytes | None]) -> bytes:
