@@ -10,9 +10,21 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ai_migration.conf import BackendSettings, get_settings
-from ai_migration.exceptions import SettingsError
+from ai_migration.exceptions import AIMigrationError, SettingsError
 
 Backend = TypeVar("Backend")
+
+
+class BackendImportError(SettingsError):
+    """``BACKEND`` names nothing that can be imported."""
+
+
+class BackendTypeError(SettingsError):
+    """``BACKEND`` names something that is no backend of this kind."""
+
+
+class BackendOptionsError(SettingsError):
+    """``OPTIONS`` do not fit the backend."""
 
 
 class BackendRegistry(Generic[Backend]):
@@ -27,7 +39,7 @@ class BackendRegistry(Generic[Backend]):
         self.setting = setting
         self._base = base
         self._instances: dict[str, Backend] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a backend may be made of another alias
         setting_changed.connect(self._forget, weak=False)
 
     def __getitem__(self, alias: str) -> Backend:
@@ -63,21 +75,52 @@ class BackendRegistry(Generic[Backend]):
         if alias not in configured:
             known = ", ".join(sorted(configured))
             raise SettingsError(f"{where} does not exist. Known aliases: {known}.")
-        path = configured[alias].BACKEND
+        path, options = configured[alias].BACKEND, configured[alias].OPTIONS
+        backend_class = self._class(path, where)
+        try:
+            return backend_class(**options)
+        except AIMigrationError:
+            raise
+        except Exception as error:  # whatever it is, its words may repeat an option
+            words = _without_options(str(error), options)
+            if not isinstance(error, TypeError):
+                words = f"{type(error).__name__}: {words}"
+            raise BackendOptionsError(f"{where}['OPTIONS'] do not fit {path}: {words}") from None
+
+    def _class(self, path: str, where: str) -> type[Backend]:
         try:
             backend_class = import_string(path)
-        except ImportError as error:
-            raise SettingsError(
-                f"{where}['BACKEND'] is {path!r}, which cannot be imported: {error}"
+        except AIMigrationError:
+            raise
+        except Exception as error:  # a module can raise anything while it is imported
+            words = str(error) if isinstance(error, ImportError) else repr(error)
+            raise BackendImportError(
+                f"{where}['BACKEND'] is {path!r}, which cannot be imported: {words}"
             ) from error
         base = self._base()
         if not (isinstance(backend_class, type) and issubclass(backend_class, base)):
-            raise SettingsError(f"{where}['BACKEND'] is {path!r}, which is no {base.__name__}")
-        try:
-            return backend_class(**configured[alias].OPTIONS)
-        except TypeError as error:
-            raise SettingsError(f"{where}['OPTIONS'] do not fit {path}: {error}") from error
+            raise BackendTypeError(f"{where}['BACKEND'] is {path!r}, which is no {base.__name__}")
+        abstract = ", ".join(sorted(getattr(backend_class, "__abstractmethods__", ())))
+        if abstract:
+            raise BackendTypeError(
+                f"{where}['BACKEND'] is {path!r}, which does not implement: {abstract}"
+            )
+        return backend_class
 
     def _forget(self, *, setting: str, **_: Any) -> None:
         if setting == "AI_MIGRATION":
             self.reset()
+
+
+def _without_options(words: str, options: object) -> str:
+    """The words of an error without the texts that are values of options: they may be
+    secrets."""
+    if isinstance(options, dict):
+        for value in options.values():
+            words = _without_options(words, value)
+    elif isinstance(options, list | tuple | set | frozenset):
+        for value in options:
+            words = _without_options(words, value)
+    elif isinstance(options, str) and len(options) > 3:
+        words = words.replace(options, "***")
+    return words

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import reprlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from django.conf import settings as django_settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from ai_migration.exceptions import SettingsError
 
 MAX_BATCH_SIZE = 100_000
 """Source rows in one queue entry, at most: a batch is held in memory whole."""
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+# Strict, because pydantic would take "5" and true for numbers; bounded, because dates and
+# database columns are.
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Days = Annotated[int, Field(ge=0, le=36_500, strict=True)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, strict=True)]
+Alias = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class BackendSettings(BaseModel):
     """One alias of ``EMBEDDERS`` or ``STORES``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     BACKEND: str
     OPTIONS: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -29,26 +37,26 @@ class BackendSettings(BaseModel):
 class Settings(BaseModel):
     """``AI_MIGRATION`` with its defaults. docs/reference/settings.md explains each key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    ENABLED: bool = True
+    ENABLED: StrictBool = True
     ENTITY_CONFIG: Path | None = Path("ai-entity-config.yml")
-    EMBEDDERS: dict[str, BackendSettings] = Field(
+    EMBEDDERS: dict[Alias, BackendSettings] = Field(
         default_factory=lambda: {
             "default": BackendSettings(BACKEND="ai_migration.embedders.local.LocalEmbedder")
         }
     )
-    STORES: dict[str, BackendSettings] = Field(
+    STORES: dict[Alias, BackendSettings] = Field(
         default_factory=lambda: {
             "default": BackendSettings(BACKEND="ai_migration.stores.database.DatabaseStore")
         }
     )
-    DEFAULT_BATCH_SIZE: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)] = 500
+    DEFAULT_BATCH_SIZE: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE, strict=True)] = 500
     DEFAULT_RATE_LIMIT: PositiveInt | None = 100
     DEFAULT_TOKEN_LIMIT: PositiveInt | None = None
     MAX_CONCURRENT_JOBS: PositiveInt = 3
-    CLEANUP_COMPLETED_AFTER_DAYS: Annotated[int, Field(ge=0)] | None = 30
-    KEEP_RETIRED_DAYS: Annotated[int, Field(ge=0)] = 7
+    CLEANUP_COMPLETED_AFTER_DAYS: Days | None = 30
+    KEEP_RETIRED_DAYS: Days = 7
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"
     DISPATCHER: str = "ai_migration.dispatchers.none.NullDispatcher"
     SLICE_SECONDS: Seconds = 12.0
@@ -56,7 +64,25 @@ class Settings(BaseModel):
     QUEUE_WINDOW: PositiveInt = 32
     MAX_ATTEMPTS: PositiveInt = 5
     RETRY_DELAY_SECONDS: Seconds = 5.0
-    MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1)] = 0.5
+    MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
+
+
+class SettingsFault(Enum):
+    """What can be wrong with ``AI_MIGRATION``."""
+
+    NO_DICT = "it is no dict"
+    UNKNOWN_KEY = "a key is unknown"
+    WRONG_VALUE = "a value is wrong"
+    NO_DEFAULT = "an alias 'default' is missing"
+
+
+@dataclass(frozen=True)
+class SettingsProblem:
+    """One fault of the settings: what is wrong, and what to do about it."""
+
+    fault: SettingsFault
+    message: str
+    hint: str
 
 
 _cache: tuple[object, Settings] | None = None
@@ -73,48 +99,23 @@ def get_settings() -> Settings:
     """
     global _cache
     raw = getattr(django_settings, "AI_MIGRATION", {})
-    if _cache is not None and _cache[0] == raw:
-        return _cache[1]
-    problems = settings_problems(raw)
-    if problems:
-        raise SettingsError("; ".join(problems))
-    validated = Settings.model_validate(raw)
-    _cache = (dict(raw), validated)
+    cached = _cache
+    if cached is not None and cached[0] == raw:
+        return cached[1]
+    validated = _validate(raw)
+    if not isinstance(validated, Settings):
+        raise SettingsError("; ".join(f"{item.message}. {item.hint}" for item in validated))
+    _cache = (_copied(raw), validated)
     return validated
 
 
-def settings_problems(raw: object) -> list[str]:
-    """Every fault of an ``AI_MIGRATION`` value, as a sentence; empty when there is none.
+def settings_problems(raw: object) -> list[SettingsProblem]:
+    """Every fault of an ``AI_MIGRATION`` value; empty when there is none.
 
-    Option values are never repeated in a message: they may be secrets.
+    Values of ``EMBEDDERS`` and ``STORES`` are never repeated: options may be secrets.
     """
-    if not isinstance(raw, dict):
-        return [f"AI_MIGRATION must be a dict, not {type(raw).__name__}"]
-    try:
-        Settings.model_validate(raw)
-    except ValidationError as error:
-        return [_sentence(detail) for detail in error.errors()]
-    problems = []
-    for kind in ("EMBEDDERS", "STORES"):
-        if kind in raw and "default" not in raw[kind]:
-            problems.append(f"AI_MIGRATION[{kind!r}] needs an alias 'default'")
-    return problems
-
-
-def _sentence(detail: Any) -> str:
-    from difflib import get_close_matches
-
-    path = "".join(f"[{part!r}]" for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        known = (
-            list(Settings.model_fields)
-            if len(detail["loc"]) == 1
-            else list(BackendSettings.model_fields)
-        )
-        close = get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"AI_MIGRATION{path} is not a known key{hint}"
-    return f"AI_MIGRATION{path}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    validated = _validate(raw)
+    return [] if isinstance(validated, Settings) else validated
 
 
 def entity_config_path() -> Path | None:
@@ -125,3 +126,80 @@ def entity_config_path() -> Path | None:
         return path
     base = getattr(django_settings, "BASE_DIR", None)
     return Path(base) / path if base else path
+
+
+def _validate(raw: object) -> Settings | list[SettingsProblem]:
+    if not isinstance(raw, dict):
+        message = f"AI_MIGRATION is a {type(raw).__name__}, not a dict"
+        hint = "Write AI_MIGRATION = {...}, or remove it: every key is optional."
+        return [SettingsProblem(SettingsFault.NO_DICT, message, hint)]
+    try:
+        validated = Settings.model_validate(raw)
+    except ValidationError as error:
+        return [_problem(detail) for detail in error.errors(include_url=False)]
+    missing = [
+        SettingsProblem(
+            SettingsFault.NO_DEFAULT,
+            f"AI_MIGRATION[{kind!r}] has no alias 'default'",
+            "Entity types that name no alias use 'default': add it.",
+        )
+        for kind in ("EMBEDDERS", "STORES")
+        if "default" not in getattr(validated, kind)
+    ]
+    return missing or validated
+
+
+def _problem(detail: Any) -> SettingsProblem:
+    location = [part for part in detail["loc"] if part != "[key]"]
+    where = "AI_MIGRATION" + "".join(f"[{_short(part)}]" for part in location)
+    kind = detail["type"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        model = Settings if len(location) == 1 else BackendSettings
+        return SettingsProblem(
+            SettingsFault.UNKNOWN_KEY,
+            f"{where} is not a known key",
+            _nearest(location[-1], list(model.model_fields)),
+        )
+    if kind == "missing":
+        message = f"{where} is missing"
+    elif "OPTIONS" in location and "[key]" in detail["loc"]:
+        message = f"{where}: the name of an option is text"
+    elif "[key]" in detail["loc"]:
+        message = f"{where}: an alias is a name of 1 to 100 characters"
+    else:
+        words = detail["msg"].removeprefix("Input ")
+        for noise in (", unable to", " for <class", " or instance of"):
+            words = words.partition(noise)[0]
+        message = f"{where} {_value(detail, location)}: it {words}"
+    key = location[0]
+    return SettingsProblem(
+        SettingsFault.WRONG_VALUE, message, f"Correct AI_MIGRATION[{_short(key)}], or remove it."
+    )
+
+
+def _value(detail: Any, location: list[object]) -> str:
+    """What was given, where it cannot be an option of a backend; else its type."""
+    given = detail["input"]
+    harmless = location[0] not in ("EMBEDDERS", "STORES")
+    if harmless and isinstance(given, bool | int | float | str | None):
+        return f"is {_short(given)}"
+    return f"is a {type(given).__name__}"
+
+
+def _nearest(key: object, known: list[str]) -> str:
+    asked = str(key)[:100].upper().replace("-", "_")
+    close = get_close_matches(asked, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
+
+
+def _copied(value: Any) -> Any:
+    """The containers anew, so that a change in place is seen; the leaves as they are."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value)

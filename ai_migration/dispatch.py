@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol, cast
 
 from django.utils.module_loading import import_string
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import SettingsError
+
+logger = logging.getLogger(__name__)
 
 
 class Dispatcher(Protocol):
@@ -21,22 +24,32 @@ class Dispatcher(Protocol):
 def wake() -> None:
     """Wake the engine through the configured dispatcher.
 
-    Raises:
-        SettingsError: ``DISPATCHER`` names nothing that can be imported.
+    Never raises: the work is in the queue already, and whoever put it there has not
+    failed. What went wrong is logged; a wrong ``DISPATCHER`` is a system check's error.
     """
-    get_dispatcher().wake()
+    try:
+        get_dispatcher().wake()
+    except Exception:
+        logger.exception("The worker could not be woken; it finds the work at its next look")
 
 
 def get_dispatcher() -> Dispatcher:
     """An instance of the configured dispatcher.
 
     Raises:
-        SettingsError: ``DISPATCHER`` names nothing that can be imported.
+        SettingsError: ``DISPATCHER`` names nothing that can be imported, or no dispatcher.
     """
     path = get_settings().DISPATCHER
+    where = f"AI_MIGRATION['DISPATCHER'] is {path!r}, which"
     try:
-        return cast(Dispatcher, import_string(path)())
-    except ImportError as error:
-        raise SettingsError(
-            f"AI_MIGRATION['DISPATCHER'] is {path!r}, which cannot be imported: {error}"
-        ) from error
+        made = import_string(path)
+    except Exception as error:  # a module can raise anything while it is imported
+        words = str(error) if isinstance(error, ImportError) else repr(error)
+        raise SettingsError(f"{where} cannot be imported: {words}") from error
+    try:
+        dispatcher = made()
+    except Exception as error:
+        raise SettingsError(f"{where} cannot be made: {error!r}") from error
+    if not callable(getattr(dispatcher, "wake", None)):
+        raise SettingsError(f"{where} is no dispatcher: it has no method wake()")
+    return cast(Dispatcher, dispatcher)
