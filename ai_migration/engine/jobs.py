@@ -43,6 +43,7 @@ class JobWatch:
         self._running: dict[str, MigrationJob] = {}
         self._known: dict[str, MigrationJob] = {}
         self._claimed: Counter[str] = Counter()
+        self._fed: set[str] = set()
         self._throttled: dict[str, float] = {}
 
     def get(self, job_id: str | None) -> MigrationJob:
@@ -57,6 +58,11 @@ class JobWatch:
         """Whether a job still wants to be worked for."""
         return job_id in self._look()
 
+    @property
+    def largest_batch(self) -> int:
+        """Rows in an entry of the running jobs, at most."""
+        return max((job.batch_size for job in self._look().values()), default=1)
+
     def note_claims(self, entries: Iterable[QueueEntry]) -> None:
         """Remember how far the jobs' windows were emptied."""
         self._claimed.update(entry.job_id for entry in entries if entry.job_id)
@@ -64,9 +70,8 @@ class JobWatch:
     def feed_if_low(self) -> None:
         """Fill the windows that may be half empty."""
         for job_id in self._look():
-            if job_id not in self._claimed:
-                self._feed(job_id)
-            elif self._claimed[job_id] >= get_settings().QUEUE_WINDOW / 2:
+            is_low = self._claimed[job_id] >= get_settings().QUEUE_WINDOW / 2
+            if is_low or job_id not in self._fed:
                 self._feed(job_id)
 
     def feed(self) -> int:
@@ -109,9 +114,7 @@ class JobWatch:
 
     def break_circuit(self, batch: Batch) -> None:
         """Fail a job of whose rows since the last start too many failed."""
-        if batch.job is None or not any(
-            plan.failures or plan.embed.errors for plan in batch.plans
-        ):
+        if batch.job is None or not any(plan.failures or plan.embed.errors for plan in batch.plans):
             return
         job = MigrationJob.objects.using(self._using).get(pk=batch.job.pk)
         processed = job.processed_entities - job.breaker_processed
@@ -128,6 +131,7 @@ class JobWatch:
 
     def _feed(self, job_id: str) -> int:
         self._claimed[job_id] = 0
+        self._fed.add(job_id)
         try:
             return feed(job_id, self._using)
         except AIMigrationError as error:

@@ -1,8 +1,9 @@
 """A slice: a bounded time in which one worker feeds jobs, claims entries and indexes them.
 
-One thread reads, plans and writes; ``embed`` runs on others and results are written as
-they come. No transaction is open during an embed call. The slice knows nothing of where it
-runs: the foreground command, a worker process and a cluster run this same code.
+One thread claims and writes; another reads and plans ahead of it; ``embed`` runs on more,
+and results are written as they come. No transaction is open during an embed call. The
+slice knows nothing of where it runs: the foreground command, a worker process and a
+cluster run this same code.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import OperationalError
 
@@ -20,6 +22,7 @@ from ai_migration.conf import get_settings
 from ai_migration.engine.finishing import finish_job
 from ai_migration.engine.jobs import JobWatch
 from ai_migration.engine.pools import EmbedPools
+from ai_migration.engine.reading import ReadAhead
 from ai_migration.entities import registry
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import (
@@ -29,7 +32,7 @@ from ai_migration.exceptions import (
     StoreError,
 )
 from ai_migration.indexing import queue
-from ai_migration.indexing.batches import Batch, Target, read_batch
+from ai_migration.indexing.batches import Batch, Target
 from ai_migration.indexing.embedding import EmbedPool
 from ai_migration.indexing.targets import live_collections, target_of
 from ai_migration.indexing.writing import write_batch
@@ -40,7 +43,9 @@ from ai_migration.types import Operation
 logger = logging.getLogger("ai_migration")
 
 CLAIM_SIZE = 8
-"""Entries claimed at once. More would wait here while live entries pass them by."""
+"""Entries claimed at once, at most. More would wait here while live entries pass them by."""
+ROWS_AHEAD = 8_000
+"""Rows claimed at once, at most, unless one batch has more: they are held in memory."""
 MAX_THREADS = 64
 _LONGEST_WAIT = 0.25
 """Seconds between looks at pause, cancel and shutdown while providers are silent."""
@@ -101,10 +106,11 @@ class Slice:
         """
         with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="embed") as executor:
             self._pools = EmbedPools(executor, self.lease.using, self._clock)
-            try:
-                is_idle = self._loop()
-            finally:
-                self._pools.drop_waiting()
+            with ReadAhead(self.lease.using) as self._reading:
+                try:
+                    is_idle = self._loop()
+                finally:
+                    self._pools.drop_waiting()
         return SliceReport(self._written, is_idle, self._pools.wakes_in or 0.0)
 
     def _loop(self) -> bool:
@@ -113,36 +119,51 @@ class Slice:
             self._heartbeat()
             stopping = self._should_stop() or self._clock() >= self._ends
             if stopping:
+                queue.give_back(self.lease, [entry.pk for entry in self._reading.cancel()])
                 self._pools.drop_waiting()
             else:
                 self._drop_halted()
-                if not is_dry and self._pools.want_more and len(self._open) < MAX_THREADS:
+                if not is_dry and self._wants_more:
                     is_dry = not self._claim()
-            self._send(flush=is_dry)
+            self._take_read()
+            self._send(flush=is_dry and not self._reading)
             self._write_ready(stopping)
-            if not self._open:
+            if not self._open and not self._reading:
                 if stopping or (is_dry and not self._jobs.feed()):
                     return is_dry and not stopping
                 is_dry = False
-            elif self._pools.in_flight:
-                timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
-                wait(self._pools.in_flight, timeout, return_when=FIRST_COMPLETED)
-            elif not self._pools.can_send:
-                time.sleep(min(_LONGEST_WAIT, self._pools.wakes_in or 0.01))
+            else:
+                self._wait()
 
     # Claiming and reading
 
+    @property
+    def _wants_more(self) -> bool:
+        return len(self._reading) < 2 and len(self._open) < MAX_THREADS and self._pools.want_more
+
+    def _wait(self) -> None:
+        """Wait for something to happen, unless something can be done now."""
+        pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
+        timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
+        if self._pools.can_send or any(batch.is_embedded for batch in self._open):
+            return
+        if pending:
+            wait(pending, timeout, return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(min(timeout, 0.05))
+
     def _claim(self) -> bool:
-        """Claim and read the next entries; whether there were any."""
+        """Claim the next entries and have them read; whether there were any."""
         self._jobs.feed_if_low()
-        entries = queue.claim(self.lease, CLAIM_SIZE, only_jobs=self._only_jobs)
+        limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
+        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs)
         self._jobs.note_claims(entries)
         for group in _groups(entries):
             self._start(group)
         return bool(entries)
 
     def _start(self, entries: list[QueueEntry]) -> None:
-        """Read and plan a group of entries that make one batch."""
+        """Have a group of entries that make one batch read and planned."""
         first = entries[0]
         try:
             if first.operation == Operation.FINISH:
@@ -156,17 +177,27 @@ class Slice:
             if not targets:  # never indexed: the first backfill will read these rows
                 queue.owned(self.lease, [entry.pk for entry in entries]).delete()
                 return
-            job = self._jobs.get(first.job_id)
+            job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]
-            batch = read_batch(entries, entity, reader, targets, job, self.lease.using)
+            self._reading.start(entries, entity, reader, targets, job)
         except (OwnershipLostError, OperationalError):
             raise
         except Exception as error:
             self._give_up(entries, error)
-            return
-        self._open.append(batch)
-        for plan in batch.plans:
-            self._pools.pool(plan.target, job).add(plan.embed)
+
+    def _take_read(self) -> None:
+        """Open the batches that were read."""
+        for entries, future in self._reading.take_done():
+            try:
+                batch = future.result()
+            except OperationalError:
+                raise
+            except Exception as error:
+                self._give_up(entries, error)
+                continue
+            self._open.append(batch)
+            for plan in batch.plans:
+                self._pools.pool(plan.target, batch.job).add(plan.embed)
 
     def _targets(self, entry: QueueEntry) -> list[Target]:
         if entry.job_id is not None:
@@ -245,7 +276,7 @@ class Slice:
         again cannot help."""
         message = str(error) or type(error).__name__
         if not isinstance(error, AIMigrationError):
-            logger.exception("Indexing %s failed", entries[0].entity_type)
+            logger.error("Indexing %s failed", entries[0].entity_type, exc_info=error)
             message = f"{type(error).__name__}: {message}"
         attempts = 1 + max(entry.attempts for entry in entries)
         transient = isinstance(error, StoreError) and error.transient

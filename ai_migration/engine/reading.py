@@ -1,0 +1,86 @@
+"""Reads batches ahead, on a thread of its own, while the worker's thread writes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from django.db import connections
+
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.reader import EntityReader
+from ai_migration.indexing.batches import Batch, Target, read_batch
+from ai_migration.models import MigrationJob, QueueEntry
+
+
+class ReadAhead:
+    """A line of batches to be read, one after the other.
+
+    The thread has database connections of its own. Where those could not see what this
+    thread sees (within a transaction, or an SQLite database in memory) batches are read
+    at once instead.
+
+    Args:
+        using: Database alias of our tables.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        connection = connections[using]
+        in_memory = getattr(connection, "is_in_memory_db", lambda: False)()
+        self._executor = (
+            None
+            if connection.in_atomic_block or in_memory
+            else ThreadPoolExecutor(1, thread_name_prefix="read")
+        )
+        self._line: deque[tuple[list[QueueEntry], Future[Batch]]] = deque()
+
+    def __enter__(self) -> ReadAhead:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cancel()
+        if self._executor is not None:
+            self._executor.submit(connections.close_all)
+            self._executor.shutdown()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    @property
+    def futures(self) -> list[Future[Batch]]:
+        """What is being read or waits for it."""
+        return [future for _, future in self._line]
+
+    def start(
+        self,
+        entries: list[QueueEntry],
+        entity: Entity,
+        reader: EntityReader,
+        targets: Sequence[Target],
+        job: MigrationJob | None,
+    ) -> None:
+        """Have entries read; see ``read_batch``."""
+        arguments = (entries, entity, reader, targets, job, self._using)
+        if self._executor is not None:
+            future = self._executor.submit(read_batch, *arguments)
+        else:
+            future = Future()
+            try:
+                future.set_result(read_batch(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+        self._line.append((entries, future))
+
+    def take_done(self) -> Iterator[tuple[list[QueueEntry], Future[Batch]]]:
+        """Those that were read, in the order they were started."""
+        while self._line and self._line[0][1].done():
+            yield self._line.popleft()
+
+    def cancel(self) -> list[QueueEntry]:
+        """Do not read what was not begun; the entries that is about."""
+        cancelled = [(entries, future) for entries, future in self._line if future.cancel()]
+        for pair in cancelled:
+            self._line.remove(pair)
+        return [entry for entries, _ in cancelled for entry in entries]
