@@ -176,7 +176,7 @@ def _present(entity: Entity, entity_ids: Sequence[str]) -> set[str]:
     return {
         entity.key.to_entity_id(key)
         for part in entity.key.among(entity.rows(), entity_ids)
-        for key in part.values_list("pk", flat=not entity.key.is_composite)
+        for (key,) in part.values_list("pk")
     }
 
 
