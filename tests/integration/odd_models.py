@@ -1,0 +1,59 @@
+"""Models only some tests have; their tables are made by the tests that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection, models
+
+
+class Dated(models.Model):
+    """A date without a time."""
+
+    title = models.CharField(max_length=50)
+    made_on = models.DateField()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_dated"
+
+
+class Logged(models.Model):
+    """A primary key that is a moment."""
+
+    at = models.DateTimeField(primary_key=True)
+    title = models.CharField(max_length=50)
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_logged"
+
+
+class Slow(models.Model):
+    """A primary key that is also a relation."""
+
+    dated = models.OneToOneField(Dated, on_delete=models.CASCADE, primary_key=True)
+    title = models.CharField(max_length=50)
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_slow"
+
+
+@contextmanager
+def table_of(*made: type[models.Model]) -> Iterator[None]:
+    """The tables of these models, as long as the test needs them."""
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    yield
+
+
+def drop_table(model: type[models.Model]) -> None:
+    """Lose a table."""
+    with connection.schema_editor() as editor:
+        editor.delete_model(model)
