@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
-import ai_migration.engine.worker  # noqa: E402
-import ai_migration.entities.filters  # noqa: E402
-import tests.acceptance.embedders  # noqa: E402
-import tests.acceptance.sabotage  # noqa: E402
-import tests.databases  # noqa: E402, F401
+for name in ("ai_migration.engine.worker", "tests.acceptance.embedders", "tests.databases"):
+    import_module(name)
