@@ -70,6 +70,11 @@ class EmbedPools:
         plans = {id(plan.embed) for plan in batch.plans}
         return any(pool.carries(plans) for pool in self._pools.values())
 
+    def blocked_for(self, batch: Batch) -> float:
+        """Seconds until somebody who embeds for the batch lets the next request pass."""
+        pools = [self.pool(plan.target, batch.job) for plan in batch.plans]
+        return max(pool.blocked_for for pool in pools)
+
     def drop_waiting(self) -> None:
         """Send nothing more."""
         for pool in self._pools.values():

@@ -254,7 +254,7 @@ class Slice:
         is_last = attempts >= settings.MAX_ATTEMPTS or not self._has_retryable(batch)
         delay = None
         if not batch.is_embedded:
-            delay = 0.0
+            delay = self._pools.blocked_for(batch)
         elif not is_last:
             delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
         try:

@@ -11,10 +11,10 @@ from pathlib import Path
 from ai_migration.conf import get_settings
 from ai_migration.jobs.collections import drop_retired
 from ai_migration.jobs.scheduling import start_waiting
-from ai_migration.models import MigrationJob, WorkerSlot
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import expire, our_database
 from ai_migration.models.sql import clock
-from ai_migration.types import JobStatus
+from ai_migration.types import EntryStatus, JobStatus
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ def tick() -> TickReport:
     """Recover expired leases and start waiting jobs. Any number may run at once."""
     using = our_database()
     recovered = expire(using, _dead_holders(using))
+    QueueEntry.objects.using(using).filter(
+        status=EntryStatus.PENDING, job__status=JobStatus.CANCELLED
+    ).delete()
     return TickReport(recovered, start_waiting(using))
 
 

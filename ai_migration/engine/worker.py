@@ -58,7 +58,7 @@ def run_worker(
             if report.is_idle and until_idle:
                 return
             if report.is_idle or not report.batches:
-                _sleep(report.wait or _IDLE_SECONDS, should_stop)
+                _sleep(min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS), should_stop)
     finally:
         if lease is not None:
             release(lease)

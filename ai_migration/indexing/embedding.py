@@ -158,9 +158,7 @@ class EmbedPool:
     def carries(self, plans: Collection[int]) -> bool:
         """Whether a request in flight has texts of one of these plans, given by ``id``."""
         return any(
-            id(plan) in plans
-            for request in self.in_flight.values()
-            for plan, _, _ in request.parts
+            id(plan) in plans for request in self.in_flight.values() for plan, _, _ in request.parts
         )
 
     @property

@@ -13,10 +13,11 @@ from django.db.models.functions import Now
 from ai_migration.embedders import embedders
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import ConflictingJobError, StoreError
+from ai_migration.jobs.transitions import transition
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.sql import clock
 from ai_migration.stores import stores
-from ai_migration.types import OPEN_STATUSES, CollectionStatus, JSONValue
+from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONValue
 
 
 class ConfigChange(Enum):
@@ -58,43 +59,38 @@ def active_collection(entity_type: str, using: str) -> Collection | None:
 
 def new_collection(entity: Entity, using: str) -> Collection:
     """A fresh collection: ACTIVE at once where nothing serves searches now (the first
-    backfill, or the store was lost), else BUILDING beside the ACTIVE one.
+    backfill, or the store was lost), else BUILDING beside the ACTIVE one. Call it inside
+    the transaction that saves its job.
 
     Raises:
         ConflictingJobError: One is being built already.
         StoreError: The store cannot create it.
     """
-    embedder, store = embedders[entity.embedder], stores[entity.store]
+    embedder = embedders[entity.embedder]
     active = active_collection(entity.name, using)
-    is_lost = active is not None and not stores[active.store].exists(active.ref)
-    abandon_building(entity.name, using)
-    with transaction.atomic(using=using):
-        if active is not None and is_lost:
-            Collection.objects.using(using).filter(pk=active.pk).update(
-                status=CollectionStatus.RETIRED, retired_at=Now()
-            )
-        beside = active is not None and not is_lost
-        collection = Collection.objects.using(using).create(
-            entity_type=entity.name,
-            status=CollectionStatus.BUILDING if beside else CollectionStatus.ACTIVE,
-            embedder=entity.embedder,
-            model_id=embedder.model_id,
-            dimensions=embedder.dimensions,
-            fingerprint=embedder.fingerprint,
-            store=entity.store,
-            config_snapshot=entity.snapshot,
-            activated_at=None if beside else Now(),
+    if active is not None and not stores[active.store].exists(active.ref):
+        Collection.objects.using(using).filter(pk=active.pk).update(
+            status=CollectionStatus.RETIRED, retired_at=Now()
         )
-        store.ensure_collection(collection.ref)
+        active = None
+    _abandon_building(entity.name, using)
+    collection = Collection.objects.using(using).create(
+        entity_type=entity.name,
+        status=CollectionStatus.ACTIVE if active is None else CollectionStatus.BUILDING,
+        embedder=entity.embedder,
+        model_id=embedder.model_id,
+        dimensions=embedder.dimensions,
+        fingerprint=embedder.fingerprint,
+        store=entity.store,
+        config_snapshot=entity.snapshot,
+        activated_at=Now() if active is None else None,
+    )
+    stores[entity.store].ensure_collection(collection.ref)
     return collection
 
 
-def abandon_building(entity_type: str, using: str) -> None:
-    """Drop a BUILDING collection that no job fills any more.
-
-    Raises:
-        ConflictingJobError: A job still does.
-    """
+def _abandon_building(entity_type: str, using: str) -> None:
+    """Drop a BUILDING collection that no job fills any more."""
     for collection in Collection.objects.using(using).filter(
         entity_type=entity_type, status=CollectionStatus.BUILDING
     ):
@@ -148,9 +144,19 @@ def activate(collection: Collection, using: str) -> None:
     if collection.status != CollectionStatus.BUILDING:
         return
     rows = Collection.objects.using(using)
-    rows.filter(entity_type=collection.entity_type, status=CollectionStatus.ACTIVE).update(
-        status=CollectionStatus.RETIRED, retired_at=Now()
-    )
+    replaced = rows.filter(entity_type=collection.entity_type, status=CollectionStatus.ACTIVE)
+    for job in MigrationJob.objects.using(using).filter(
+        collection__in=list(replaced), status__in=OPEN_STATUSES
+    ):
+        transition(
+            job.pk,
+            JobStatus.CANCELLED,
+            using=using,
+            actor="engine",
+            reason=f"its collection was replaced by #{collection.pk}",
+            completed_at=Now(),
+        )
+    replaced.update(status=CollectionStatus.RETIRED, retired_at=Now())
     try:
         rows.filter(pk=collection.pk, status=CollectionStatus.BUILDING).update(
             status=CollectionStatus.ACTIVE, activated_at=Now()

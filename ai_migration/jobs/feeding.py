@@ -176,9 +176,7 @@ def _advance(job: MigrationJob) -> bool:
 
 def _phases(job: MigrationJob) -> Iterator[JobPhase]:
     yield JobPhase.SOURCE
-    if job.phase == JobPhase.SWEEP or (
-        not job.filter_config and job.mode != MigrationMode.MISSING
-    ):
+    if job.phase == JobPhase.SWEEP or (not job.filter_config and job.mode != MigrationMode.MISSING):
         yield JobPhase.SWEEP
     if job.retry_failed or job.phase == JobPhase.RETRY:
         yield JobPhase.RETRY

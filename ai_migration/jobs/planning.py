@@ -53,9 +53,7 @@ def plan_migration(
     for part in parts:
         cursor = None
         while examined < PLAN_LIMIT:
-            found = reader.read(
-                entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE]
-            )
+            found = reader.read(entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE])
             if not found:
                 break
             last = entity.key.from_entity_id(found[-1].entity_id)
@@ -136,4 +134,3 @@ def _to_remove(
         found = sum(part.count() for part in entity.key.among(entity.rows(), page))
         gone += len(page) - found
     return gone
-

@@ -50,7 +50,7 @@ def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **valu
     """
     with transaction.atomic(using=using):
         target = JobStatus.RUNNING if _lock_and_count(using) > 0 else JobStatus.PENDING
-        change = transition(
+        return transition(
             job.pk,
             target,
             using=using,
@@ -63,7 +63,6 @@ def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **valu
             throttle_reason="",
             **values,
         )
-    return change
 
 
 def _lock_and_count(using: str) -> int:

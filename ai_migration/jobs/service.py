@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, transaction
@@ -36,6 +37,7 @@ from ai_migration.models.sql.counting import bounded_count
 from ai_migration.stores import stores
 from ai_migration.types import (
     OPEN_STATUSES,
+    CollectionStatus,
     EntryStatus,
     JobStatus,
     MigrationMode,
@@ -70,13 +72,12 @@ class DataMigrationService:
             SettingsError: The settings, or the embedder or store they name, are wrong.
         """
         entity, mode = self._validated(request)
+        request = _canonical(request, entity)
         using = our_database()
         rows = apply_filters(entity, entity.rows(), request.filters)
         total, is_estimate = self._count(request, entity, rows)
-        collection = self._collection(entity, request, using)
         job = MigrationJob(
             entity_type=entity.name,
-            collection=collection,
             mode=mode,
             rebuild=request.rebuild,
             reindex_existing=mode is MigrationMode.ALL,
@@ -91,12 +92,13 @@ class DataMigrationService:
         )
         try:
             with transaction.atomic(using=using):
+                job.collection = self._collection(entity, request, using)
                 job.save(using=using, force_insert=True)
                 JobEvent.objects.using(using).create(
                     job=job, actor=job.created_by, to_status=job.status, reason="started"
                 )
         except IntegrityError as error:
-            raise self._conflict(collection, using) or error from error
+            raise self._open_job(entity.name, using) or error from error
         start_waiting(using)
         wake()
         return self.get_job(job.pk)
@@ -109,7 +111,7 @@ class DataMigrationService:
         """
         entity, mode = self._validated(request)
         return plan_migration(
-            request,
+            _canonical(request, entity),
             entity,
             mode=mode,
             rate_limit=self._rate_limit(request, entity),
@@ -219,6 +221,9 @@ class DataMigrationService:
             )
             if change.happened:
                 change.job.entries.filter(status=EntryStatus.PENDING).delete()
+                Collection.objects.using(using).filter(
+                    pk=change.job.collection_id, status=CollectionStatus.BUILDING
+                ).update(status=CollectionStatus.RETIRED, retired_at=Now())
         if change.happened:
             start_waiting(using)
         return change.job
@@ -270,6 +275,13 @@ class DataMigrationService:
     def _go_on(
         self, job: MigrationJob, using: str, actor: str, reason: str, **values: Any
     ) -> MigrationJob:
+        if job.collection.status == CollectionStatus.RETIRED:
+            raise InvalidTransitionError(
+                job.pk,
+                job.status,
+                JobStatus.RUNNING,
+                "The index it filled was replaced by a newer one: start a new migration.",
+            )
         target_of(job.collection)
         registry.get(job.entity_type).require_indexable()
         change = admit(
@@ -315,12 +327,13 @@ class DataMigrationService:
                 f"(at most {MAX_ENTITY_IDS}): use a filter, or several migrations",
                 field="entity_ids",
             )
-        for entity_id in request.filters.entity_ids:
-            entity.key.from_entity_id(str(entity_id))
-        embedders[entity.embedder], stores[entity.store]  # noqa: B018  (raise when they are wrong)
+        for registered, alias in ((embedders, entity.embedder), (stores, entity.store)):
+            registered[alias]  # raises when it is wrong
         return entity, mode
 
-    def _count(self, request: MigrationRequest, entity: Entity, rows: QuerySet[Any]) -> tuple[int, bool]:
+    def _count(
+        self, request: MigrationRequest, entity: Entity, rows: QuerySet[Any]
+    ) -> tuple[int, bool]:
         if request.filters.entity_ids:
             return len(request.filters.entity_ids), False
         try:
@@ -361,6 +374,12 @@ class DataMigrationService:
         job = collection.jobs.using(using).filter(status__in=OPEN_STATUSES).first()
         return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
 
+    def _open_job(self, entity_type: str, using: str) -> ConflictingJobError | None:
+        """The conflict with whoever started the same at the same moment."""
+        jobs = MigrationJob.objects.using(using).filter(status__in=OPEN_STATUSES)
+        job = jobs.filter(entity_type=entity_type).first()
+        return None if job is None else ConflictingJobError(entity_type, job.pk, job.status)
+
     def _batch_size(self, request: MigrationRequest, entity: Entity) -> int:
         return (
             request.batch_size or entity.definition.batch_size or get_settings().DEFAULT_BATCH_SIZE
@@ -371,6 +390,19 @@ class DataMigrationService:
             return request.rate_limit
         remote = embedders[entity.embedder].is_remote
         return get_settings().DEFAULT_RATE_LIMIT if remote else None
+
+
+def _canonical(request: MigrationRequest, entity: Entity) -> MigrationRequest:
+    """The request with its ids as the ledger writes them, each once.
+
+    Raises:
+        InvalidRequestError: An id is no primary key of the model.
+    """
+    key = entity.key
+    ids = dict.fromkeys(
+        key.to_entity_id(key.from_entity_id(str(item))) for item in request.filters.entity_ids
+    )
+    return replace(request, filters=replace(request.filters, entity_ids=tuple(ids)))
 
 
 def _require_range(value: int | None, field: str, most: int) -> None:
