@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import OutputWrapper
 from rich.console import Console
@@ -170,7 +170,7 @@ class _Bar(_View):
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             _FactsColumn(),
-            console=Console(file=output),
+            console=Console(file=_unwrapped(output)),
             expand=True,
         )
         self._task = self._progress.add_task("", total=None)
@@ -201,6 +201,15 @@ class _FactsColumn(TextColumn):
     def render(self, task: Task) -> Text:
         progress: Any = task.fields.get("progress")
         return Text(_facts(progress) if progress else "", no_wrap=True)
+
+
+def _unwrapped(output: OutputWrapper) -> IO[str]:
+    """The stream beneath: Django's wrapper adds a newline to each write that has none, and a
+    bar that is drawn in place would run down the screen."""
+    stream: Any = output
+    while isinstance(stream, OutputWrapper):
+        stream = stream._out
+    return cast("IO[str]", stream)
 
 
 def _view(output: OutputWrapper) -> _View:
