@@ -6,51 +6,34 @@ from datetime import timedelta
 
 from ai_migration.embedders import embedders
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filters import apply_filters
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
 from ai_migration.indexing.targets import target_of
 from ai_migration.jobs.collections import active_collection
+from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
-from ai_migration.models.sql.counting import bounded_count
 from ai_migration.stores import stores
-from ai_migration.types import MigrationMode, MigrationPlan, MigrationRequest
+from ai_migration.types import MigrationMode, MigrationPlan
 
 PLAN_LIMIT = 100_000
 """Rows that are looked at one by one; beyond, what was seen is extrapolated."""
 _PAGE = 2_000
 
 
-def plan_migration(
-    request: MigrationRequest,
-    entity: Entity,
-    *,
-    mode: MigrationMode,
-    rate_limit: int | None,
-    using: str,
-) -> MigrationPlan:
+def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
     """Read, render and compare as the migration would, and embed nothing.
 
     Args:
-        request: What would be started.
-        entity: Its entity type.
-        mode: The resolved mode.
-        rate_limit: Requests a minute; None: no limit.
+        checked: What would be started.
         using: Database alias of our tables.
     """
-    target, rebuild_reason = _target(entity, request, using)
-    rows = apply_filters(entity, entity.rows(), request.filters)
-    parts = (
-        list(entity.key.among(rows, request.filters.entity_ids))
-        if request.filters.entity_ids
-        else [rows]
-    )
-    counts = [bounded_count(part) for part in parts]
-    total, is_estimate = sum(count for count, _ in counts), any(about for _, about in counts)
+    entity, rate_limit = checked.entity, checked.rate_limit
+    target, rebuild_reason = _target(checked, using)
+    total, is_estimate = checked.count()
     examined = embed = metadata = skip = texts = tokens = 0
     reader = EntityReader(entity)
-    for part in parts:
+    for part in checked.selections():
         cursor = None
         while examined < PLAN_LIMIT:
             found = reader.read(entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE])
@@ -58,7 +41,7 @@ def plan_migration(
                 break
             last = entity.key.from_entity_id(found[-1].entity_id)
             cursor = entity.key.to_json(last)
-            plan = plan_rows(target, found, entity, mode, epoch=2**62, using=using)
+            plan = plan_rows(target, found, entity, checked.mode, epoch=2**62, using=using)
             examined += len(found)
             embed += len(plan.rows)
             metadata += len(plan.metadata_rows)
@@ -68,7 +51,7 @@ def plan_migration(
     scale = total / examined if examined and total > examined else 1.0
     is_estimate = is_estimate or scale > 1.0
     requests = -(-texts // target.embedder.max_batch_size)
-    to_remove = _to_remove(entity, target, request, mode, using)
+    to_remove = _to_remove(checked, target, using)
     return MigrationPlan(
         entity_type=entity.name,
         total=max(total, examined),
@@ -88,9 +71,10 @@ def plan_migration(
     )
 
 
-def _target(entity: Entity, request: MigrationRequest, using: str) -> tuple[Target, str]:
+def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:
     """Where it would write, and why that has to be a new collection, if it has."""
-    active = None if request.rebuild else active_collection(entity.name, using)
+    entity = checked.entity
+    active = None if checked.rebuild else active_collection(entity.name, using)
     if active is not None:
         try:
             return target_of(active), ""
@@ -105,15 +89,10 @@ def _fresh(entity: Entity) -> Target:
     return Target(unsaved, embedder, stores[entity.store])
 
 
-def _to_remove(
-    entity: Entity,
-    target: Target,
-    request: MigrationRequest,
-    mode: MigrationMode,
-    using: str,
-) -> int:
+def _to_remove(checked: CheckedRequest, target: Target, using: str) -> int:
     """Entities the sweep would remove: what the ledger has beyond the source."""
-    if request.filters or mode is MigrationMode.MISSING or not target.collection.pk:
+    entity = checked.entity
+    if checked.filters or checked.mode is MigrationMode.MISSING or not target.collection.pk:
         return 0
     listed = SearchableEntity.objects.using(using).filter(
         collection=target.collection, chunk_count__gt=0

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError, ProgrammingError, transaction
-from django.db.models import F, QuerySet
+from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
-from ai_migration.conf import MAX_BATCH_SIZE, get_settings
 from ai_migration.dispatch import wake
-from ai_migration.embedders import embedders
 from ai_migration.entities import registry
-from ai_migration.entities.entity import Entity
-from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters, dump_filters
+from ai_migration.entities.filters import dump_filters
 from ai_migration.exceptions import (
     AIMigrationError,
     ConflictingJobError,
@@ -27,13 +23,13 @@ from ai_migration.indexing.targets import target_of
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.planning import plan_migration
 from ai_migration.jobs.progress import progress_of
+from ai_migration.jobs.requests import CheckedRequest, check_request
 from ai_migration.jobs.scheduling import admit, start_waiting
 from ai_migration.jobs.transitions import ADVICE, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
-from ai_migration.models.sql.counting import bounded_count
 from ai_migration.stores import stores
 from ai_migration.types import (
     OPEN_STATUSES,
@@ -71,34 +67,32 @@ class DataMigrationService:
             RebuildRequiredError: The embedder changed; only ``rebuild`` can go on.
             SettingsError: The settings, or the embedder or store they name, are wrong.
         """
-        entity, mode = self._validated(request)
-        request = _canonical(request, entity)
+        checked = check_request(request)
         using = our_database()
-        rows = apply_filters(entity, entity.rows(), request.filters)
-        total, is_estimate = self._count(request, entity, rows)
+        total, is_estimate = checked.count()
         job = MigrationJob(
-            entity_type=entity.name,
-            mode=mode,
-            rebuild=request.rebuild,
-            reindex_existing=mode is MigrationMode.ALL,
-            filter_config=dump_filters(request.filters),
-            config_snapshot=entity.snapshot,
+            entity_type=checked.entity.name,
+            mode=checked.mode,
+            rebuild=checked.rebuild,
+            reindex_existing=checked.mode is MigrationMode.ALL,
+            filter_config=dump_filters(checked.filters),
+            config_snapshot=checked.entity.snapshot,
             total_entities=total,
             total_is_estimate=is_estimate,
-            batch_size=self._batch_size(request, entity),
-            rate_limit=self._rate_limit(request, entity),
-            created_by=request.created_by[:255],
+            batch_size=checked.batch_size,
+            rate_limit=checked.rate_limit,
+            created_by=checked.created_by,
             epoch=clock.now_microseconds(using),
         )
         try:
             with transaction.atomic(using=using):
-                job.collection = self._collection(entity, request, using)
+                job.collection = self._collection(checked, using)
                 job.save(using=using, force_insert=True)
                 JobEvent.objects.using(using).create(
                     job=job, actor=job.created_by, to_status=job.status, reason="started"
                 )
         except IntegrityError as error:
-            raise self._open_job(entity.name, using) or error from error
+            raise self._open_job(job.entity_type, using) or error from error
         start_waiting(using)
         wake()
         return self.get_job(job.pk)
@@ -109,14 +103,7 @@ class DataMigrationService:
         Raises:
             AIMigrationError: As :meth:`start_migration`.
         """
-        entity, mode = self._validated(request)
-        return plan_migration(
-            _canonical(request, entity),
-            entity,
-            mode=mode,
-            rate_limit=self._rate_limit(request, entity),
-            using=our_database(),
-        )
+        return plan_migration(check_request(request), our_database())
 
     def get_job(self, job_id: str) -> MigrationJob:
         """A job by its id.
@@ -296,64 +283,13 @@ class DataMigrationService:
         wake()
         return change.job
 
-    def _validated(self, request: MigrationRequest) -> tuple[Entity, MigrationMode]:
-        if not get_settings().ENABLED:
-            raise InvalidRequestError(
-                "AI migration is switched off: AI_MIGRATION['ENABLED'] is False"
-            )
-        entity = registry.get(request.entity_type)
-        entity.require_indexable()
-        if not registry.global_config().enable_embedding_generation:
-            raise InvalidRequestError(
-                "Embedding is switched off: 'enable-embedding-generation: false' in ai-config",
-                field="entity_type",
-            )
-        if request.mode not in MigrationMode.values:
-            raise InvalidRequestError(
-                f"Unknown mode {str(request.mode)!r}. Known: {', '.join(MigrationMode.values)}.",
-                field="mode",
-            )
-        mode = MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode)
-        _require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
-        _require_range(request.rate_limit, "rate_limit", 1_000_000)
-        if request.rebuild and request.filters:
-            raise InvalidRequestError(
-                "A rebuild fills a new collection with every row: it takes no filters",
-                field="filters",
-            )
-        if len(request.filters.entity_ids) > MAX_ENTITY_IDS:
-            raise InvalidRequestError(
-                f"{len(request.filters.entity_ids)} ids are too many for one migration "
-                f"(at most {MAX_ENTITY_IDS}): use a filter, or several migrations",
-                field="entity_ids",
-            )
-        for registered, alias in ((embedders, entity.embedder), (stores, entity.store)):
-            registered[alias]  # raises when it is wrong
-        return entity, mode
-
-    def _count(
-        self, request: MigrationRequest, entity: Entity, rows: QuerySet[Any]
-    ) -> tuple[int, bool]:
-        if request.filters.entity_ids:
-            return len(request.filters.entity_ids), False
-        try:
-            return bounded_count(rows)
-        except (ProgrammingError, OperationalError) as error:
-            raise AIMigrationError(
-                f"The table of {entity.model._meta.label} cannot be read: {error}. Run: "
-                f"manage.py migrate"
-            ) from error
-        except (DatabaseError, OverflowError, ValueError) as error:
-            raise InvalidRequestError(
-                f"A filter's value does not fit its field: {error}", field="filters"
-            ) from error
-
-    def _collection(self, entity: Entity, request: MigrationRequest, using: str) -> Collection:
+    def _collection(self, checked: CheckedRequest, using: str) -> Collection:
         """The collection a new job writes; made where there is none yet, or a fresh one."""
+        entity = checked.entity
         active = active_collection(entity.name, using)
         if active is None:
             return new_collection(entity, using)
-        if request.rebuild:
+        if checked.rebuild:
             conflict = self._conflict(active, using)
             if conflict is not None and not stores[active.store].exists(active.ref):
                 raise conflict
@@ -379,40 +315,6 @@ class DataMigrationService:
         jobs = MigrationJob.objects.using(using).filter(status__in=OPEN_STATUSES)
         job = jobs.filter(entity_type=entity_type).first()
         return None if job is None else ConflictingJobError(entity_type, job.pk, job.status)
-
-    def _batch_size(self, request: MigrationRequest, entity: Entity) -> int:
-        return (
-            request.batch_size or entity.definition.batch_size or get_settings().DEFAULT_BATCH_SIZE
-        )
-
-    def _rate_limit(self, request: MigrationRequest, entity: Entity) -> int | None:
-        if request.rate_limit is not None:
-            return request.rate_limit
-        remote = embedders[entity.embedder].is_remote
-        return get_settings().DEFAULT_RATE_LIMIT if remote else None
-
-
-def _canonical(request: MigrationRequest, entity: Entity) -> MigrationRequest:
-    """The request with its ids as the ledger writes them, each once.
-
-    Raises:
-        InvalidRequestError: An id is no primary key of the model.
-    """
-    key = entity.key
-    ids = dict.fromkeys(
-        key.to_entity_id(key.from_entity_id(str(item))) for item in request.filters.entity_ids
-    )
-    return replace(request, filters=replace(request.filters, entity_ids=tuple(ids)))
-
-
-def _require_range(value: int | None, field: str, most: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InvalidRequestError(
-            f"{field} must be a whole number from 1 to {most}, not {str(value)[:20]!r}",
-            field=field,
-        )
 
 
 migration_service = DataMigrationService()

@@ -1,0 +1,153 @@
+"""A request, checked once: everything a job or a plan needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import DatabaseError, OperationalError, ProgrammingError
+from django.db.models import QuerySet
+
+from ai_migration.conf import MAX_BATCH_SIZE, get_settings
+from ai_migration.embedders import embedders
+from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters
+from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.models.sql.counting import bounded_count
+from ai_migration.stores import stores
+from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
+
+MAX_RATE_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A :class:`~ai_migration.types.MigrationRequest` that can be carried out.
+
+    Attributes:
+        entity: The entity type.
+        mode: Which matching entities are embedded.
+        filters: With each id once, as the ledger writes it.
+        rows: The source rows that match; explicit ids are not applied.
+        batch_size: Source rows in one queue entry.
+        rate_limit: Embedding requests a minute; None: no limit.
+        rebuild: Whether a fresh collection is filled.
+        created_by: Who asked.
+    """
+
+    entity: Entity
+    mode: MigrationMode
+    filters: MigrationFilters
+    rows: QuerySet[Any]
+    batch_size: int
+    rate_limit: int | None
+    rebuild: bool
+    created_by: str
+
+    def selections(self) -> Sequence[QuerySet[Any]]:
+        """The matching rows with explicit ids applied, in as many querysets as that takes."""
+        if not self.filters.entity_ids:
+            return [self.rows]
+        return list(self.entity.key.among(self.rows, self.filters.entity_ids))
+
+    def count(self) -> tuple[int, bool]:
+        """How many entities match, counted once and with a bound, and whether that is an
+        estimate.
+
+        Raises:
+            AIMigrationError: The table cannot be read.
+            InvalidRequestError: A filter's value does not fit its column.
+        """
+        if self.filters.entity_ids:
+            return len(self.filters.entity_ids), False
+        try:
+            return bounded_count(self.rows)
+        except (ProgrammingError, OperationalError) as error:
+            raise AIMigrationError(
+                f"The table of {self.entity.model._meta.label} cannot be read: {error}. Run: "
+                f"manage.py migrate"
+            ) from error
+        except (DatabaseError, OverflowError, ValueError) as error:
+            raise InvalidRequestError(
+                f"A filter's value does not fit its field: {error}", field="filters"
+            ) from error
+
+
+def check_request(request: MigrationRequest) -> CheckedRequest:
+    """Check a request against the settings and its entity type.
+
+    Raises:
+        UnknownEntityTypeError: No such entity type; names the known ones.
+        InvalidRequestError: A value is not acceptable; ``field`` says which.
+        EntityConfigError: The entity type's config is wrong.
+        SettingsError: The embedder or the store it names is wrong.
+    """
+    if not get_settings().ENABLED:
+        raise InvalidRequestError("AI migration is switched off: AI_MIGRATION['ENABLED'] is False")
+    entity = registry.get(request.entity_type)
+    entity.require_indexable()
+    if not registry.global_config().enable_embedding_generation:
+        raise InvalidRequestError(
+            "Embedding is switched off: 'enable-embedding-generation: false' in ai-config",
+            field="entity_type",
+        )
+    if request.mode not in MigrationMode.values:
+        raise InvalidRequestError(
+            f"Unknown mode {str(request.mode)[:50]!r}. Known: {', '.join(MigrationMode.values)}.",
+            field="mode",
+        )
+    _require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
+    _require_range(request.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    if request.rebuild and request.filters:
+        raise InvalidRequestError(
+            "A rebuild fills a new collection with every row: it takes no filters",
+            field="filters",
+        )
+    for registered, alias in ((embedders, entity.embedder), (stores, entity.store)):
+        registered[alias]  # raises when it is wrong
+    filters = _canonical(request.filters, entity)
+    return CheckedRequest(
+        entity=entity,
+        mode=MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode),
+        filters=filters,
+        rows=apply_filters(entity, entity.rows(), filters),
+        batch_size=(
+            request.batch_size or entity.definition.batch_size or get_settings().DEFAULT_BATCH_SIZE
+        ),
+        rate_limit=_rate_limit(request, entity),
+        rebuild=request.rebuild,
+        created_by=request.created_by[:255],
+    )
+
+
+def _rate_limit(request: MigrationRequest, entity: Entity) -> int | None:
+    """A local embedder has no provider to protect: the default is for remote ones."""
+    if request.rate_limit is not None or not embedders[entity.embedder].is_remote:
+        return request.rate_limit
+    return get_settings().DEFAULT_RATE_LIMIT
+
+
+def _canonical(filters: MigrationFilters, entity: Entity) -> MigrationFilters:
+    if len(filters.entity_ids) > MAX_ENTITY_IDS:
+        raise InvalidRequestError(
+            f"{len(filters.entity_ids)} ids are too many for one migration "
+            f"(at most {MAX_ENTITY_IDS}): use a filter, or several migrations",
+            field="entity_ids",
+        )
+    key = entity.key
+    ids = dict.fromkeys(
+        key.to_entity_id(key.from_entity_id(str(item))) for item in filters.entity_ids
+    )
+    return replace(filters, entity_ids=tuple(ids))
+
+
+def _require_range(value: int | None, field: str, most: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidRequestError(
+            f"{field} must be a whole number from 1 to {most}, not {str(value)[:20]!r}",
+            field=field,
+        )
