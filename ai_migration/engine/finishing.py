@@ -59,6 +59,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
                 sources=[JobStatus.RUNNING],
                 error_message=f"The new collection is not activated: {problem}",
                 completed_at=Now(),
+                phase=JobPhase.FINISH,  # a resume verifies again
             )
             return
         activate(job.collection, using)
