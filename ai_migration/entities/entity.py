@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-from django.apps import apps
-from django.db import router
+from django.db import DatabaseError, InterfaceError, router
 from django.db.models import Model, QuerySet
+from django.db.models.manager import BaseManager
 from django.utils.module_loading import import_string
 
 from ai_migration.entities.definitions import EntityDefinition, MetadataField
-from ai_migration.entities.fields import FieldKind, ResolvedField, resolve_field, text_columns
+from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
-from ai_migration.entities.text import TextTemplate
-from ai_migration.exceptions import EntityConfigError
+from ai_migration.entities.templates import TextTemplate
+from ai_migration.exceptions import AIMigrationError, EntityConfigError
 from ai_migration.types import JSONValue
 
 
@@ -63,8 +62,9 @@ class Entity:
 
     @property
     def using(self) -> str:
-        """Database alias its rows are read from."""
-        return self.definition.using or router.db_for_read(self.model)
+        """Database alias its rows are read from: where they are written, unless the config
+        names another. A replica lags, and a stale read would undo what is newer."""
+        return self.definition.using or router.db_for_write(self.model)
 
     @cached_property
     def hash_salt(self) -> bytes:
@@ -83,24 +83,58 @@ class Entity:
         Raises:
             EntityConfigError: ``queryset`` names nothing that gives rows of the model.
         """
+        try:
+            rows = self.row_source()()
+        except (DatabaseError, InterfaceError, AIMigrationError):
+            raise
+        except Exception as error:
+            raise self._unfit(f"raised {error!r}") from error
+        if not isinstance(rows, QuerySet):
+            raise self._unfit(f"gives no rows, but a {type(rows).__name__}")
+        if rows.model._meta.concrete_model is not self.model._meta.concrete_model:
+            raise self._unfit(f"gives rows of {rows.model._meta.label}")
+        # A job pages through the rows by primary key, and adds its own filters.
+        if rows.query.is_sliced or rows.query.combinator or rows.query.distinct_fields:
+            raise self._unfit("gives a queryset that is sliced, combined or distinct by fields")
+        if getattr(rows, "_fields", None) is not None:
+            raise self._unfit("gives values(), not rows")
+        using = self.definition.using or getattr(rows, "_db", None) or self.using
+        return rows.using(using).order_by()
+
+    def row_source(self) -> Callable[[], Any]:
+        """What :meth:`rows` calls; nothing is called here.
+
+        Raises:
+            EntityConfigError: ``queryset`` names no manager and nothing that can be called.
+        """
         name = self.definition.queryset
         if not name:
-            rows = self.model._default_manager.all()
-        elif "." in name:
-            rows = _imported(name, self)()
-        else:
+            manager: Any = self.model._default_manager
+            return manager.all  # type: ignore[no-any-return]
+        if "." not in name:
             manager = getattr(self.model, name, None)
-            if manager is None or not hasattr(manager, "all"):
-                raise EntityConfigError(
-                    f"Entity type {self.name!r}: {self.model._meta.label} has no manager {name!r}"
-                )
-            rows = manager.all()
-        if not isinstance(rows, QuerySet) or not issubclass(self.model, rows.model):
+            if isinstance(manager, BaseManager):
+                return manager.all
+            managers = ", ".join(item.name for item in self.model._meta.managers)
             raise EntityConfigError(
-                f"Entity type {self.name!r}: queryset {name!r} gives no rows of "
-                f"{self.model._meta.label}"
+                f"Entity type {self.name!r}: {self.model._meta.label} has no manager {name!r}. "
+                f"It has: {managers}. A callable is named by its dotted path."
             )
-        return rows.using(self.using).order_by()
+        try:
+            function = import_string(name)
+        except Exception as error:  # a module can raise anything while it is imported
+            words = str(error) if isinstance(error, ImportError) else repr(error)
+            raise self._unfit(f"cannot be imported: {words}") from error
+        if not callable(function):
+            raise self._unfit("is not callable")
+        return function  # type: ignore[no-any-return]
+
+    def _unfit(self, problem: str) -> EntityConfigError:
+        name = self.definition.queryset or "the default manager"
+        return EntityConfigError(
+            f"Entity type {self.name!r}: queryset {name!r} {problem}. It should give all rows "
+            f"of {self.model._meta.label}, as a plain queryset."
+        )
 
     def require_indexable(self) -> None:
         """Refuse entity types whose config says they are not indexed.
@@ -113,116 +147,3 @@ class Entity:
                 f"Entity type {self.name!r} has 'indexable: false' ({self.definition.source}): "
                 f"set it to true to index it"
             )
-
-
-def resolve_entity(definition: EntityDefinition) -> Entity:
-    """Hold a definition against its model; makes no query.
-
-    Raises:
-        EntityConfigError: The model, a field, the template or the chunking is wrong.
-    """
-    name = definition.entity_type
-    model = _model(definition)
-
-    def resolved(names: Sequence[str]) -> tuple[ResolvedField, ...]:
-        return tuple(resolve_field(model, item, entity_type=name) for item in names)
-
-    template = TextTemplate(definition.template, name) if definition.template else None
-    text_names = [field.name for field in definition.text_fields]
-    if template is not None:
-        text_names += [item for item in template.names if item not in text_names]
-    if not text_names:
-        columns = ", ".join(text_columns(model)) or "none"
-        raise EntityConfigError(
-            f"Entity type {name!r} ({definition.source}) names no fields to embed: add "
-            f"'embeddable-fields' or 'searchable-fields'. Text columns of "
-            f"{model._meta.label}: {columns}."
-        )
-    entity = Entity(
-        definition=definition,
-        model=model,
-        key=KeyCodec.of(model),
-        text_fields=resolved(text_names),
-        template=template,
-        metadata_fields=tuple(
-            (resolve_field(model, field.name, entity_type=name), field)
-            for field in _with_tenant(definition)
-        ),
-        filterable_fields=resolved(definition.filterable_fields),
-        created_at=_date_field(model, definition.created_at_field, "created_at", name),
-    )
-    _date_field(model, definition.updated_at_field, "updated_at", name)
-    for field in entity.filterable_fields:
-        if field.kind is FieldKind.ATTRIBUTE:
-            raise EntityConfigError(
-                f"Entity type {name!r}: filterable field {field.name!r} is a property or a "
-                f"method of {model._meta.label}; only database fields can be filtered by"
-            )
-    entity.rows()
-    json.dumps(entity.snapshot)
-    return entity
-
-
-def _with_tenant(definition: EntityDefinition) -> tuple[MetadataField, ...]:
-    """The payload's fields; the tenant is always one of them, so that searches can filter."""
-    fields, tenant = definition.metadata_fields, definition.tenant_field
-    if tenant is None or any(field.name == tenant for field in fields):
-        return fields
-    return (*fields, MetadataField(tenant))
-
-
-def _model(definition: EntityDefinition) -> type[Model]:
-    where = f"Entity type {definition.entity_type!r} ({definition.source})"
-    if not definition.model:
-        raise EntityConfigError(
-            f"{where} has no model: add 'model: app_label.ModelName', or decorate the model "
-            f"with @ai_capable(entity_type={definition.entity_type!r})"
-        )
-    try:
-        model = apps.get_model(definition.model)
-    except (LookupError, ValueError) as error:
-        raise EntityConfigError(
-            f"{where} names the model {definition.model!r}, which does not exist: {error}"
-        ) from error
-    if model._meta.abstract:
-        raise EntityConfigError(f"{where}: {definition.model} is abstract")
-    if definition.using:
-        from django.db import connections
-
-        if definition.using not in connections:
-            raise EntityConfigError(
-                f"{where}: 'using' is {definition.using!r}, which is not in DATABASES"
-            )
-    return model
-
-
-def _date_field(
-    model: type[Model], configured: str | None, usual: str, entity_type: str
-) -> ResolvedField | None:
-    if configured:
-        field = resolve_field(model, configured, entity_type=entity_type)
-        if field.field is None or field.field.get_internal_type() not in {
-            "DateTimeField",
-            "DateField",
-        }:
-            raise EntityConfigError(
-                f"Entity type {entity_type!r}: {configured!r} is no date field of "
-                f"{model._meta.label}"
-            )
-        return field
-    names = {field.name: field.get_internal_type() for field in model._meta.concrete_fields}
-    if names.get(usual) in {"DateTimeField", "DateField"}:
-        return resolve_field(model, usual, entity_type=entity_type)
-    return None
-
-
-def _imported(path: str, entity: Entity) -> Any:
-    try:
-        function = import_string(path)
-    except ImportError as error:
-        raise EntityConfigError(
-            f"Entity type {entity.name!r}: queryset {path!r} cannot be imported: {error}"
-        ) from error
-    if not callable(function):
-        raise EntityConfigError(f"Entity type {entity.name!r}: queryset {path!r} is not callable")
-    return function

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from functools import partialmethod
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db.models import Field, ForeignObjectRel, JSONField, Model
+from django.db.models.manager import BaseManager, ManagerDescriptor
+from pydantic.alias_generators import to_snake
 
 from ai_migration.exceptions import EntityConfigError
 
@@ -31,10 +36,13 @@ class ResolvedField:
 
     Attributes:
         name: As the config writes it.
-        path: As Django writes it, ``category__name``.
+        path: As Django's queries write it, ``category__name``.
         kind: How it is read.
         field: The model field at the end of the path; None for attributes and JSON keys.
-        joins: Relations an attribute starts with, for ``select_related``.
+        joins: Relations on the way, for ``select_related``.
+        prefetch: A generic foreign key on the way, for ``prefetch_related``.
+        attributes: The same path over an instance.
+        keys: Keys and positions inside the JSON value at its end.
     """
 
     name: str
@@ -42,6 +50,33 @@ class ResolvedField:
     kind: FieldKind
     field: Field[Any, Any] | None = None
     joins: str = ""
+    prefetch: str = ""
+    attributes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def value_of(self, instance: Model) -> Any:
+        """The value as it is read from a model instance: the same that a query gives.
+        None where something on the way is None."""
+        value: Any = instance
+        *way, last = self.attributes
+        for part in way:
+            try:
+                value = getattr(value, part)
+            except ObjectDoesNotExist:  # a one-to-one relation nobody points back with
+                return None
+            if value is None:
+                return None
+        if self.kind is FieldKind.ATTRIBUTE:
+            return _called(getattr(value, last))
+        try:
+            value = getattr(value, last)
+        except ObjectDoesNotExist:
+            return None
+        if isinstance(value, Model):  # a relation seen from its other side: its key
+            return value.pk
+        for key in self.keys:
+            value = _inside(value, key)
+        return value
 
 
 def resolve_field(model: type[Model], name: str, *, entity_type: str) -> ResolvedField:
@@ -57,18 +92,10 @@ def resolve_field(model: type[Model], name: str, *, entity_type: str) -> Resolve
     Raises:
         EntityConfigError: There is no such thing; names the nearest one.
     """
-    path = name.replace(".", "__")
-    for candidate in dict.fromkeys((path, snake_case(path))):
-        resolved = _walk(model, name, candidate)
-        if resolved is not None:
-            return resolved
-    known = _names(model)
-    close = get_close_matches(snake_case(path), known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else f" It has: {', '.join(known)}."
-    raise EntityConfigError(
-        f"Entity type {entity_type!r}: {model._meta.label} has no field, property or "
-        f"method {name!r}.{hint}"
-    )
+    try:
+        return _Walk(model, name).resolve()
+    except _NotFoundError as error:
+        raise EntityConfigError(f"Entity type {entity_type!r}: {error}") from None
 
 
 def snake_case(name: str) -> str:
@@ -85,42 +112,184 @@ def text_columns(model: type[Model]) -> list[str]:
     ]
 
 
-def _walk(model: type[Model], name: str, path: str) -> ResolvedField | None:
-    parts = path.split("__")
-    current: type[Model] = model
-    many = False
-    for position, part in enumerate(parts):
-        is_last = position == len(parts) - 1
+class _NotFoundError(Exception):
+    """A name stands for nothing; says why."""
+
+
+class _Walk:
+    """From a model along the parts of a name, relation by relation."""
+
+    def __init__(self, model: type[Model], name: str) -> None:
+        self.model = self.current = model
+        self.name = name
+        self.parts = name.replace(".", "__").split("__")
+        self.path: list[str] = []
+        self.attributes: list[str] = []
+        self.joins: list[str] = []
+        self.many = False
+
+    def resolve(self) -> ResolvedField:
+        for position, part in enumerate(self.parts):
+            rest = self.parts[position + 1 :]
+            field = _find_field(self.current, part)
+            if field is None:
+                return self._attribute(part, rest)
+            if field.is_relation and field.related_model is None:
+                return self._generic(field.name, rest)
+            self._step(field, part, is_last=not rest)
+            if not rest:
+                return self._found(field if isinstance(field, Field) else None)
+            if isinstance(field, JSONField):
+                self.path += rest
+                return self._found(None, keys=tuple(rest))
+            if not field.is_relation:
+                raise _NotFoundError(
+                    f"{self._label()} has no field {self.name!r}: {part!r} is no relation"
+                )
+            self.current = field.related_model
+        raise AssertionError("a name has at least one part")
+
+    def _step(self, field: Any, part: str, *, is_last: bool) -> None:
+        accessor = part if part == "pk" else field.name
+        self.path.append(accessor)
+        if isinstance(field, ForeignObjectRel):
+            accessor = field.get_accessor_name() or field.name
+        elif is_last:
+            accessor = getattr(field, "attname", None) or accessor
+        self.attributes.append("pk" if part == "pk" else accessor)
+        if field.many_to_many or field.one_to_many:
+            self.many = True
+        elif isinstance(field, ForeignObjectRel) or (field.is_relation and not is_last):
+            self.joins.append(field.name)
+
+    def _found(self, field: Field[Any, Any] | None, keys: tuple[str, ...] = ()) -> ResolvedField:
+        return ResolvedField(
+            self.name,
+            "__".join(self.path),
+            FieldKind.MANY if self.many else FieldKind.COLUMN,
+            field,
+            joins="" if self.many else "__".join(self.joins),
+            attributes=tuple(self.attributes),
+            keys=keys,
+        )
+
+    def _attribute(self, part: str, rest: list[str]) -> ResolvedField:
+        attribute = next((item for item in _spellings(part) if _has(self.current, item)), None)
+        if attribute is None:
+            raise _NotFoundError(self._unknown(part))
+        where = f"{self._label()} cannot be read by {self.name!r}: "
+        problem = _unusable(self.current, attribute)
+        if problem:
+            raise _NotFoundError(f"{where}{attribute!r} {problem}")
+        if rest:
+            raise _NotFoundError(f"{where}nothing can follow the property or method {part!r}")
+        if self.many:
+            raise _NotFoundError(
+                f"{where}{part!r} is a property or a method of many related rows. Write a "
+                f"property of {self._label()} that gives what is wanted."
+            )
+        joins = "__".join(self.joins)
+        path = "__".join([*self.path, attribute])
+        return ResolvedField(
+            self.name,
+            path,
+            FieldKind.ATTRIBUTE,
+            joins=joins,
+            attributes=(*self.attributes, attribute),
+        )
+
+    def _generic(self, name: str, rest: list[str]) -> ResolvedField:
+        """A generic foreign key: what is behind it differs row by row."""
+        if self.many:
+            raise _NotFoundError(
+                f"{self._label()} cannot be read by {self.name!r}: {name!r} is a generic "
+                f"relation of many related rows"
+            )
+        return ResolvedField(
+            self.name,
+            "__".join([*self.path, name, *rest]),
+            FieldKind.ATTRIBUTE,
+            joins="__".join(self.joins),
+            prefetch="__".join([*self.attributes, name]),
+            attributes=(*self.attributes, name, *rest),
+        )
+
+    def _unknown(self, part: str) -> str:
+        known = sorted(field.name for field in self.current._meta.get_fields())
+        close = get_close_matches(snake_case(part), known, n=1)
+        near = "__".join([*self.path, *close])
+        hint = f"Did you mean {near!r}?" if close else f"It has: {', '.join(known)}."
+        if self.current is not self.model and not close:
+            hint = f"{self.current._meta.label} has: {', '.join(known)}."
+        return f"{self._label()} has no field, property or method {self.name!r}. {hint}"
+
+    def _label(self) -> str:
+        return self.model._meta.label
+
+
+def _spellings(part: str) -> Iterable[str]:
+    return dict.fromkeys((part, snake_case(part), to_snake(part)))
+
+
+def _find_field(model: type[Model], part: str) -> Any:
+    """A field or a relation by its name, or by the name instances have it under."""
+    if part == "pk":
+        return model._meta.pk
+    for name in _spellings(part):
         try:
-            field = current._meta.pk if part == "pk" else current._meta.get_field(part)
+            return model._meta.get_field(name)
         except FieldDoesNotExist:
-            return _attribute(current, name, parts, position) if not many else None
-        if isinstance(field, JSONField) and not is_last:
-            return ResolvedField(name, path, FieldKind.MANY if many else FieldKind.COLUMN)
-        if isinstance(field, ForeignObjectRel) or field.many_to_many or field.one_to_many:
-            many = many or not field.one_to_one
-        if field.is_relation:
-            related = field.related_model
-            if related is None or isinstance(related, str):  # a generic foreign key
-                return None
-            current = related
-        elif not is_last:
-            return None
-        if is_last:
-            kind = FieldKind.MANY if many else FieldKind.COLUMN
-            return ResolvedField(name, path, kind, field if isinstance(field, Field) else None)
+            for relation in model._meta.related_objects:
+                if relation.get_accessor_name() == name:
+                    return relation
     return None
 
 
-def _attribute(
-    model: type[Model], name: str, parts: list[str], position: int
-) -> ResolvedField | None:
-    attribute = parts[position]
-    if position != len(parts) - 1 or attribute.startswith("_") or not hasattr(model, attribute):
-        return None
-    joins = "__".join(parts[:position])
-    return ResolvedField(name, "__".join(parts), FieldKind.ATTRIBUTE, None, joins)
+def _has(model: type[Model], attribute: str) -> bool:
+    return not attribute.startswith("_") and hasattr(model, attribute)
 
 
-def _names(model: type[Model]) -> list[str]:
-    return sorted(field.name for field in model._meta.get_fields())
+def _unusable(model: type[Model], attribute: str) -> str:
+    """Why an attribute is nothing that rows have; empty when it is."""
+    if hasattr(Model, attribute):  # delete, save...
+        return "is Django's own: it is never called"
+    found = inspect.getattr_static(model, attribute, None)
+    if isinstance(found, type | BaseManager | ManagerDescriptor):
+        return "is a class or a manager: name a field, a property or a method"
+    if isinstance(found, property | partialmethod) or not callable(getattr(model, attribute)):
+        return ""
+    function = getattr(found, "__func__", found)
+    if getattr(function, "alters_data", False):
+        return "changes data: it is never called"
+    if inspect.iscoroutinefunction(function):
+        return "is a coroutine: write a plain method"
+    if not inspect.isfunction(function):
+        return ""
+    parameters = list(inspect.signature(function).parameters.values())
+    if not isinstance(found, staticmethod):
+        parameters = parameters[1:]
+    needed = [
+        item.name
+        for item in parameters
+        if item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+    ]
+    return f"needs arguments: {', '.join(needed)}" if needed else ""
+
+
+def _called(value: Any) -> Any:
+    """A method is called, as long as it is no class, and does not say it changes data."""
+    if not callable(value) or isinstance(value, type | Model):
+        return value
+    if getattr(value, "alters_data", False):
+        raise TypeError("a method that changes data is never called")
+    return value()
+
+
+def _inside(value: Any, key: str) -> Any:
+    """A key or a position inside a JSON value; None where there is none."""
+    if isinstance(value, dict):
+        return value.get(key)
+    if isinstance(value, list) and key.isascii() and key.isdecimal():
+        position = int(key)
+        return value[position] if position < len(value) else None
+    return None

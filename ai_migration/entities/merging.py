@@ -146,7 +146,7 @@ def _text_fields(config: EntityConfig) -> tuple[FieldRef, ...]:
 
 def _in_words(name: str) -> str:
     """``shortDescription`` and ``short_description`` both read ``short description``."""
-    return " ".join(to_snake(name).replace("_", " ").split()) or name
+    return " ".join(to_snake(name).replace("_", " ").replace(".", " ").split()) or name
 
 
 def _chunking(config: EntityConfig) -> Chunking:

@@ -6,7 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from django.db.models import Model, QuerySet
+from django.conf import settings
+from django.core.exceptions import FieldError
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db.models import Model, QuerySet, prefetch_related_objects
+from django.utils import timezone, translation
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
@@ -53,8 +57,10 @@ class EntityReader:
         metadata_fields = [field for field, _ in entity.metadata_fields]
         self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
+        self._runs_code = self._needs_instances or entity.template is not None
         labels = {ref.name: ref.label for ref in entity.definition.text_fields}
         self._lines = line_renderer([labels.get(f.name, f.name) for f in entity.text_fields])
+        self._names = [field.name.replace(".", "__") for field in entity.text_fields]
         self._metadata = [
             (declaration.name, declaration.type, self._fields.index(field) + 1)
             for field, declaration in entity.metadata_fields
@@ -63,7 +69,16 @@ class EntityReader:
     def read(self, rows: QuerySet[Any]) -> list[SourceRow]:
         """The rows of a queryset: one query, and one more for each field over a to-many
         relation. Read now, never from a payload."""
-        return list(self._source_rows(self._values(rows)))
+        try:
+            if not self._runs_code:
+                return list(self._source_rows(self._values(rows)))
+            # A text must not depend on the language and the time zone of who happens to ask.
+            with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+                return list(self._source_rows(self._values(rows)))
+        except (DatabaseError, InterfaceError, FieldError):
+            raise
+        except Exception as error:  # a value the field cannot read: it costs its own row only
+            return self._read_apart(rows, error)
 
     def read_entities(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> list[SourceRow]:
         """The rows of explicit entities among ``rows``; those that are gone are absent."""
@@ -71,6 +86,21 @@ class EntityReader:
         for part in self.entity.key.among(rows, entity_ids):
             found.extend(self.read(part))
         return found
+
+    def _read_apart(self, rows: QuerySet[Any], error: Exception) -> list[SourceRow]:
+        """The rows by halves, down to the one that cannot be read."""
+        key = self.entity.key
+        ids = [key.to_entity_id(row[0]) for row in rows.order_by("pk").values_list("pk")]
+        if not ids:
+            raise error
+        if len(ids) == 1:
+            problem = f"its values cannot be read: {type(error).__name__}"
+            empty = content_hash("", self.entity.hash_salt)
+            return [SourceRow(ids[0], "", empty, None, b"", problem)]
+        middle = len(ids) // 2
+        return [
+            row for half in (ids[:middle], ids[middle:]) for row in self.read_entities(rows, half)
+        ]
 
     def _source_rows(self, rows: Iterable[RowValues]) -> Iterator[SourceRow]:
         salt, render = self.entity.hash_salt, self._render
@@ -101,8 +131,7 @@ class EntityReader:
             raise row[1]
         if template is None:
             return self._lines(row)
-        names = (field.path for field in self.entity.text_fields)
-        return template.render(dict(zip(names, row[1:], strict=False)))
+        return template.render(dict(zip(self._names, row[1:], strict=False)))
 
     def _payload(self, row: RowValues) -> dict[str, JSONValue]:
         """The metadata of a row."""
@@ -134,8 +163,11 @@ class EntityReader:
 
     def _many_values(self, rows: QuerySet[Any], field: ResolvedField) -> dict[Any, list[Any]]:
         values: dict[Any, list[Any]] = defaultdict(list)
-        pairs = rows.filter(**{f"{field.path}__isnull": False}).values_list("pk", field.path)
-        for key, value in pairs.order_by("pk", field.path):
+        # From the base manager: what the rows were filtered by must not filter the values.
+        related = self.entity.model._base_manager.using(rows.db).filter(
+            pk__in=rows.values("pk"), **{f"{field.path}__isnull": False}
+        )
+        for key, value in related.order_by("pk", field.path).values_list("pk", field.path):
             values[key].append(value)
         return values
 
@@ -143,37 +175,38 @@ class EntityReader:
         self, rows: QuerySet[Any], many: Mapping[str, Mapping[Any, list[Any]]]
     ) -> Iterator[RowValues]:
         """With a property or a method the whole instance is read: what it uses is unknown."""
-        joins = {
-            field.path.rpartition("__")[0] if field.kind is FieldKind.COLUMN else field.joins
-            for field in self._fields
-            if field.kind is not FieldKind.MANY
-            and not (field.kind is FieldKind.COLUMN and field.field is None)
-        } - {""}
+        single = [field for field in self._fields if field.path not in many]
+        joins = {field.joins for field in single} - {""}
+        rows = rows.defer(None)  # a deferred field would be a query a row
         if joins:
             rows = rows.select_related(*joins)
-        for instance in rows:
+        generic = {field.prefetch for field in single} - {""}
+        instances = list(rows.prefetch_related(*generic) if generic else rows)
+        known = set(instances[0]._state.fields_cache) if instances else set()
+        for position, instance in enumerate(instances):
             key = instance.pk
             try:
                 values = [
                     many[field.path].get(key, [])
                     if field.path in many
-                    else attribute_value(instance, field.path)
+                    else field.value_of(instance)
                     for field in self._fields
                 ]
+            except (OperationalError, InterfaceError):
+                raise  # the connection, not the row
             except Exception as error:
                 yield key, error
             else:
                 yield (key, *values)
+            # What one row's code fetched the others will want too: fetch it for all at once.
+            if fetched := instance._state.fields_cache.keys() - known:
+                known |= fetched
+                _prefetch(instances[position + 1 :], fetched)
 
 
-def attribute_value(instance: Model, path: str) -> Any:
-    """Follow a path over an instance: attributes, keys of JSON values, and methods
-    without arguments, which are called. None where something on the way is None."""
-    value: Any = instance
-    for part in path.split("__"):
-        if value is None:
-            return None
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
-        if callable(value):
-            value = value()
-    return value
+def _prefetch(instances: Sequence[Model], names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            prefetch_related_objects(instances, name)
+        except (AttributeError, ValueError):
+            continue  # cached under a name that is no relation of all of them

@@ -13,8 +13,9 @@ from ai_migration.conf import entity_config_path, get_settings
 from ai_migration.entities.config_file import ConfigFile, load_config
 from ai_migration.entities.decorator import declared
 from ai_migration.entities.definitions import EntityDefinition, GlobalConfig
-from ai_migration.entities.entity import Entity, resolve_entity
+from ai_migration.entities.entity import Entity
 from ai_migration.entities.merging import merge_all
+from ai_migration.entities.resolving import resolve_entity
 from ai_migration.exceptions import UnknownEntityTypeError
 
 
@@ -67,7 +68,9 @@ def get(entity_type: str) -> Entity:
         known = [name for name, item in found.definitions.items() if item.model]
         raise UnknownEntityTypeError(entity_type, known)
     if entity_type not in found.resolved:
-        found.resolved[entity_type] = resolve_entity(found.definitions[entity_type])
+        entity = resolve_entity(found.definitions[entity_type])
+        entity.rows()  # a queryset that is none is told now, not to a worker
+        found.resolved[entity_type] = entity
     return found.resolved[entity_type]
 
 
@@ -104,5 +107,3 @@ def _forget(*, setting: str, **_: Any) -> None:
 
 
 setting_changed.connect(_forget)
-
-

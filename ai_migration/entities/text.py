@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.template import Context, Engine, TemplateSyntaxError
-from django.template.base import Template, VariableNode
-from django.template.defaulttags import ForNode
+from django.core.files.base import File
 from django.utils.duration import duration_iso_string
+from django.utils.functional import Promise
 
-from ai_migration.exceptions import EntityConfigError
 from ai_migration.types import JSONValue
 
 HASH_SIZE = 16
 _NUMERIC = ("NUMERIC", "NUMBER", "DOUBLE", "FLOAT", "DECIMAL", "INT", "INTEGER", "LONG")
+_BINARY = (bytes, bytearray, memoryview)
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a text; empty when there is nothing to say."""
+    """A value as it stands in a text; empty when there is nothing to say.
+
+    The same value is the same text in every process: what differs between them would be
+    embedded, and paid for, again and again.
+
+    Raises:
+        TypeError: The value has no text of its own, only an address in memory.
+    """
     if isinstance(value, str):
         return value.strip()
     if value is None:
         return ""
-    if isinstance(value, (list, tuple, set)):
-        return ", ".join(part for part in map(as_text, value) if part)
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {as_text(item)}" for key, item in value.items() if as_text(item))
+    if isinstance(value, (int, float, Decimal)):
+        return str(value)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
-    return str(value)
+    if isinstance(value, _BINARY):
+        try:
+            return bytes(value).decode().strip()
+        except UnicodeDecodeError:
+            return ""  # an image, say: no text
+    if isinstance(value, Mapping):
+        items = ((key, as_text(item)) for key, item in value.items())
+        return ", ".join(f"{key}: {text}" for key, text in items if text)
+    if isinstance(value, (set, frozenset)):
+        return ", ".join(sorted(filter(None, map(as_text, value))))
+    if _is_list(value):
+        return ", ".join(filter(None, map(as_text, value)))
+    _require_text(value)
+    return str(value).strip()
 
 
 def clean(text: str) -> str:
@@ -61,7 +79,12 @@ def metadata_hash(metadata: Mapping[str, JSONValue] | None) -> bytes:
 
 
 def metadata_value(value: Any, declared_type: str) -> JSONValue:
-    """A value as JSON, a number where the config declares one (``type: NUMERIC``)."""
+    """A value as JSON, a number where the config declares one (``type: NUMERIC``).
+    Binary values are base64; numbers that JSON does not have are null.
+
+    Raises:
+        TypeError: As :func:`as_text`.
+    """
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
@@ -69,16 +92,34 @@ def metadata_value(value: Any, declared_type: str) -> JSONValue:
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, Decimal):
-        return float(value) if declared_type.upper() in _NUMERIC else str(value)
-    if isinstance(value, (list, tuple, set)):
-        return [metadata_value(item, declared_type) for item in value]
-    if isinstance(value, dict):
-        return {clean(str(key)): metadata_value(item, "") for key, item in value.items()}
+        if declared_type.upper() not in _NUMERIC:
+            return str(value)
+        return metadata_value(float(value), declared_type) if value.is_finite() else None
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, timedelta):
         return duration_iso_string(value)
+    if isinstance(value, _BINARY):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {clean(str(key)): metadata_value(item, "") for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((metadata_value(item, declared_type) for item in value), key=repr)
+    if _is_list(value):
+        return [metadata_value(item, declared_type) for item in value]
+    _require_text(value)
     return clean(str(value))
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is several values. Files and lazy texts can be iterated too."""
+    return isinstance(value, Iterable) and not isinstance(value, File | Promise)
+
+
+def _require_text(value: Any) -> None:
+    kind: Any = type(value)
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        raise TypeError(f"a {kind.__qualname__} has no text: give it a __str__")
 
 
 def line_renderer(labels: Sequence[str]) -> Callable[[tuple[Any, ...]], str]:
@@ -100,54 +141,3 @@ def line_renderer(labels: Sequence[str]) -> Callable[[tuple[Any, ...]], str]:
         )
 
     return render
-
-
-class TextTemplate:
-    """A text written in Django's template language, without escaping.
-
-    Args:
-        source: The template; ``{{ name }}`` and ``{{ category__name }}`` are fields.
-        entity_type: For the error message.
-
-    Raises:
-        EntityConfigError: The template does not compile.
-    """
-
-    def __init__(self, source: str, entity_type: str) -> None:
-        try:
-            self._template = Template(source, engine=Engine(autoescape=False))
-        except TemplateSyntaxError as error:
-            raise EntityConfigError(
-                f"Entity type {entity_type!r}: its template does not compile: {error}"
-            ) from error
-
-    @property
-    def names(self) -> list[str]:
-        """The fields it prints, in order of appearance."""
-        nodes = self._template.nodelist
-        loops = [node for node in nodes.get_nodes_by_type(ForNode) if isinstance(node, ForNode)]
-        expressions = [
-            node.filter_expression
-            for node in nodes.get_nodes_by_type(VariableNode)
-            if isinstance(node, VariableNode)
-        ]
-        local = {"forloop", "block"}.union(*(loop.loopvars for loop in loops))
-        found = []
-        for expression in [*expressions, *(loop.sequence for loop in loops)]:
-            lookups = getattr(getattr(expression, "var", None), "lookups", None)
-            if lookups and lookups[0] not in local:
-                found.append("__".join(lookups))
-        return list(dict.fromkeys(found))
-
-    def render(self, values: Mapping[str, Any]) -> str:
-        """The text of one row.
-
-        Args:
-            values: By field name; ``category__name`` is also reached as ``category.name``.
-        """
-        context: dict[str, Any] = dict(values)
-        for name, value in values.items():
-            head, _, rest = name.partition("__")
-            if rest and isinstance(context.setdefault(head, {}), dict):
-                context[head][rest] = value
-        return self._template.render(Context(context, autoescape=False)).strip()

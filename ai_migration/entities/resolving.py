@@ -1,0 +1,253 @@
+"""A definition meets its Django model: every fault of it, or the entity. Makes no query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from typing import ParamSpec, TypeVar
+
+from django.apps import apps
+from django.db import connections
+from django.db.models import BinaryField, Model
+
+from ai_migration.entities.definitions import EntityDefinition, MetadataField
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.fields import FieldKind, ResolvedField, resolve_field, text_columns
+from ai_migration.entities.keys import KeyCodec
+from ai_migration.entities.templates import TextTemplate
+from ai_migration.exceptions import EntityConfigError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_DATES = frozenset({"DateTimeField", "DateField"})
+
+
+class FaultKind(Enum):
+    """What of an entity type can be wrong."""
+
+    MODEL = "model"
+    DATABASE = "using"
+    KEY = "primary key"
+    FIELD = "a field"
+    NO_TEXT = "no fields to embed"
+    TEMPLATE = "template"
+    FILTER = "filterable-fields"
+    DATE = "created-at-field, updated-at-field"
+    QUERYSET = "queryset"
+
+
+@dataclass(frozen=True)
+class EntityFault:
+    """One thing that is wrong with an entity type, as a sentence."""
+
+    kind: FaultKind
+    message: str
+
+
+def resolve_entity(definition: EntityDefinition) -> Entity:
+    """Hold a definition against its model.
+
+    Raises:
+        EntityConfigError: The model, a field, the template or the queryset is wrong; names
+            every fault.
+    """
+    resolved = examine_entity(definition)
+    if isinstance(resolved, Entity):
+        return resolved
+    raise EntityConfigError("\n".join(fault.message for fault in resolved))
+
+
+def examine_entity(definition: EntityDefinition) -> Entity | list[EntityFault]:
+    """Hold a definition against its model, to the end.
+
+    Returns:
+        The entity, or everything that is wrong with it.
+    """
+    return _Resolver(definition).resolve()
+
+
+class _Resolver:
+    def __init__(self, definition: EntityDefinition) -> None:
+        self.definition = definition
+        self.name = definition.entity_type
+        self.faults: list[EntityFault] = []
+
+    def resolve(self) -> Entity | list[EntityFault]:
+        model = self._try(FaultKind.MODEL, _model, self.definition)
+        if model is None:
+            return self.faults
+        self._try(FaultKind.DATABASE, _require_database, self.definition)
+        self._try(FaultKind.KEY, _require_key, model, self.name)
+        source, definition = self.definition.template, self.definition
+        template = (
+            self._try(FaultKind.TEMPLATE, TextTemplate, source, self.name) if source else None
+        )
+        text_fields = self._fields(model, [field.name for field in definition.text_fields])
+        if template is not None:
+            text_fields += self._template_fields(model, template, text_fields)
+        if not text_fields and not self.faults:
+            self.faults.append(EntityFault(FaultKind.NO_TEXT, _no_text(model, definition)))
+        metadata = [
+            (resolved, field)
+            for field in _with_tenant(definition)
+            for resolved in self._fields(model, [field.name])
+        ]
+        filterable = self._fields(model, definition.filterable_fields, FaultKind.FILTER)
+        for field in filterable:
+            self._try(FaultKind.FILTER, _require_filterable, model, field, self.name)
+        created = self._try(
+            FaultKind.DATE, _date, model, definition.created_at_field, "created_at", self.name
+        )
+        self._try(FaultKind.DATE, _date, model, definition.updated_at_field, "", self.name)
+        entity = Entity(
+            definition=definition,
+            model=model,
+            key=KeyCodec.of(model),
+            text_fields=tuple(text_fields),
+            template=template,
+            metadata_fields=tuple(metadata),
+            filterable_fields=tuple(filterable),
+            created_at=created,
+        )
+        self._try(FaultKind.QUERYSET, entity.row_source)
+        json.dumps(entity.snapshot)
+        return self.faults or entity
+
+    def _try(
+        self, kind: FaultKind, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        try:
+            return function(*args, **kwargs)
+        except EntityConfigError as error:
+            self.faults.append(EntityFault(kind, error.message))
+            return None
+
+    def _fields(
+        self, model: type[Model], names: Iterable[str], kind: FaultKind = FaultKind.FIELD
+    ) -> list[ResolvedField]:
+        found = (
+            self._try(kind, resolve_field, model, name, entity_type=self.name) for name in names
+        )
+        return [field for field in found if field is not None]
+
+    def _template_fields(
+        self, model: type[Model], template: TextTemplate, known: list[ResolvedField]
+    ) -> list[ResolvedField]:
+        """The fields a template uses besides the configured ones."""
+        fields = dict.fromkeys(known)
+        for name in template.names:
+            field = self._try(FaultKind.TEMPLATE, _template_field, model, name, self.name)
+            if field is not None:
+                fields.setdefault(field)
+        return [field for field in fields if field not in known]
+
+
+def _template_field(model: type[Model], name: str, entity_type: str) -> ResolvedField:
+    """The field a template's variable starts with: the language itself looks further into
+    values, as in ``title.upper``, ``tags.name.0`` or ``attributes.items``."""
+    head, _, last = name.rpartition("__")
+    if head and last in {"items", "keys", "values"}:
+        return resolve_field(model, head, entity_type=entity_type)
+    try:
+        return resolve_field(model, name, entity_type=entity_type)
+    except EntityConfigError:
+        while head:
+            try:
+                field = resolve_field(model, head, entity_type=entity_type)
+            except EntityConfigError:
+                head = head.rpartition("__")[0]
+                continue
+            if field.field is None or not field.field.is_relation:
+                return field
+            break
+        raise
+
+
+def _no_text(model: type[Model], definition: EntityDefinition) -> str:
+    columns = ", ".join(text_columns(model)) or "none"
+    return (
+        f"Entity type {definition.entity_type!r} ({definition.source}) names no fields to "
+        f"embed: add 'embeddable-fields' or 'searchable-fields'. Text columns of "
+        f"{model._meta.label}: {columns}."
+    )
+
+
+def _with_tenant(definition: EntityDefinition) -> tuple[MetadataField, ...]:
+    """The payload's fields; the tenant is always one of them, so that searches can filter."""
+    fields, tenant = definition.metadata_fields, definition.tenant_field
+    if tenant is None or any(field.name == tenant for field in fields):
+        return fields
+    return (*fields, MetadataField(tenant))
+
+
+def _model(definition: EntityDefinition) -> type[Model]:
+    where = f"Entity type {definition.entity_type!r} ({definition.source})"
+    if not definition.model:
+        raise EntityConfigError(
+            f"{where} has no model: add 'model: app_label.ModelName', or decorate the model "
+            f"with @ai_capable(entity_type={definition.entity_type!r})"
+        )
+    try:
+        model = apps.get_model(definition.model)
+    except (LookupError, ValueError) as error:
+        labels = {item._meta.label.lower(): item._meta.label for item in apps.get_models()}
+        close = get_close_matches(definition.model.lower(), labels, n=1)
+        hint = f" Did you mean {labels[close[0]]!r}?" if close else ""
+        raise EntityConfigError(
+            f"{where} names the model {definition.model!r}, which does not exist: {error}{hint}"
+        ) from error
+    if model._meta.abstract or model._meta.swapped:
+        raise EntityConfigError(
+            f"{where}: {definition.model} is abstract or swapped for {model._meta.swapped}"
+        )
+    return model
+
+
+def _require_database(definition: EntityDefinition) -> None:
+    if definition.using and definition.using not in connections:
+        raise EntityConfigError(
+            f"Entity type {definition.entity_type!r} ({definition.source}): 'using' is "
+            f"{definition.using!r}, which is not in DATABASES: {', '.join(connections)}"
+        )
+
+
+def _require_key(model: type[Model], entity_type: str) -> None:
+    for field in KeyCodec.of(model).fields:
+        if isinstance(field, BinaryField):
+            raise EntityConfigError(
+                f"Entity type {entity_type!r}: the primary key of {model._meta.label} is "
+                f"binary, and cannot be written as text"
+            )
+
+
+def _require_filterable(model: type[Model], field: ResolvedField, entity_type: str) -> None:
+    if field.kind is FieldKind.ATTRIBUTE:
+        raise EntityConfigError(
+            f"Entity type {entity_type!r}: filterable field {field.name!r} is a property or a "
+            f"method of {model._meta.label}; only database fields can be filtered by"
+        )
+
+
+def _date(
+    model: type[Model], configured: str | None, usual: str, entity_type: str
+) -> ResolvedField | None:
+    """The configured date field, else the usual one where the model has it."""
+    if not configured:
+        names = {field.name: field.get_internal_type() for field in model._meta.concrete_fields}
+        if names.get(usual) in _DATES:
+            return resolve_field(model, usual, entity_type=entity_type)
+        return None
+    field = resolve_field(model, configured, entity_type=entity_type)
+    if (
+        field.kind is not FieldKind.COLUMN
+        or field.field is None
+        or field.field.get_internal_type() not in _DATES
+    ):
+        raise EntityConfigError(
+            f"Entity type {entity_type!r}: {configured!r} is no date field of {model._meta.label}"
+        )
+    return field
