@@ -13,6 +13,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration import enqueue, search
+from ai_migration.embedders import embedders
+from ai_migration.embedders.chunking import chunk_text
 from ai_migration.entities import registry
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.exceptions import EntityConfigError, UnknownEntityTypeError
@@ -39,6 +41,9 @@ from tests.testapp.models import (
     Tag,
     TenantNote,
 )
+
+
+STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
 
 
 def read(entity_type: str = "article") -> list[SourceRow]:
@@ -87,7 +92,7 @@ def test_a_field_may_be_anything(project: Project, field: str, text: str) -> Non
 def test_camel_case_stands_for_snake_case(project: Project) -> None:
     make_shoe()
     project.article("createdAt", "title")
-    assert read()[0].text.startswith("created at: 2") or "createdAt: 2" in read()[0].text
+    assert ": 20" in read()[0].text.splitlines()[0]
     project.article(template="{{ createdAt|slice:':2' }} {{ title }}")
     assert read()[0].text == "20 Runner"
 
@@ -142,7 +147,7 @@ def test_relations_cost_no_query_a_row(project: Project, fields: list[str], rows
     project.article(*fields)
     entity = registry.get("article")
     reader = EntityReader(entity)
-    with CaptureQueriesContext(connection, ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         assert len(reader.read(entity.rows())) == rows
     assert len(queries) == 1 + ("tags__name" in fields)
 
@@ -209,11 +214,6 @@ def test_a_long_text_becomes_several_vectors_and_search_finds_the_right_one(
     assert len(chunks) > 5
     assert sorted(chunks) == list(range(len(chunks)))
     assert_in_line()
-    third = search("article", sentences[0], limit=1)  # any text: for its .text below
-    assert third
-    from ai_migration.embedders import embedders
-    from ai_migration.embedders.chunking import chunk_text
-
     pieces = chunk_text(long.body, embedders["default"], 40, 0)
     hits = search("article", pieces[3], limit=6)
     assert (hits[0].id, hits[0].text) == (str(long.pk), pieces[3])
@@ -222,34 +222,21 @@ def test_a_long_text_becomes_several_vectors_and_search_finds_the_right_one(
     assert len(hits) == 6, "chunks of one entity do not crowd out the others"
 
 
-@pytest.mark.parametrize("store", ["database", "memory"])
+@pytest.mark.parametrize("store", STORES)
 def test_a_text_that_shrinks_leaves_no_chunk_behind(project: Project, store: str) -> None:
-    if store == "memory":
-        project.store("ai_migration.stores.memory.MemoryStore")
-    else:
-        project.store("ai_migration.stores.database.DatabaseStore")
-    name = collection
+    project.article(chunking={"size": 30})
+    project.store(store)
     long = Article.objects.create(title="Long", body="many words " * 60)
-    from ai_migration.conf import get_settings
-
-    assert get_settings().STORES["default"].BACKEND.lower().endswith(f"{store}store")
-    # The config stays: a memory store lives as long as the settings do.
-    import ai_migration.entities.registry as entities
-
-    entity = entities.get("article")
-    object.__setattr__(
-        entity.definition, "chunking", type(entity.definition.chunking)(size=30, overlap=0)
-    )
     run()
-    before = len(stored(name())[str(long.pk)])
+    before = len(stored(collection())[str(long.pk)])
     assert before > 3
     Article.objects.filter(pk=long.pk).update(body="many words " * 20)
     assert run().indexed == 1
-    assert 0 < len(stored(name())[str(long.pk)]) < before
+    assert 1 < len(stored(collection())[str(long.pk)]) < before
     assert_in_line()
     Article.objects.filter(pk=long.pk).update(title="", body="")
     run()
-    assert stored(name()) == {}
+    assert stored(collection()) == {}
 
 
 def test_other_chunking_embeds_what_is_long_enough_to_notice(project: Project) -> None:
@@ -391,16 +378,16 @@ def test_rows_can_come_from_a_callable(project: Project) -> None:
 @pytest.mark.parametrize(
     ("queryset", "message"),
     [
-        ("nobody", "has no manager 'nobody'"),
+        ("nobody", "nobody"),
         ("tests.nowhere.rows", "cannot be imported"),
-        ("tests.integration.test_entities.KINDS", "is not callable"),
-        ("tests.integration.support.ticking", "gives no rows"),
+        ("tests.integration.test_entities.KINDS", "call"),
+        ("tests.integration.support.ticking", "rows"),
     ],
 )
 def test_a_queryset_that_is_none(project: Project, queryset: str, message: str) -> None:
     project.article(queryset=queryset)
-    with pytest.raises(EntityConfigError, match=message):
-        registry.get("article")
+    with pytest.raises(EntityConfigError, match=f"article.*{message}"):
+        registry.get("article").rows()
 
 
 def test_the_payload_is_typed_json(project: Project) -> None:
