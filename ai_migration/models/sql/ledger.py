@@ -130,9 +130,8 @@ def _upsert_postgresql(
     from ai_migration.models.sql.raw import ByteaArray, Int4Array, TextArray, execute_raw
 
     source = (
-        "SELECT $1::bigint, t.entity_id, t.content_hash, t.metadata_hash, t.chunk_count, $2::bigint"
-        " FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[])"
-        " AS t(entity_id, content_hash, metadata_hash, chunk_count)"
+        "SELECT $1::bigint, unnest($3::text[]), unnest($4::bytea[]), unnest($5::bytea[]), "
+        "unnest($6::int[]), $2::bigint"
     )
     cursor = execute_raw(
         connections[using],
