@@ -24,6 +24,7 @@ from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, Searcha
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
 from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch
 
 logger = logging.getLogger("ai_migration")
@@ -110,6 +111,8 @@ def write_batch(
             counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
             for outcome in outcomes:
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
+                if not retryable:
+                    _record_failures(batch, outcome, lease.using)
             if batch.job is not None:
                 _count(batch.job, lease, counts, batch.entries[0].operation, outcomes)
     except OwnershipLostError:
@@ -150,7 +153,9 @@ def _settle_entries(
 ) -> Counts:
     """Complete the entries, or give them back with what was done so far noted on them."""
     first = outcomes[0]
-    carried = batch.entries[0].indexed if batch.job else 0
+    unchanged = first.plan.skipped + len(first.plan.empty)
+    # What an earlier claim indexed is unchanged now, unless its row changed meanwhile.
+    carried = min(batch.entries[0].indexed, unchanged) if batch.job else 0
     indexed = len(first.rows) + len(first.plan.metadata_rows) + carried
     owned = queue.owned(lease, batch.entry_ids)
     if retryable:
@@ -160,7 +165,7 @@ def _settle_entries(
             batch.entry_ids,
             delay=retry_delay or 0.0,
             error=errors[0].message if errors else delay_reason,
-            is_attempt=bool(errors),
+            is_attempt=any(isinstance(error, TransientEmbedderError) for error in errors),
         )
         if batch.job is not None:
             QueueEntry.objects.using(lease.using).filter(pk__in=batch.entry_ids).update(
@@ -170,9 +175,8 @@ def _settle_entries(
     else:
         known = first.plan.known
         removed = [e for e in first.plan.removed if e in known and known[e].chunk_count]
-        skipped = first.plan.skipped + len(first.plan.empty) - carried
-        skipped += len(first.plan.removed) - len(removed)
-        counts = Counts(indexed, max(skipped, 0), len(removed), len(first.failures))
+        skipped = unchanged - carried + len(first.plan.removed) - len(removed)
+        counts = Counts(indexed, skipped, len(removed), len(first.failures))
         if batch.job is None:
             updated, _ = owned.delete()
         else:
@@ -209,7 +213,6 @@ def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: b
         _write_vectors(outcome, newer)
     if newer:
         _read_again(batch, outcome, lease.using, sorted(newer), is_stale=not is_shared)
-    _record_failures(batch, outcome, lease.using)
 
 
 def _write_vectors(outcome: _Outcome, newer: set[str]) -> None:
@@ -269,7 +272,6 @@ def _read_again(
             SearchableEntity.objects.using(using).filter(
                 collection=outcome.plan.target.collection,
                 entity_id__in=entity_ids,
-                chunk_count__gt=0,
             ).update(content_hash=b"")
         QueueEntry.objects.using(using).bulk_create(
             QueueEntry(
@@ -284,18 +286,16 @@ def _read_again(
 
 
 def _record_failures(batch: Batch, outcome: _Outcome, using: str) -> None:
-    """Note what failed; forget what no longer does."""
-    is_explicit = batch.entries[0].entity_ids is not None
-    if not outcome.failures and not is_explicit:
+    """Note what failed; forget what no longer does. Only once the entries are settled: what
+    is given back is tried again as a whole."""
+    touched = {entity_id for entry in batch.entries for entity_id in entry.entity_ids or ()}
+    touched |= outcome.failures.keys()
+    if not touched:
         return
     failures = EntityFailure.objects.using(using).filter(job=batch.job)
     if batch.job is None:
         failures = failures.filter(collection=outcome.plan.target.collection)
-    touched = set(outcome.failures)
-    if is_explicit:
-        touched |= {row.entity_id for row in outcome.ledger_rows}
-        touched |= set(outcome.plan.known)
-    known = failures.filter(entity_id__in=touched)
+    known = failures.filter(AmongKeys(F("entity_id"), sorted(touched)))
     attempts = dict(known.values_list("entity_id", "attempts"))
     known.delete()
     EntityFailure.objects.using(using).bulk_create(
