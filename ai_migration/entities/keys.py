@@ -105,6 +105,19 @@ class KeyCodec:
         except json.JSONDecodeError as error:
             raise self._refused(entity_id) from error
 
+    def parse(self, item: object) -> str:
+        """The entity id of a primary key, or of one as people write it: every spelling of
+        a key is the same key.
+
+        Raises:
+            InvalidRequestError: It is no key of this model.
+        """
+        if isinstance(item, str):
+            return self.to_entity_id(self.from_entity_id(item))
+        if self.is_composite and not isinstance(item, (list, tuple)):
+            raise self._refused(item)
+        return self.to_entity_id(self.from_json(self.to_json(item)))
+
     def in_range(self, rows: QuerySet[Any], lower: JSONValue, upper: JSONValue) -> QuerySet[Any]:
         """The rows with ``lower < key <= upper``; None leaves that end open."""
         if lower is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.functions import Now
 
@@ -29,7 +29,8 @@ def enqueue(
     """Ask for explicit entities to be brought in line with their source rows.
 
     The entries are written in the caller's transaction: they exist exactly if its changes
-    do. Rows are read when the entry is processed, never from here.
+    do. (Where the rows are in another database than our tables: as soon as that transaction
+    is committed.) Rows are read when the entry is processed, never from here.
 
     Args:
         entity_type: The entity type's name.
@@ -58,15 +59,11 @@ def enqueue(
         )
     if isinstance(ids, (str, bytes)):
         raise InvalidRequestError("ids must be a list of ids, not one string", field="entity_ids")
-    key = entity.key
-    unique = dict.fromkeys(
-        key.to_entity_id(
-            key.from_entity_id(item) if isinstance(item, str) else key.from_json(key.to_json(item))
-        )
-        for item in ids
-    )
-    entity_ids = list(unique)
-    QueueEntry.objects.using(our_database()).bulk_create(
+    entity_ids = list(dict.fromkeys(entity.key.parse(item) for item in ids))
+    if not entity_ids:
+        return 0
+    using = our_database()
+    entries = [
         QueueEntry(
             entity_type=entity.name,
             operation=operation,
@@ -74,9 +71,17 @@ def enqueue(
             entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
         )
         for start in range(0, len(entity_ids), IDS_PER_ENTRY)
-    )
-    if entity_ids:
-        transaction.on_commit(wake, using=our_database())
+    ]
+
+    def write() -> None:
+        QueueEntry.objects.using(using).bulk_create(entries)
+        transaction.on_commit(wake, using=using)
+
+    source = entity.definition.using or router.db_for_write(entity.model)
+    if source == using:
+        write()
+    else:
+        transaction.on_commit(write, using=source)
     return len(entity_ids)
 
 
