@@ -38,9 +38,13 @@ def run_worker(
         on_slice: Told after each slice.
     """
     lease: Lease | None = None
+    broken: Lease | None = None
     try:
         while not should_stop():
             try:
+                if broken is not None:  # what it had claimed need not wait for the lease
+                    broken.release()
+                    broken = None
                 tick()
                 lease = lease or take_slot(name)
                 report = Slice(lease, should_stop=should_stop, only_jobs=only_jobs).run()
@@ -51,7 +55,7 @@ def run_worker(
             except (OperationalError, InterfaceError) as error:
                 logger.warning("The database does not answer (%s); trying again", error)
                 connections.close_all()
-                lease = None
+                broken, lease = lease or broken, None
                 _sleep(_RECONNECT_SECONDS, should_stop)
                 continue
             on_slice(report)
