@@ -9,7 +9,7 @@ from ai_migration.entities.entity import Entity
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
-from ai_migration.indexing.targets import target_of
+from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.collections import active_collection
 from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
@@ -77,7 +77,7 @@ def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:
     active = None if checked.rebuild else active_collection(entity.name, using)
     if active is not None:
         try:
-            return target_of(active), ""
+            return target_for(entity, active), ""
         except RebuildRequiredError as error:
             return _fresh(entity), error.message
     return _fresh(entity), ""

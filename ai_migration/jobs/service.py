@@ -19,7 +19,7 @@ from ai_migration.exceptions import (
     InvalidTransitionError,
     UnknownJobError,
 )
-from ai_migration.indexing.targets import target_of
+from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.planning import plan_migration
 from ai_migration.jobs.progress import progress_of
@@ -297,7 +297,7 @@ class DataMigrationService:
         conflict = self._conflict(active, using)
         if conflict is not None:
             raise conflict
-        store = target_of(active).store
+        store = target_for(entity, active).store
         if not store.exists(active.ref):
             raise AIMigrationError(
                 f"The vectors of {entity.name!r} are gone from store {active.store!r}, while the "
