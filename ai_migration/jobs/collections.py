@@ -34,6 +34,8 @@ def config_change(collection: Collection, entity: Entity) -> ConfigChange:
     """Classify the entity's config now against the one a collection was built with."""
     if embedders[entity.embedder].fingerprint != collection.fingerprint:
         return ConfigChange.EMBEDDER
+    if entity.store != collection.store:
+        return ConfigChange.EMBEDDER
     return snapshot_change(collection.config_snapshot, entity.snapshot)
 
 
@@ -41,7 +43,7 @@ def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -
     """Classify two snapshots of the same entity type and embedder."""
     if before == after:
         return ConfigChange.NONE
-    if before.get("text") != after["text"] or before.get("queryset") != after["queryset"]:
+    if any(before.get(key) != after[key] for key in ("text", "model", "queryset", "using")):
         return ConfigChange.TEXT
     if before.get("metadata") != after["metadata"]:
         return ConfigChange.METADATA

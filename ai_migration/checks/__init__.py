@@ -1,0 +1,21 @@
+"""System checks, under the tag ``ai_migration``; docs/reference/checks.md explains each code.
+
+They import what the settings name and make backends, and neither query nor call a
+network. What needs a query is tagged ``database`` too, and runs where Django passes
+databases: ``check --database default``, ``migrate``.
+"""
+
+from __future__ import annotations
+
+from django.core.checks import Tags, register
+
+from ai_migration.checks.backends import check_backends
+from ai_migration.checks.databases import check_databases, check_indexes
+from ai_migration.checks.entities import check_entities
+from ai_migration.checks.settings import check_settings
+
+TAG = "ai_migration"
+
+for check in (check_settings, check_backends, check_entities, check_databases):
+    register(check, TAG)
+register(check_indexes, TAG, Tags.database)

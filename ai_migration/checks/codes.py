@@ -1,0 +1,96 @@
+"""The codes of the system checks, with what to do about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core import checks
+
+DOCUMENTATION = "docs/reference/checks.md"
+
+
+@dataclass(frozen=True)
+class Code:
+    """One thing a check can find.
+
+    Attributes:
+        number: ``E001``: the letter is the level (error, warning, information).
+        hint: What to do, where the message has nothing better.
+    """
+
+    number: str
+    hint: str
+
+    @property
+    def id(self) -> str:
+        """``ai_migration.E001``."""
+        return f"ai_migration.{self.number}"
+
+    @property
+    def link(self) -> str:
+        """Where it is explained."""
+        return f"{DOCUMENTATION}#ai_migration{self.number.lower()}"
+
+    def message(self, text: str, *, hint: str = "", obj: object = None) -> checks.CheckMessage:
+        """What the check says.
+
+        Args:
+            text: What is wrong, and with what.
+            hint: What to do about it; default: the code's own.
+            obj: Where it is, as Django prints it before the code.
+        """
+        kind = {"E": checks.Error, "W": checks.Warning, "I": checks.Info}[self.number[0]]
+        advice = f"{hint or self.hint} See {self.link}."
+        return kind(text.replace("\0", "\\0"), hint=advice, obj=obj, id=self.id)
+
+
+NO_DICT = Code("E001", "Write AI_MIGRATION = {...}, or remove it: every key is optional.")
+UNKNOWN_KEY = Code("E002", "Correct the key, or remove it.")
+WRONG_VALUE = Code("E003", "Correct the value, or remove the key.")
+NO_DEFAULT = Code("E004", "Add the alias 'default'.")
+DISPATCHER = Code(
+    "E005", "Name a class without arguments that has a method wake(), or remove the key."
+)
+
+BACKEND_IMPORT = Code("E010", "Correct the dotted path, or install the package it is in.")
+BACKEND_TYPE = Code("E011", "Name a concrete subclass of Embedder or VectorStore.")
+BACKEND_OPTIONS = Code("E012", "OPTIONS are the keyword arguments of the backend's class.")
+BACKEND_LIBRARY = Code("E013", "Install the extra that the message names.")
+BACKEND_CHECK = Code("E014", "The backend's check() has to return a list of check messages.")
+
+CONFIG_MISSING = Code(
+    "E020", "Create the file, correct AI_MIGRATION['ENTITY_CONFIG'], or set it to None."
+)
+CONFIG_WRONG = Code("E021", "Correct that line of the file, or that declaration.")
+ENTITY_MODEL = Code("E022", "Write 'model: app_label.ModelName' of an installed app.")
+ENTITY_FIELD = Code("E023", "Correct the name: a field, a relation's path, a property, a method.")
+ENTITY_NO_TEXT = Code("E024", "Add 'embeddable-fields', 'searchable-fields' or a 'template'.")
+ENTITY_TEMPLATE = Code("E025", "Correct the template: its variables are fields of the model.")
+ENTITY_FILTER = Code("E026", "Correct 'filterable-fields': they are database fields.")
+ENTITY_DATE = Code("E027", "Name a DateField or DateTimeField of the model.")
+ENTITY_QUERYSET = Code("E028", "Name a manager of the model, or a callable by its dotted path.")
+ENTITY_DATABASE = Code("E029", "Name an alias of DATABASES, or remove 'using'.")
+ENTITY_EMBEDDER = Code("E030", "Name an alias of AI_MIGRATION['EMBEDDERS'].")
+ENTITY_STORE = Code("E031", "Name an alias of AI_MIGRATION['STORES'].")
+ENTITY_KEY = Code("E032", "Give the model a key that can be written as text.")
+PSYCOPG = Code("E040", "Install it with: pip install 'django-ai-migration[pgvector]'.")
+
+CHUNKING = Code("W020", "Make 'chunking' fit the embedder.")
+SQLITE = Code(
+    "W040",
+    "Set DATABASES[...]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
+    "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'}.",
+)
+NO_PARTIAL_UNIQUE = Code(
+    "W041", "Start migrations of one entity type from one place only; models.W036 is the same."
+)
+OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
+OTHER_CONFIG = Code("W051", "Bring the index in line.")
+
+NO_MODEL = Code("I001", "To index one of them, add its 'model'.")
+INERT_KEYS = Code("I002", "They do no harm: other applications may read them.")
+OTHER_MODEL = Code("I003", "An entity type's key 'embedder' chooses, by alias.")
+NOTHING = Code("I004", "Decorate a model with @ai_capable, or write ai-entity-config.yml.")
+
+CODES = {code.number: code for code in list(globals().values()) if isinstance(code, Code)}
+"""Every code of these checks by its number. Backends add codes of their own from E101 on."""

@@ -1,0 +1,149 @@
+"""The database of our tables, the querysets, and indexes built with another config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.checks import CheckMessage
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ai_migration.checks import codes
+from ai_migration.checks.settings import settings_are_valid
+from ai_migration.conf import get_settings
+from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.resolving import examine_entity
+from ai_migration.exceptions import AIMigrationError, EntityConfigError
+from ai_migration.jobs.collections import ConfigChange, config_change
+from ai_migration.models import Collection
+from ai_migration.models.leases import our_database
+from ai_migration.types import CollectionStatus
+
+_UNAVAILABLE = (DatabaseError, InterfaceError)
+"""No connection, or tables that are not migrated yet: Django says so itself."""
+
+
+def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
+    """What the database of our tables lacks, as far as can be told without a query."""
+    connection = connections[our_database()]
+    return [*_check_driver(connection), *_check_sqlite(connection), *_check_unique(connection)]
+
+
+def check_indexes(
+    app_configs: object = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Querysets that give no rows, and indexes built with another config than today's."""
+    using = our_database()
+    if using not in (databases or ()) or not settings_are_valid():
+        return []
+    try:
+        definitions = registry.discover().definitions.values()
+    except EntityConfigError:
+        return []  # check_entities says so
+    examined = [examine_entity(item) for item in definitions if item.model]
+    entities = [item for item in examined if isinstance(item, Entity)]
+    messages = [message for entity in entities for message in _check_rows(entity)]
+    if get_settings().ON_CONFIG_CHANGE != "ignore":
+        messages += _check_collections({entity.name: entity for entity in entities}, using)
+    return messages
+
+
+def _check_driver(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+        if not is_psycopg3:
+            text = (
+                f"The database {connection.alias!r} is used through psycopg2; ai_migration "
+                f"needs psycopg 3."
+            )
+            yield codes.PSYCOPG.message(text, obj=f"DATABASES[{connection.alias!r}]")
+
+
+def _check_sqlite(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    if connection.vendor != "sqlite":
+        return
+    options = connection.settings_dict.get("OPTIONS", {})
+    name = str(connection.settings_dict["NAME"])
+    if not name or ":memory:" in name or "mode=memory" in name:
+        return  # one process only
+    lacks = []
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        lacks.append("transaction_mode IMMEDIATE")
+    if "journal_mode=wal" not in _squeezed(options.get("init_command")) and not _is_wal(name):
+        lacks.append("the write-ahead log")
+    if lacks:
+        text = (
+            f"The SQLite database {connection.alias!r} is used without {' and '.join(lacks)}: "
+            f"a worker and a web server that write at once lock each other out."
+        )
+        yield codes.SQLITE.message(text, obj=f"DATABASES[{connection.alias!r}]")
+
+
+def _squeezed(command: object) -> str:
+    return "".join(str(command or "").lower().replace('"', "").replace("'", "").split())
+
+
+def _is_wal(name: str) -> bool:
+    """Whether the file is in WAL mode for good: its header says so, without a query."""
+    path = Path(name.removeprefix("file:").partition("?")[0])
+    try:
+        with path.open("rb") as file:
+            header = file.read(20)
+    except OSError:
+        return False
+    return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
+
+
+def _check_unique(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    if connection.features.supports_partial_indexes:
+        return
+    text = (
+        f"The database {connection.alias!r} ({connection.display_name}) has no partial unique "
+        f"constraints. It cannot keep two processes, that start a migration of one entity type "
+        f"in the same instant, from both doing it."
+    )
+    yield codes.NO_PARTIAL_UNIQUE.message(text, obj=f"DATABASES[{connection.alias!r}]")
+
+
+def _check_rows(entity: Entity) -> Iterator[CheckMessage]:
+    try:
+        entity.rows()
+    except _UNAVAILABLE:
+        return
+    except AIMigrationError as error:
+        yield codes.ENTITY_QUERYSET.message(error.message, obj=entity.definition.source)
+
+
+def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[CheckMessage]:
+    try:
+        with transaction.atomic(using=using):  # a failure leaves the caller's one usable
+            collections = list(
+                Collection.objects.using(using)
+                .filter(status=CollectionStatus.ACTIVE, entity_type__in=entities)
+                .order_by("entity_type")
+            )
+    except _UNAVAILABLE:
+        return
+    for collection in collections:
+        entity = entities[collection.entity_type]
+        try:
+            change = config_change(collection, entity)
+        except Exception:
+            continue  # an embedder that cannot be made: check_backends says so
+        where = f"The index of {entity.name!r}"
+        command = f"manage.py migrate_ai_entities {entity.name}"
+        if change is ConfigChange.EMBEDDER:
+            text = (
+                f"{where} was built by {collection.model_id} ({collection.dimensions} dimensions) "
+                f"in store {collection.store!r}: the config says otherwise now."
+            )
+            hint = f"Run: {command} --rebuild. Searches use the old index until it is done."
+            yield codes.OTHER_EMBEDDER.message(text, hint=hint, obj=entity.definition.source)
+        elif change in (ConfigChange.TEXT, ConfigChange.METADATA):
+            text = f"{where} was built with another config: {change.value}."
+            hint = f"Run: {command}. What did not change is not embedded again."
+            yield codes.OTHER_CONFIG.message(text, hint=hint, obj=entity.definition.source)

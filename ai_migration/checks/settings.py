@@ -1,0 +1,46 @@
+"""AI_MIGRATION itself, and the dispatcher it names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage
+
+from ai_migration.checks import codes
+from ai_migration.conf import SettingsFault, settings_problems
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.exceptions import SettingsError
+
+OBJECT = "AI_MIGRATION"
+
+_CODES = {
+    SettingsFault.NO_DICT: codes.NO_DICT,
+    SettingsFault.UNKNOWN_KEY: codes.UNKNOWN_KEY,
+    SettingsFault.WRONG_VALUE: codes.WRONG_VALUE,
+    SettingsFault.NO_DEFAULT: codes.NO_DEFAULT,
+}
+
+
+def settings_are_valid() -> bool:
+    """Whether the other checks can be made; if not, ``check_settings`` says why."""
+    return not settings_problems(_raw())
+
+
+def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
+    """Unknown keys, wrong values, missing aliases, and a dispatcher that is none."""
+    problems = settings_problems(_raw())
+    if problems:
+        return [
+            _CODES[item.fault].message(f"{item.message}.", hint=item.hint, obj=OBJECT)
+            for item in problems
+        ]
+    try:
+        get_dispatcher()
+    except SettingsError as error:
+        return [codes.DISPATCHER.message(error.message, obj=OBJECT)]
+    return []
+
+
+def _raw() -> object:
+    return getattr(settings, OBJECT, {})
