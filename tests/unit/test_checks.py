@@ -1,0 +1,509 @@
+"""The system checks that need no database: each fault has its code, and nothing else does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.checks.registry import registry as check_registry
+from django.db import connections
+from django.db.models import QuerySet
+
+from ai_migration.checks import TAG
+from ai_migration.checks import codes as all_codes
+from ai_migration.checks.codes import CODES
+from ai_migration.checks.databases import check_databases
+from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.exceptions import MissingDependencyError
+from tests.testapp.models import Article, Category
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = __name__
+HASH = "ai_migration.embedders.hash.HashEmbedder"
+SECRET = "sk-very-secret"
+
+
+class Fussy(HashEmbedder):
+    """Has checks of its own."""
+
+    max_input_tokens = 100
+
+    def __init__(self, how: str = "") -> None:
+        super().__init__(dimensions=8)
+        self.how = how
+
+    def check(self) -> list[checks.CheckMessage]:
+        if self.how == "raise":
+            raise RuntimeError(f"no {SECRET}")
+        if self.how == "words":
+            return ["wrong"]  # type: ignore[list-item]
+        if self.how == "none":
+            return None  # type: ignore[return-value]
+        return [checks.Warning("fussy", id="fussy.W001")] if self.how else []
+
+
+class Unknowable(HashEmbedder):
+    """Its properties fail."""
+
+    @property
+    def model_id(self) -> str:
+        raise RuntimeError("no model")
+
+
+class Unread(HashEmbedder):
+    def __init__(self) -> None:
+        raise MissingDependencyError("openai", "openai", "Unread")
+
+
+class NoWaker:
+    """No dispatcher."""
+
+
+def all_articles() -> QuerySet[Article]:
+    raise AssertionError("a queryset is not made without a database")
+
+
+@pytest.fixture
+def use(settings: Any, tmp_path: Path) -> Callable[..., None]:
+    """Sets keys of AI_MIGRATION, and writes ``yaml`` as the entity config."""
+
+    def set_keys(yaml: str = "", **keys: Any) -> None:
+        path = tmp_path / "ai-entity-config.yml"
+        path.write_text(dedent(yaml) or ENTITY.format(""))
+        settings.AI_MIGRATION = {**settings.AI_MIGRATION, "ENTITY_CONFIG": path, **keys}
+
+    set_keys()
+    return set_keys
+
+
+ENTITY = """
+ai-entities:
+  article:
+    model: testapp.Article
+    embeddable-fields: [title]
+    {}
+"""
+
+
+def found() -> list[checks.CheckMessage]:
+    return checks.run_checks(tags=[TAG])
+
+
+def codes() -> list[str]:
+    return [str(message.id).removeprefix("ai_migration.") for message in found()]
+
+
+def only(code: str) -> checks.CheckMessage:
+    messages = found()
+    assert [message.id for message in messages] == [f"ai_migration.{code}"], messages
+    [message] = messages
+    assert message.hint
+    assert SECRET not in str(message)
+    return message
+
+
+@pytest.mark.usefixtures("use")
+def test_a_right_config_is_silent() -> None:
+    assert found() == []
+
+
+def test_the_checks_have_their_tag() -> None:
+    assert checks.tag_exists(TAG)
+    ours = [
+        check
+        for check in check_registry.get_checks()
+        if getattr(check, "__module__", "").startswith("ai_migration")
+    ]
+    assert len(ours) == 5
+    assert all(TAG in getattr(check, "tags", ()) for check in ours)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "words"),
+    [
+        (None, "E001", "not a dict"),
+        ({"DEFAULT_BATCHSIZE": 1}, "E002", "Did you mean 'DEFAULT_BATCH_SIZE'"),
+        ({"DEFAULT_BATCH_SIZE": 0}, "E003", "is 0"),
+        ({"EMBEDDERS": SECRET}, "E003", "is a str"),
+        ({"STORES": {"other": {"BACKEND": "x"}}}, "E004", "'default'"),
+    ],
+)
+def test_settings(settings: Any, raw: object, code: str, words: str) -> None:
+    settings.AI_MIGRATION = raw
+    assert words in str(only(code))
+
+
+def test_every_fault_of_the_settings_has_a_message(settings: Any) -> None:
+    settings.AI_MIGRATION = {"NOPE": 1, "QUEUE_WINDOW": 0}
+    assert sorted(codes()) == ["E002", "E003"]
+
+
+@pytest.mark.parametrize("dispatcher", ["nope.Nope", f"{HERE}.NoWaker"])
+def test_a_dispatcher_that_is_none(use: Callable[..., None], dispatcher: str) -> None:
+    use(DISPATCHER=dispatcher)
+    assert dispatcher in only("E005").msg
+
+
+# Backends
+
+
+def embedder(path: str, **options: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": path, "OPTIONS": options}}
+
+
+@pytest.mark.parametrize(
+    ("backend", "code"),
+    [
+        (embedder("nope.Nope"), "E010"),
+        (embedder("collections.OrderedDict"), "E011"),
+        (embedder("ai_migration.embedders.Embedder"), "E011"),
+        (embedder(HASH, dimensons=8), "E012"),
+        (embedder(HASH, dimensions=0), "E012"),
+        (embedder(HASH, dimensions=SECRET), "E012"),
+        (embedder(f"{HERE}.Unread"), "E013"),
+        (embedder(f"{HERE}.Fussy", how="raise"), "E014"),
+        (embedder(f"{HERE}.Fussy", how="words"), "E014"),
+        (embedder(f"{HERE}.Fussy", how="none"), "E014"),
+    ],
+)
+def test_backends(use: Callable[..., None], backend: dict[str, Any], code: str) -> None:
+    use(EMBEDDERS=backend)
+    assert str(only(code).obj) == "AI_MIGRATION['EMBEDDERS']['default']"
+
+
+def test_stores_and_each_alias_are_checked(use: Callable[..., None]) -> None:
+    use(STORES={**embedder("ai_migration.stores.memory.MemoryStore"), "b": {"BACKEND": HASH}})
+    message = only("E011")
+    assert "no VectorStore" in message.msg
+    assert message.obj == "AI_MIGRATION['STORES']['b']"
+
+
+def test_a_backend_says_what_it_knows_of_itself(use: Callable[..., None]) -> None:
+    use(EMBEDDERS=embedder(f"{HERE}.Fussy", how="warn"))
+    [message] = found()
+    assert (message.id, message.msg) == ("fussy.W001", "fussy")
+    assert message.obj == "AI_MIGRATION['EMBEDDERS']['default']"
+
+
+def test_an_extra_that_is_missing(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(EMBEDDERS=embedder("ai_migration.embedders.local.LocalEmbedder"))
+    assert found() == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    [message] = found()
+    assert message.id == "ai_migration.E101"
+    assert "pip install" in message.msg
+
+
+@pytest.mark.usefixtures("use")
+def test_pgvector_on_a_database_that_is_no_postgresql(use: Callable[..., None]) -> None:
+    use(STORES=embedder("ai_migration.stores.pgvector.PgVectorStore"))
+    assert [message.id for message in found()] == ["ai_migration.E112"]
+
+
+# The file
+
+
+def test_a_file_that_was_named_and_is_missing(use: Callable[..., None], tmp_path: Path) -> None:
+    use(ENTITY_CONFIG=tmp_path / "nope.yml")
+    assert "nope.yml" in only("E020").msg
+
+
+def test_a_file_that_nobody_named_may_be_missing(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+    settings.AI_MIGRATION = {"EMBEDDERS": settings.AI_MIGRATION["EMBEDDERS"]}
+    only("I004")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words"),
+    [
+        ("ai-entities:\n\tarticle: {}", ":2: "),
+        ("ai-entities: [", ":1: "),
+        ("ai-entities:\n  a: {}\n  a: {}", ":3: "),
+        (ENTITY.format("storre: x"), "Did you mean 'store'?"),
+        (ENTITY.format("batch-size: many"), "batch-size"),
+    ],
+)
+def test_a_file_that_is_wrong(use: Callable[..., None], yaml: str, words: str) -> None:
+    use(yaml)
+    message = only("E021")
+    assert "ai-entity-config.yml:" in message.msg
+    assert words in message.msg
+
+
+def test_each_fault_of_the_file_has_a_message(use: Callable[..., None]) -> None:
+    use(ENTITY.format("storre: x\n    embeder: y"))
+    assert codes() == ["E021", "E021"]
+
+
+# Entity types
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("metadata-fields: [{name: titel}]", "E023", "Did you mean 'title'?"),
+        ("tenant-field: tenant", "E023", "'tenant'"),
+        ("template: '{% if %}'", "E025", "does not compile"),
+        ("template: '{{ titel }}'", "E025", "'titel'"),
+        ("template: \"{% include 'x' %}\"", "E025", "include"),
+        ("filterable-fields: [stattus]", "E026", "'status'"),
+        ("filterable-fields: [headline]", "E026", "property"),
+        ("created-at-field: title", "E027", "no date field"),
+        ("created-at-field: nope", "E027", "'nope'"),
+        ("updated-at-field: title", "E027", "no date field"),
+        ("queryset: nobody", "E028", "no manager 'nobody'"),
+        ("queryset: nope.rows", "E028", "cannot be imported"),
+        (f"queryset: {HERE}.ROOT", "E028", "not callable"),
+        ("using: replica", "E029", "'replica'"),
+        ("embedder: fast", "E030", "no alias 'fast'"),
+        ("store: fast", "E031", "no alias 'fast'"),
+    ],
+)
+def test_an_entity_type(use: Callable[..., None], line: str, code: str, words: str) -> None:
+    use(ENTITY.format(line))
+    message = only(code)
+    assert words in message.msg
+    assert message.obj == "ai-entity-config.yml:3"
+
+
+@pytest.mark.parametrize(
+    ("entity", "code", "words"),
+    [
+        ("{model: testapp.Artikle, embeddable-fields: [a]}", "E022", "Did you mean 'testapp.Art"),
+        ("{model: nope.Nope, embeddable-fields: [a]}", "E022", "nope"),
+        ("{model: testapp.Article}", "E024", "title, body"),
+        ("{model: testapp.Article, embeddable-fields: [titel]}", "E023", "titel"),
+        ("{model: testapp.Article, embeddable-fields: [delete]}", "E023", "never called"),
+        ("{model: testapp.Article, embeddable-fields: [objects]}", "E023", "manager"),
+    ],
+)
+def test_an_entity_types_model_and_text(
+    use: Callable[..., None], entity: str, code: str, words: str
+) -> None:
+    use(f"ai-entities: {{a: {entity}}}")
+    assert words in only(code).msg
+
+
+def test_every_fault_of_an_entity_type_has_a_message(use: Callable[..., None]) -> None:
+    use(
+        """
+        ai-entities:
+          article:
+            model: testapp.Article
+            embeddable-fields: [titel, boddy]
+            created-at-field: title
+            embedder: fast
+        """
+    )
+    assert codes() == ["E023", "E023", "E027", "E030"]
+
+
+def test_a_binary_key_cannot_be_written_as_text(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ai_migration.entities.resolving.BinaryField", type(Category._meta.pk))
+    use("ai-entities: {c: {model: testapp.Category, embeddable-fields: [name]}}")
+    assert "testapp.Category" in only("E032").msg
+
+
+def test_a_queryset_is_not_called_without_a_database(use: Callable[..., None]) -> None:
+    use(ENTITY.format(f"queryset: {HERE}.all_articles"))
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("chunking", "words"),
+    [
+        ("{size: 200}", "takes 100 tokens"),
+        ("{overlap: 60}", "only 50 are repeated"),
+        ("{size: 80, overlap: 50}", "only 40 are repeated"),
+    ],
+)
+def test_chunking_that_does_not_fit(use: Callable[..., None], chunking: str, words: str) -> None:
+    use(ENTITY.format(f"chunking: {chunking}"), EMBEDDERS=embedder(f"{HERE}.Fussy"))
+    assert words in only("W020").msg
+
+
+def test_chunking_that_fits(use: Callable[..., None]) -> None:
+    use(ENTITY.format("chunking: {size: 100, overlap: 50}"), EMBEDDERS=embedder(f"{HERE}.Fussy"))
+    assert found() == []
+    use(ENTITY.format("chunking: {overlap: 50}"), EMBEDDERS=embedder(f"{HERE}.Unknowable"))
+    assert found() == []
+
+
+# Information
+
+
+def test_entity_types_without_a_model_are_named_once(use: Callable[..., None]) -> None:
+    use(ENTITY.format("") + "  b: {indexable: true}\n  c: {}\n")
+    assert "b, c" in only("I001").msg
+
+
+def test_inert_keys_are_named_once(use: Callable[..., None]) -> None:
+    use(ENTITY.format("enable-recommendations: true") + "ai-config: {enable-magic: true}\n")
+    assert "ai-config.enable-magic, enable-recommendations" in only("I002").msg
+
+
+def test_a_model_that_embeds_nothing_here(use: Callable[..., None]) -> None:
+    use(
+        """
+        ai-config: {default-embedding-model: text-embedding-3-small}
+        ai-entities:
+          article:
+            model: testapp.Article
+            embeddable-fields: [{name: title, model: text-embedding-3-large}]
+        """
+    )
+    message = only("I003")
+    assert "text-embedding-3-large, text-embedding-3-small" in message.msg
+    assert "'embedder'" in str(message.hint)
+
+
+@pytest.mark.parametrize("name", ["default", "hash-blake2b"])
+def test_a_model_that_is_what_embeds_is_no_news(use: Callable[..., None], name: str) -> None:
+    if name != "default":
+        name = HashEmbedder(dimensions=32).model_id
+    use(ENTITY.format("") + f"ai-config: {{default-embedding-model: '{name}'}}\n")
+    assert found() == []
+
+
+def test_the_sample_of_a_system_in_use_gives_information_only(use: Callable[..., None]) -> None:
+    use((ROOT / "tests" / "data" / "ai-entity-config.sample.yml").read_text())
+    assert {message.level for message in found()} == {checks.INFO}
+
+
+# Databases, without a query
+
+
+class Connection:
+    """As much of a connection as the checks look at."""
+
+    alias = "default"
+    display_name = "Test"
+
+    def __init__(self, vendor: str = "sqlite", partial: bool = True, **settings: Any) -> None:
+        self.vendor = vendor
+        self.settings_dict = {"NAME": "/nowhere/db.sqlite3", **settings}
+        self.features = type("Features", (), {"supports_partial_indexes": partial})
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    def run(**settings: Any) -> list[str]:
+        made = Connection(**settings)
+        monkeypatch.setattr("ai_migration.checks.databases.connections", {"default": made})
+        return [f"{message.id} {message.msg}" for message in check_databases()]
+
+    return run
+
+
+IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
+WAL = {"init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous=NORMAL;"}
+
+
+@pytest.mark.parametrize(
+    ("options", "lacks"),
+    [
+        ({}, ["transaction_mode", "write-ahead"]),
+        (IMMEDIATE, ["write-ahead"]),
+        (WAL, ["transaction_mode"]),
+        ({**IMMEDIATE, **WAL}, []),
+    ],
+)
+def test_sqlite_for_several_writers(
+    connect: Callable[..., list[str]], options: dict[str, str], lacks: Sequence[str]
+) -> None:
+    messages = connect(OPTIONS=options)
+    assert len(messages) == bool(lacks)
+    for words in ("transaction_mode", "write-ahead"):
+        assert (words in "".join(messages)) == (words in lacks)
+        assert all(message.startswith("ai_migration.W040 ") for message in messages)
+
+
+def test_a_sqlite_file_that_has_its_log_for_good(
+    connect: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "db.sqlite3"
+    path.write_bytes(b"SQLite format 3\0\x10\x00\x02\x02")
+    assert connect(NAME=path, OPTIONS=IMMEDIATE) == []
+    path.write_bytes(b"SQLite format 3\0\x10\x00\x01\x01")
+    assert len(connect(NAME=path, OPTIONS=IMMEDIATE)) == 1
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory&cache=shared", ""])
+def test_sqlite_in_memory_has_one_process(connect: Callable[..., list[str]], name: str) -> None:
+    assert connect(NAME=name, OPTIONS={}) == []
+
+
+def test_a_database_without_partial_unique_constraints(
+    connect: Callable[..., list[str]],
+) -> None:
+    [message] = connect(vendor="mysql", partial=False)
+    assert message.startswith("ai_migration.W041 ")
+
+
+@pytest.mark.parametrize("is_psycopg3", [True, False])
+def test_postgresql_needs_psycopg_3(
+    connect: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, is_psycopg3: bool
+) -> None:
+    monkeypatch.setattr("django.db.backends.postgresql.psycopg_any.is_psycopg3", is_psycopg3)
+    messages = connect(vendor="postgresql")
+    assert [message[:17] for message in messages] == ([] if is_psycopg3 else ["ai_migration.E040"])
+
+
+def test_the_databases_of_the_tests_are_as_they_should_be() -> None:
+    assert connections["default"].vendor == "sqlite"
+    assert check_databases() == []
+
+
+# The codes
+
+
+def ids_in_sources() -> Iterator[str]:
+    for source in (ROOT / "ai_migration").rglob("*.py"):
+        yield from re.findall(r"id=\"(ai_migration\.[EWI]\d{3})\"", source.read_text())
+    yield from (code.id for code in CODES.values())
+
+
+def test_codes_are_unique_and_complete() -> None:
+    made = [value for value in vars(all_codes).values() if isinstance(value, all_codes.Code)]
+    assert len(made) == len(CODES)
+    assert all(re.fullmatch(r"[EWI]\d{3}", number) for number in CODES)
+    assert len({number[1:] + number[0] for number in CODES}) == len(CODES)
+
+
+def test_every_code_is_documented_and_no_other() -> None:
+    text = (ROOT / all_codes.DOCUMENTATION).read_text()
+    documented = re.findall(r"^### (ai_migration\.[EWI]\d{3})$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(set(ids_in_sources()))
+    assert documented == list(dict.fromkeys(documented))
+
+
+def test_every_message_links_to_its_anchor() -> None:
+    for code in CODES.values():
+        message = code.message("x")
+        anchor = code.id.lower().replace(".", "")
+        assert str(message.hint).endswith(f"See docs/reference/checks.md#{anchor}.")
+        assert (
+            message.level
+            == {"E": checks.ERROR, "W": checks.WARNING, "I": checks.INFO}[code.number[0]]
+        )
+
+
+def test_every_code_is_tested() -> None:
+    """Each code stands in this file or in its sister with a database."""
+    tests = (
+        Path(__file__).read_text() + (ROOT / "tests" / "integration" / "test_checks.py").read_text()
+    )
+    assert {number for number in CODES if number not in tests} == set()
