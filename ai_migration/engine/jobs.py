@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 
+from django.db import DatabaseError
 from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
 from django.db.models.functions import Now
 
@@ -16,6 +17,7 @@ from ai_migration.jobs.feeding import feed
 from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
 
 _LOOK_EVERY = 0.25
@@ -134,8 +136,10 @@ class JobWatch:
         self._fed.add(job_id)
         try:
             return feed(job_id, self._using)
-        except AIMigrationError as error:
-            self.fail(job_id, error.message)
+        except (AIMigrationError, DatabaseError) as error:
+            if is_outage(error):
+                raise
+            self.fail(job_id, str(error))
             return 0
 
     def _look(self) -> dict[str, MigrationJob]:

@@ -96,7 +96,11 @@ class EmbedPools:
                 config.max_concurrent_requests or target.embedder.concurrency,
             ),
             policy=RetryPolicy(
-                attempts=config.retry_attempts or default.attempts,
+                attempts=(
+                    default.attempts
+                    if config.retry_attempts is None
+                    else 1 + config.retry_attempts
+                ),
                 initial_delay=(
                     default.initial_delay
                     if config.retry_delay_ms is None

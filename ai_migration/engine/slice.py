@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import OperationalError
+from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.finishing import finish_job
@@ -38,6 +38,7 @@ from ai_migration.indexing.targets import live_collections, target_of
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import Operation
 
 logger = logging.getLogger("ai_migration")
@@ -180,7 +181,7 @@ class Slice:
             job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]
             self._reading.start(entries, entity, reader, targets, job)
-        except (OwnershipLostError, OperationalError):
+        except OwnershipLostError:
             raise
         except Exception as error:
             self._give_up(entries, error)
@@ -190,8 +191,6 @@ class Slice:
         for entries, future in self._reading.take_done():
             try:
                 batch = future.result()
-            except OperationalError:
-                raise
             except Exception as error:
                 self._give_up(entries, error)
                 continue
@@ -259,7 +258,7 @@ class Slice:
             delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
         try:
             write_batch(batch, self.lease, retry_delay=delay)
-        except StoreError as error:
+        except (StoreError, DatabaseError) as error:
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
             logger.warning("%s", error)
@@ -273,7 +272,9 @@ class Slice:
 
     def _give_up(self, entries: list[QueueEntry], error: Exception) -> None:
         """Return entries that could not be read or written; stop their job when trying
-        again cannot help."""
+        again cannot help. An outage of the database is not theirs: it ends the slice."""
+        if is_outage(error):
+            raise error
         message = str(error) or type(error).__name__
         if not isinstance(error, AIMigrationError):
             logger.error("Indexing %s failed", entries[0].entity_type, exc_info=error)

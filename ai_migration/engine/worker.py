@@ -12,6 +12,7 @@ from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
+from ai_migration.models.sql.outages import is_outage
 
 logger = logging.getLogger("ai_migration")
 
@@ -53,7 +54,8 @@ def run_worker(
                 lease = None
                 continue
             except (OperationalError, InterfaceError) as error:
-                logger.warning("The database does not answer (%s); trying again", error)
+                words = "does not answer" if is_outage(error) else "refuses"
+                logger.warning("The database %s; trying again: %s", words, error)
                 connections.close_all()
                 broken, lease = lease or broken, None
                 _sleep(_RECONNECT_SECONDS, should_stop)

@@ -1,0 +1,31 @@
+"""Which database errors pass by themselves, and which somebody has to act on."""
+
+from __future__ import annotations
+
+from django.db import InterfaceError, OperationalError
+
+_POSTGRESQL = ("08", "40", "55", "57")
+"""Classes of SQLSTATE: connection, rollback (deadlock), lock not available, operator
+intervention (a restart). PostgreSQL's manual, appendix A."""
+_MYSQL = frozenset({1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013})
+"""Too many connections, shutdown, lock wait, deadlock, no connection, gone away, lost."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same statement may pass later without anybody acting: a lost connection,
+    a deadlock, a lock that was not given. A full disk or a missing table is none.
+
+    Args:
+        error: What Django raised.
+    """
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    state: str | None = getattr(error.__cause__, "sqlstate", "")
+    if state != "":  # psycopg; without a state there was no server to give one
+        return state is None or state.startswith(_POSTGRESQL)
+    code = error.args[0] if error.args else None
+    if isinstance(code, int):
+        return code in _MYSQL
+    return any(word in str(error) for word in ("locked", "busy"))
