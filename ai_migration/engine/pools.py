@@ -97,9 +97,7 @@ class EmbedPools:
             ),
             policy=RetryPolicy(
                 attempts=(
-                    default.attempts
-                    if config.retry_attempts is None
-                    else 1 + config.retry_attempts
+                    default.attempts if config.retry_attempts is None else 1 + config.retry_attempts
                 ),
                 initial_delay=(
                     default.initial_delay
