@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from typing import Any
@@ -48,7 +49,7 @@ class ServiceCommand(BaseCommand):
         except (ProgrammingError, OperationalError, InterfaceError) as error:
             self._fail("database_error", _database_problem(error), None, FAILED)
         except KeyboardInterrupt:
-            self.stderr.write("Stopped at once. What was claimed returns to the queue by itself.")
+            self.stderr.write("Stopped.")
             code = 130
         if code:
             sys.exit(code)
@@ -62,6 +63,21 @@ class ServiceCommand(BaseCommand):
             self.write_json({"error": {"code": code, "message": message, "field": field}})
             sys.exit(returncode)
         raise CommandError(message, returncode=returncode)
+
+
+def positive(value: str) -> int:
+    """An option's value that must be 1 or more, and that every database takes.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not.
+    """
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"{value[:20]!r} is not a whole number of 1 or more")
+    return number
 
 
 def _database_problem(error: Exception) -> str:

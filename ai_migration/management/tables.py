@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+WIDE = 200
+"""Columns where the output is no terminal: nothing is folded that a script may look for."""
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under headers, as wide as the terminal, each value as it is (no markup)."""
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, prose: Collection[str] = ()
+) -> str:
+    """Rows under headers, each value as it is (no markup).
+
+    Args:
+        headers: Of the columns.
+        rows: A value for each column.
+        prose: Columns that are folded where the terminal is too narrow. The others never
+            are: an id that is cut cannot be copied.
+    """
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
-        drawn.add_column(header, overflow="fold")
+        drawn.add_column(header, overflow="fold", no_wrap=header not in prose)
     for row in rows:
         drawn.add_row(*(Text(str(value)) for value in row))
+    terminal = Console()
+    width = terminal.width if terminal.is_terminal else WIDE
+    needed = Measurement.get(terminal, terminal.options.update(width=1000), drawn).minimum
+    needed += len(headers) + 1  # it leaves out the space around them
     output = StringIO()
-    console = Console(file=output, no_color=True, width=max(Console().width, 100))
-    console.print(drawn)
+    Console(file=output, no_color=True, width=max(width, needed)).print(drawn)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip("\n")

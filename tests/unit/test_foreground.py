@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import OutputWrapper
 
-from ai_migration.management.foreground import _Bar
+from ai_migration.management.views import Bar
 from ai_migration.types import JobStatus, MigrationProgress
 
 
@@ -41,7 +41,7 @@ def test_the_bar_is_drawn_in_place() -> None:
     """Commands called by commands have their output wrapped twice."""
     terminal = Terminal()
     inner: Any = OutputWrapper(terminal)
-    bar = _Bar(OutputWrapper(inner))
+    bar = Bar(OutputWrapper(inner))
     with bar:
         for processed in range(10):
             bar.update(progress(processed))

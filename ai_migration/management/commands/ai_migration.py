@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.utils.timezone import is_aware, localtime
 
+from ai_migration.engine.slice import SliceReport
+from ai_migration.engine.supervisor import clean_up, tick
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
 from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
+from ai_migration.jobs.progress import percent
 from ai_migration.jobs.service import migration_service
-from ai_migration.management.base import DONE, FAILED, ServiceCommand
-from ai_migration.management.foreground import Foreground, Interrupt, summary
+from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
+from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.tables import table
+from ai_migration.management.views import WORKED_FOR, duration, summary
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob
 from ai_migration.types import JobStatus, MigrationProgress, SearchHit
 
@@ -36,7 +43,7 @@ class Command(ServiceCommand):
         jobs = action("jobs", "List jobs, newest first.")
         jobs.add_argument("--type", dest="entity_type", help="Of this entity type.")
         jobs.add_argument("--status", help="In this state.")
-        jobs.add_argument("--limit", type=int, default=20)
+        jobs.add_argument("--limit", type=positive, default=20, metavar="N")
         for name, text in (
             ("show", "A job with its progress, its events and its failures."),
             ("pause", "Pause a job; the batch in flight ends."),
@@ -53,10 +60,14 @@ class Command(ServiceCommand):
         find = action("search", "Search an entity type.")
         find.add_argument("entity_type", metavar="TYPE")
         find.add_argument("query")
-        find.add_argument("--limit", type=int)
+        find.add_argument("--limit", type=positive, metavar="N", help="Entities, at most.")
         worker = action("worker", "Work for all jobs and for live traffic until stopped.")
         worker.add_argument(
             "--until-idle", action="store_true", help="Stop when there is nothing left to do."
+        )
+        action(
+            "supervise",
+            "Recover what dead workers left, start jobs that wait, drop what is over; for cron.",
         )
 
     def run(self, **options: Any) -> int:
@@ -71,32 +82,35 @@ class Command(ServiceCommand):
             "entities": self._entities,
             "search": self._search,
             "worker": self._worker,
+            "supervise": self._supervise,
         }
         return actions[options["action"]](**options)
 
     def _jobs(self, *, entity_type: str, status: str, limit: int, **_: Any) -> int:
         jobs = migration_service.list_jobs(
-            entity_type=entity_type, status=status and status.upper(), limit=max(limit, 1)
+            entity_type=entity_type, status=status and status.upper(), limit=limit
         )
         documents = [_job(job) for job in jobs]
         if self.as_json:
             self.write_json(documents)
             return DONE
-        if not jobs:
+        if not jobs and (entity_type or status):
+            self.stdout.write("No such jobs. See all with: manage.py ai_migration jobs")
+        elif not jobs:
             self.stdout.write("No jobs. Start one with: manage.py migrate_ai_entities TYPE")
         else:
             self.stdout.write(
                 table(
-                    ["job", "type", "status", "done", "failed", "created by", "created"],
+                    ["job", "type", "status", "done", "rows", "failed", "created"],
                     [
                         [
                             job.pk,
                             job.entity_type,
                             job.status,
-                            f"{job.processed_entities:,}/{job.total_entities:,}",
+                            f"{_percent(job):g} %",
+                            f"{job.total_entities:,}",
                             f"{job.failed_entities:,}",
-                            job.created_by,
-                            f"{job.created_at:%Y-%m-%d %H:%M}",
+                            f"{_local(job.created_at):%Y-%m-%d %H:%M}",
                         ]
                         for job in jobs
                     ],
@@ -122,9 +136,13 @@ class Command(ServiceCommand):
             table(
                 ["when", "who", "from", "to", "why"],
                 [
-                    [f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.from_status, e.to_status, e.reason]
+                    [
+                        f"{_local(e.at):%Y-%m-%d %H:%M:%S}",
+                        *(e.actor, e.from_status, e.to_status, e.reason),
+                    ]
                     for e in events
                 ],
+                prose=["why"],
             )
         )
         if failures:
@@ -132,8 +150,11 @@ class Command(ServiceCommand):
                 table(
                     ["entity", "error", "attempts", "message"],
                     [[f.entity_id, f.error_code, f.attempts, f.error] for f in failures],
+                    prose=["message"],
                 )
             )
+            if progress.failed > len(failures):
+                self.stdout.write(f"… and {progress.failed - len(failures):,} more")
         return DONE
 
     def _steer(self, act: Callable[..., MigrationJob]) -> Callable[..., int]:
@@ -144,19 +165,25 @@ class Command(ServiceCommand):
                 self.write_json(progress.as_json())
             else:
                 self.stdout.write(summary(progress))
+                if progress.status in WORKED_FOR:
+                    self.stdout.write(
+                        f"A worker goes on with it: manage.py ai_migration worker. Or here: "
+                        f"{resume_command(job)}"
+                    )
             return DONE
 
         return run
 
     def _watch(self, *, job: str, **_: Any) -> int:
-        foreground = Foreground(job, self.stdout, quiet=self.as_json)
-        progress = foreground.watch()
+        interrupt = Interrupt()
+        with interrupt.caught():
+            progress = Foreground(job, self.stdout, quiet=self.as_json, interrupt=interrupt).watch()
         if self.as_json:
             self.write_json(progress.as_json())
         else:
             self.stdout.write(summary(progress))
-        if foreground.interrupt.signal is not None:
-            return 128 + foreground.interrupt.signal
+        if interrupt.signal is not None:
+            return 128 + interrupt.signal
         is_done = progress.status == JobStatus.COMPLETED and not progress.failed
         return DONE if is_done else FAILED
 
@@ -171,26 +198,25 @@ class Command(ServiceCommand):
             self.write_json([item.as_json() for item in described])
         elif not described:
             self.stdout.write(
-                "No entity types. Decorate a model with @ai_capable, or write "
-                "ai-entity-config.yml."
+                "No entity types. Decorate a model with @ai_capable, or write ai-entity-config.yml."
             )
         else:
             self.stdout.write(
                 table(
-                    ["type", "model", "fields", "embedder", "store", "rows", "indexed", "state"],
+                    ["type", "model", "fields", "backends", "rows", "indexed", "state"],
                     [
                         [
                             item.entity_type,
                             item.model,
                             ", ".join(item.fields),
-                            item.embedder,
-                            item.store,
+                            " → ".join(dict.fromkeys([item.embedder, item.store])),
                             item.rows_text,
                             f"{item.indexed:,}",
                             item.problem or item.state,
                         ]
                         for item in described
                     ],
+                    prose=["fields", "state"],
                 )
             )
         return DONE
@@ -207,16 +233,19 @@ class Command(ServiceCommand):
         return DONE
 
     def _worker(self, *, until_idle: bool, **_: Any) -> int:
-        registry.discover()  # a wrong config is said at once, not at the first entry
+        # A wrong config and missing tables are said at once: later they would be waited for.
+        registry.discover()
+        migration_service.list_jobs(limit=1)
         interrupt = Interrupt()
         batches = 0
 
-        def count(report: Any) -> None:
+        def count(report: SliceReport) -> None:
             nonlocal batches
             batches += report.batches
 
         if not self.as_json:
             self.stdout.write("Working. Ctrl-C stops after the batch in flight.")
+            self.stdout.flush()
         with interrupt.caught():
             run_worker(
                 should_stop=lambda: interrupt.signal is not None,
@@ -229,20 +258,47 @@ class Command(ServiceCommand):
             self.stdout.write(f"Stopped after {batches:,} batches.")
         return DONE
 
+    def _supervise(self, **_: Any) -> int:
+        report = tick()
+        deleted = clean_up()
+        if self.as_json:
+            self.write_json(
+                {"recovered": report.recovered, "started": report.started, "deleted": deleted}
+            )
+        else:
+            started = f" ({', '.join(report.started)})" if report.started else ""
+            self.stdout.write(
+                f"Returned {report.recovered:,} entries of dead workers to the queue, started "
+                f"{len(report.started)} waiting jobs{started}, deleted {deleted} old jobs."
+            )
+        return DONE
+
 
 def _described(progress: MigrationProgress) -> str:
     lines = [
         summary(progress),
         f"  type       {progress.entity_type}",
-        f"  done       {progress.percent_complete:g} % at {progress.entities_per_second:,.0f}/s",
+        f"  done       {progress.percent_complete:g} %",
     ]
+    if progress.entities_per_second:
+        lines[-1] += f" at {progress.entities_per_second:,.0f}/s"
     if progress.estimated_time_remaining is not None:
-        lines.append(f"  time left  {progress.estimated_time_remaining}")
-    if progress.throttle_reason:
-        lines.append(f"  throttled  until {progress.throttled_until}: {progress.throttle_reason}")
+        lines.append(f"  time left  {duration(progress.estimated_time_remaining)}")
+    if progress.throttled_until is not None:
+        until = _local(progress.throttled_until)
+        lines.append(f"  throttled  until {until:%H:%M:%S}: {progress.throttle_reason}")
     if progress.error_message:
         lines.append(f"  error      {progress.error_message}")
     return "\n".join(lines)
+
+
+def _local(moment: datetime) -> datetime:
+    return localtime(moment) if is_aware(moment) else moment
+
+
+def _percent(job: MigrationJob) -> float:
+    total = max(job.total_entities, job.processed_entities)
+    return percent(job.processed_entities, total, JobStatus(job.status))
 
 
 def _job(job: MigrationJob) -> dict[str, Any]:
@@ -282,7 +338,7 @@ def _failure(failure: EntityFailure) -> dict[str, Any]:
 
 def _hit(hit: SearchHit) -> str:
     first_line, _, rest = hit.text.partition("\n")
-    more = f"\n         {' '.join(rest.split())[:160]}" if rest.strip() else ""
-    return f"{hit.score:6.3f}  {hit.id}  {first_line[:200]}{more}"
-
-
+    lines = [f"{hit.score:6.3f}  {hit.id}  {textwrap.shorten(first_line, 200, placeholder='…')}"]
+    if rest.strip():
+        lines.append(f"        {textwrap.shorten(rest, 160, placeholder='…')}")
+    return "\n".join(lines)

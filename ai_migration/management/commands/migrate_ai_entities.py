@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.utils.duration import duration_iso_string
 
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
-from ai_migration.exceptions import InvalidRequestError
+from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import DONE, FAILED, ServiceCommand
-from ai_migration.management.foreground import Foreground, summary
+from ai_migration.management.foreground import Foreground, Interrupt, resume_command
+from ai_migration.management.views import duration, summary
 from ai_migration.types import (
     JobStatus,
     MigrationFilters,
@@ -76,39 +77,73 @@ class Command(ServiceCommand):
         )
 
     def run(self, **options: Any) -> int:
+        self.interrupt = Interrupt()
         if options["resume"]:
             if options["types"] or options["all"]:
                 raise InvalidRequestError("--resume takes no entity types: the job has its own")
-            job = migration_service.resume_migration(options["resume"], actor="terminal")
-            return self._work([job.pk], options)
+            return self._resume(options)
         requests = [self._request(name, options) for name in self._types(options)]
         if options["dry_run"]:
             return self._show([migration_service.plan(request) for request in requests])
         if options["rebuild"] and not self._confirmed(requests, options):
             self.stderr.write("Nothing was changed.")
             return FAILED
+        return self._start(requests, options)
+
+    def _resume(self, options: dict[str, Any]) -> int:
+        with self.interrupt.caught():
+            job = migration_service.resume_migration(options["resume"], actor="terminal")
+            return self._report([self._work(job.pk, options)], options)
+
+    def _start(self, requests: list[MigrationRequest], options: dict[str, Any]) -> int:
+        """Start one migration after the other. One that cannot start or fails leaves the
+        rest alone; a signal ends them all."""
         finished: list[MigrationProgress] = []
-        for request in requests:
-            job = migration_service.start_migration(request)
-            if options["detach"]:
-                finished.append(migration_service.get_progress(job.pk))
-                continue
-            finished.append(self._foreground(job.pk, options))
-            if finished[-1].status != JobStatus.COMPLETED:
-                break
-        return self._report(finished, options)
+        refused = 0
+        with self.interrupt.caught():
+            for request in requests:
+                try:
+                    job = migration_service.start_migration(request)
+                except AIMigrationError as error:
+                    if len(requests) == 1:
+                        raise
+                    self.stderr.write(f"{request.entity_type}: {error.message}")
+                    refused += 1
+                    continue
+                finished.append(self._work(job.pk, options))
+                if self.interrupt.signal is not None:
+                    break
+        return self._report(finished, options) or (FAILED if refused else DONE)
+
+    def _work(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
+        """Work for a job until it ends, or leave that to others."""
+        if options["detach"]:
+            progress = migration_service.get_progress(job_id)
+        else:
+            if not self.as_json:
+                self.stdout.write(f"Job {job_id}")
+            quiet, interrupt = self.as_json, self.interrupt
+            progress = Foreground(job_id, self.stdout, quiet=quiet, interrupt=interrupt).run()
+        if not self.as_json:
+            self._tell(progress, is_detached=options["detach"])
+        return progress
 
     def _types(self, options: dict[str, Any]) -> list[str]:
         if options["all"]:
             if options["types"]:
                 raise InvalidRequestError("Name entity types or use --all, not both")
-            return registry.names()
+            names = registry.names()
+            if not names:
+                raise InvalidRequestError("No entity types are configured", field="entity_type")
+            return [name for name in names if registry.get(name).definition.indexable]
         if not options["types"]:
             known = ", ".join(registry.names()) or "none are configured"
             raise InvalidRequestError(
                 f"Name an entity type, or use --all. Known entity types: {known}.",
                 field="entity_type",
             )
+        for name in options["types"]:
+            registry.get(name)  # all of them are known before the first is started
         return list(dict.fromkeys(options["types"]))
 
     def _request(self, entity_type: str, options: dict[str, Any]) -> MigrationRequest:
@@ -143,30 +178,12 @@ class Command(ServiceCommand):
         answer = input(f"Embed every row of {names} again, into a fresh index? [y/N] ")
         return answer.strip().lower() in {"y", "yes"}
 
-    def _work(self, job_ids: list[str], options: dict[str, Any]) -> int:
-        if options["detach"]:
-            return self._report([migration_service.get_progress(i) for i in job_ids], options)
-        return self._report([self._foreground(i, options) for i in job_ids], options)
-
-    def _foreground(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
-        if not self.as_json:
-            self.stdout.write(f"Job {job_id}")
-        foreground = Foreground(job_id, self.stdout, quiet=self.as_json)
-        progress = foreground.run()
-        self.signal = foreground.interrupt.signal
-        return progress
-
-    signal: int | None = None
-
     def _report(self, finished: list[MigrationProgress], options: dict[str, Any]) -> int:
         if self.as_json:
             documents = [progress.as_json() for progress in finished]
             self.write_json(documents[0] if len(documents) == 1 else documents)
-        else:
-            for progress in finished:
-                self._tell(progress, is_detached=options["detach"])
-        if self.signal is not None:
-            return 128 + self.signal
+        if self.interrupt.signal is not None:
+            return 128 + self.interrupt.signal
         if options["detach"]:
             return DONE
         is_done = all(p.status == JobStatus.COMPLETED and not p.failed for p in finished)
@@ -178,12 +195,10 @@ class Command(ServiceCommand):
         if is_detached:
             self.stdout.write("A worker does it: manage.py ai_migration worker")
         elif progress.status == JobStatus.PAUSED:
-            self.stdout.write(f"Go on with: manage.py migrate_ai_entities --resume {job_id}")
+            self.stdout.write(f"Go on with: {resume_command(job_id)}")
         elif progress.status == JobStatus.FAILED:
             self.stdout.write(progress.error_message)
-            self.stdout.write(
-                f"Remove the cause, then: manage.py migrate_ai_entities --resume {job_id}"
-            )
+            self.stdout.write(f"Remove the cause, then: {resume_command(job_id)}")
         if progress.failed:
             self.stdout.write(
                 f"See what failed: manage.py ai_migration show {job_id}; "
@@ -192,22 +207,41 @@ class Command(ServiceCommand):
 
     def _show(self, plans: list[MigrationPlan]) -> int:
         if self.as_json:
-            documents = [asdict(plan) for plan in plans]
+            documents = [_plan(plan) for plan in plans]
             self.write_json(documents[0] if len(documents) == 1 else documents)
             return DONE
         for plan in plans:
             about = "about " if plan.is_estimate else ""
             lines = [
                 f"{plan.entity_type}: {about}{plan.total:,} rows match. Nothing was started.",
-                f"  embed            {about}{plan.to_embed:,} rows, {plan.texts:,} texts, about "
+                f"  embed            {about}{plan.to_embed:,} rows: {plan.texts:,} texts, about "
                 f"{plan.tokens:,} tokens, {plan.requests:,} requests",
                 f"  update metadata  {about}{plan.to_update_metadata:,}",
                 f"  skip             {about}{plan.to_skip:,}",
                 f"  remove           {plan.to_remove:,}",
             ]
             if plan.duration_at_rate_limit is not None:
-                lines.append(f"  at the rate limit {plan.duration_at_rate_limit}")
+                lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
                 lines.append(f"  {plan.rebuild_required}")
             self.stdout.write("\n".join(lines))
         return DONE
+
+
+def _plan(plan: MigrationPlan) -> dict[str, Any]:
+    length = plan.duration_at_rate_limit
+    return {
+        "entityType": plan.entity_type,
+        "total": plan.total,
+        "toEmbed": plan.to_embed,
+        "toUpdateMetadata": plan.to_update_metadata,
+        "toSkip": plan.to_skip,
+        "toRemove": plan.to_remove,
+        "texts": plan.texts,
+        "tokens": plan.tokens,
+        "requests": plan.requests,
+        "durationAtRateLimit": None if length is None else duration_iso_string(length),
+        "examined": plan.examined,
+        "isEstimate": plan.is_estimate,
+        "rebuildRequired": plan.rebuild_required or None,
+    }
