@@ -87,6 +87,13 @@ class World:
             return copied.finish(start)
 
 
+def dawdling(world: World, seconds: float, **keys: Any) -> World:
+    """The same world, whose embedder takes its time."""
+    embedder = world.settings["EMBEDDERS"]["default"]
+    slow = {**embedder, "OPTIONS": {**embedder["OPTIONS"], "seconds": seconds}}
+    return replace(world, settings={**world.settings, "EMBEDDERS": {"default": slow}, **keys})
+
+
 def write_articles(rows: int) -> None:
     """Source rows: every fifth is long, some are empty, one is refused by the embedder."""
     Article.objects.bulk_create(Article(**fields_of(number)) for number in range(rows))
