@@ -98,7 +98,7 @@ class MigrationFilters:
 
     Attributes:
         created_before: Rows whose ``created-at-field`` is before this instant (a date
-            means its start, in the current time zone).
+            means its start; without a time zone it is meant in the settings' one).
         created_after: Rows created at or after it.
         entity_ids: Only these entities, as strings of their primary keys.
         lookups: Django look-ups on the entity's ``filterable-fields``, such as

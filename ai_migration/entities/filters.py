@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date, datetime, time
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import FieldError, ValidationError
-from django.db.models import BooleanField, Field, QuerySet
+from django.core.exceptions import EmptyResultSet, FieldError, ValidationError
+from django.db import connections
+from django.db.models import BooleanField, DateTimeField, Field, Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -20,13 +24,21 @@ from ai_migration.types import JSONValue, MigrationFilters
 MAX_ENTITY_IDS = 10_000
 """Ids one migration may name: filters are stored with the job and sent with each range."""
 
+_COMPARISONS = ("exact", "gt", "gte", "lt", "lte")
+_LISTS = ("in", "range")
+_TEXTS = ("iexact", "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith")
 LOOKUPS = frozenset(
-    ["exact", "iexact", "in", "gt", "gte", "lt", "lte", "isnull", "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith", "range", "date", "year", "month", "day"]
+    [*_COMPARISONS, *_LISTS, *_TEXTS, "isnull", "date", "year", "month", "day"],
 )
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def dump_filters(filters: MigrationFilters) -> dict[str, JSONValue]:
-    """Filters as a job keeps them."""
+    """Filters as a job keeps them.
+
+    Raises:
+        InvalidRequestError: A look-up's value cannot be stored.
+    """
     dumped: dict[str, JSONValue] = {}
     if filters.created_before is not None:
         dumped["created_before"] = filters.created_before.isoformat()
@@ -35,7 +47,7 @@ def dump_filters(filters: MigrationFilters) -> dict[str, JSONValue]:
     if filters.entity_ids:
         dumped["entity_ids"] = [str(item) for item in filters.entity_ids]
     if filters.lookups:
-        dumped["lookups"] = dict(filters.lookups)
+        dumped["lookups"] = {name: _storable(name, item) for name, item in filters.lookups.items()}
     return dumped
 
 
@@ -70,26 +82,26 @@ def parse_moment(value: object, field: str) -> date | datetime | None:
     return parsed
 
 
-def apply_filters(
-    entity: Entity, rows: QuerySet[Any], filters: MigrationFilters
-) -> QuerySet[Any]:
+def apply_filters(entity: Entity, rows: QuerySet[Any], filters: MigrationFilters) -> QuerySet[Any]:
     """The rows that match. Explicit ids are not applied here: they are fed as such.
 
     Raises:
         InvalidRequestError: A look-up is not allowed or its value does not fit.
     """
-    if filters.created_before is not None or filters.created_after is not None:
-        field = entity.created_at
-        if field is None or field.field is None:
-            raise InvalidRequestError(
-                f"Entity type {entity.name!r} has no date to filter by: set its "
-                f"'created-at-field'",
-                field="created_before" if filters.created_before else "created_after",
-            )
-        if filters.created_before is not None:
-            rows = rows.filter(**{f"{field.path}__lt": _bound(filters.created_before, field)})
-        if filters.created_after is not None:
-            rows = rows.filter(**{f"{field.path}__gte": _bound(filters.created_after, field)})
+    for name, lookup, moment in (
+        ("created_before", "lt", filters.created_before),
+        ("created_after", "gte", filters.created_after),
+    ):
+        if moment is not None:
+            field = entity.created_at
+            if field is None or field.field is None:
+                raise InvalidRequestError(
+                    f"Entity type {entity.name!r} has no date to filter by: set its "
+                    f"'created-at-field'",
+                    field=name,
+                )
+            bound = _bound(moment, field.field, name)
+            rows = rows.filter(**{f"{field.path}__{lookup}": bound})
     for name, value in filters.lookups.items():
         rows = _look_up(entity, rows, name, value)
     return rows
@@ -97,19 +109,20 @@ def apply_filters(
 
 def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -> QuerySet[Any]:
     field, lookup = _allowed(entity, name)
-    if "\0" in str(value):
-        raise InvalidRequestError(f"The filter {name!r} holds a NUL character", field="filters")
     try:
-        condition = {f"{field.path}__{lookup}": _typed(field.field, lookup, value)}
-        if field.kind is FieldKind.MANY:  # joining would repeat rows
-            matching = entity.model._base_manager.using(rows.db).filter(**condition)
-            return rows.filter(pk__in=matching.values("pk"))
-        return rows.filter(**condition)
-    except (FieldError, ValidationError, ValueError, TypeError) as error:
+        _require_printable(value)
+        condition = _condition(field, lookup, value)
+        base = entity.model._base_manager.using(rows.db)
+        matching = base.filter(condition)
+        _compile(matching)
+    except (FieldError, ValidationError, ValueError, TypeError, ArithmeticError) as error:
         words = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
         raise InvalidRequestError(
             f"The filter {name}={str(value)[:50]!r} does not fit: {words}", field="filters"
         ) from error
+    if field.kind is FieldKind.MANY:  # joining would repeat rows
+        return rows.filter(pk__in=matching.values("pk"))
+    return rows.filter(condition)
 
 
 def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
@@ -129,26 +142,101 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
     )
 
 
-def _typed(field: Field[Any, Any] | None, lookup: str, value: JSONValue) -> Any:
+def _condition(field: ResolvedField, lookup: str, value: JSONValue) -> Q:
     """Strings, as they come from a command line, in the type a look-up takes."""
-    if not isinstance(value, str):
-        return value
-    truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if lookup in {"in", "range"}:
-        return [item.strip() for item in value.split(",")]
-    if lookup == "isnull" or isinstance(field, BooleanField):
-        if value.lower() not in truth:
+    where = f"{field.path}__{lookup}"
+    if lookup in _LISTS:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple | set | frozenset):
+            raise ValueError("write several values, with commas")
+        typed = [_moment(field.field, _stripped(item)) for item in items]
+        if lookup == "range" and len(typed) != 2:
+            raise ValueError("write the first and the last value")
+        return Q(**{where: typed})
+    if lookup == "isnull" or isinstance(field.field, BooleanField):
+        truth = _TRUTH.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(truth, bool | None) or (truth is None and value is not None):
             raise ValueError("write true or false")
-        return truth[value.lower()]
+        return Q(**{where: truth})
+    if field.keys and isinstance(value, str) and lookup in _COMPARISONS:
+        number = _json_scalar(value)
+        if lookup != "exact":
+            return Q(**{where: value if number is None else number})
+        text = Q(**{where: value})
+        return text if number is None else text | Q(**{where: number})
+    return Q(**{where: _moment(field.field, value) if lookup in _COMPARISONS else value})
+
+
+def _stripped(item: Any) -> Any:
+    return item.strip() if isinstance(item, str) else item
+
+
+def _moment(field: Field[Any, Any] | None, value: Any) -> Any:
+    """Dates and times for a date-time field are instants, whoever asks."""
+    if isinstance(field, DateTimeField) and isinstance(value, str | date):
+        moment = parse_moment(value, "filters")
+        return None if moment is None else _bound(moment, field, "filters")
     return value
 
 
-def _bound(moment: date | datetime, field: ResolvedField) -> date | datetime:
-    """The bound in the type of the field: an aware instant, or a date."""
-    assert field.field is not None
-    if field.field.get_internal_type() == "DateField":
-        return moment.date() if isinstance(moment, datetime) else moment
-    instant = moment if isinstance(moment, datetime) else datetime.combine(moment, time.min)
-    if timezone.is_aware(instant) == settings.USE_TZ:
-        return instant
-    return timezone.make_aware(instant) if settings.USE_TZ else timezone.make_naive(instant)
+def _json_scalar(text: str) -> bool | int | float | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _require_printable(value: object) -> None:
+    text = str(value)
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    text.encode()  # lone surrogates: no database takes them
+
+
+def _compile(rows: QuerySet[Any]) -> None:
+    """Some values are refused when the statement is made only: find out now."""
+    try:
+        rows.query.get_compiler(connection=connections[rows.db]).as_sql()
+    except EmptyResultSet:
+        return
+
+
+def _storable(name: str, value: object) -> JSONValue:
+    """A look-up's value as JSON; what it was is told by its field."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Model):
+        return _storable(name, value.pk)
+    if isinstance(value, Iterable) and not isinstance(value, Mapping | bytes):
+        return [_storable(name, item) for item in value]
+    raise InvalidRequestError(
+        f"The filter {name!r} has a {type(value).__name__}, which cannot be stored with a job",
+        field="filters",
+    )
+
+
+def _bound(moment: date | datetime, field: Field[Any, Any], name: str) -> date | datetime:
+    """A bound in the type of the field: an aware instant, or a date. What names no time
+    zone is meant in the settings' one, so that every process means the same."""
+    zone = timezone.get_default_timezone()
+    try:
+        if not isinstance(field, DateTimeField):
+            if not isinstance(moment, datetime):
+                return moment
+            local = moment.astimezone(zone) if timezone.is_aware(moment) else moment
+            # A day counts as its first instant: before noon it is "before", not "after".
+            return local.date() + timedelta(days=local.time() > time.min)
+        instant = moment if isinstance(moment, datetime) else datetime.combine(moment, time.min)
+        if timezone.is_aware(instant) == settings.USE_TZ:
+            return instant
+        convert = timezone.make_aware if settings.USE_TZ else timezone.make_naive
+        return convert(instant, zone)
+    except (OverflowError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{name}: {moment.isoformat()} is out of range", field=name
+        ) from error

@@ -63,9 +63,9 @@ class KeyCodec:
         Raises:
             InvalidRequestError: The value is no key of this model.
         """
-        if self.is_integer and type(value) in (int, str):
+        if self.is_integer:
             try:
-                key = int(value)
+                key = int(value if type(value) in (int, str) else "")  # no 1.5, no True
             except ValueError as error:
                 raise self._refused(value) from error
             if not -MAX_INTEGER <= key <= MAX_INTEGER:
