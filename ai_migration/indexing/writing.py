@@ -15,6 +15,7 @@ import numpy as np
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from ai_migration.entities.reader import SourceRow
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
@@ -289,25 +290,33 @@ def _record_failures(batch: Batch, outcome: _Outcome, using: str) -> None:
     """Note what failed; forget what no longer does. Only once the entries are settled: what
     is given back is tried again as a whole."""
     touched = {entity_id for entry in batch.entries for entity_id in entry.entity_ids or ()}
-    touched |= outcome.failures.keys()
+    failed = {entity_id[:255]: failure for entity_id, failure in outcome.failures.items()}
+    touched |= failed.keys()
     if not touched:
         return
     failures = EntityFailure.objects.using(using).filter(job=batch.job)
     if batch.job is None:
         failures = failures.filter(collection=outcome.plan.target.collection)
-    known = failures.filter(AmongKeys(F("entity_id"), sorted(touched)))
-    attempts = dict(known.values_list("entity_id", "attempts"))
-    known.delete()
-    EntityFailure.objects.using(using).bulk_create(
-        EntityFailure(
-            job=batch.job,
-            collection=outcome.plan.target.collection,
-            entity_id=entity_id[:255],
-            error_code=failure.code,
-            error=failure.message,
-            attempts=attempts.get(entity_id, 0) + 1,
-        )
-        for entity_id, failure in outcome.failures.items()
+    listed = failures.filter(AmongKeys(F("entity_id"), sorted(touched)))
+    # In place: a retry walks the failures by their keys, and must not meet them again.
+    before = {row.entity_id: row for row in listed}
+    failures.filter(pk__in=[row.pk for key, row in before.items() if key not in failed]).delete()
+    again, new = [], []
+    for entity_id, failure in failed.items():
+        row = before.get(entity_id)
+        if row is None:
+            row = EntityFailure(
+                job=batch.job, collection=outcome.plan.target.collection, entity_id=entity_id
+            )
+            new.append(row)
+        else:
+            row.attempts += 1
+            row.last_failed_at = timezone.now()
+            again.append(row)
+        row.error_code, row.error = failure.code, failure.message
+    EntityFailure.objects.using(using).bulk_create(new)
+    EntityFailure.objects.using(using).bulk_update(
+        again, ["error_code", "error", "attempts", "last_failed_at"], batch_size=500
     )
 
 
