@@ -25,7 +25,7 @@ from ai_migration.jobs.planning import plan_migration
 from ai_migration.jobs.progress import progress_of
 from ai_migration.jobs.requests import CheckedRequest, check_request
 from ai_migration.jobs.scheduling import admit, start_waiting
-from ai_migration.jobs.transitions import ADVICE, transition
+from ai_migration.jobs.transitions import ADVICE, find_job, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
@@ -111,10 +111,7 @@ class DataMigrationService:
         Raises:
             UnknownJobError: There is none.
         """
-        try:
-            return MigrationJob.objects.using(our_database()).get(pk=job_id)
-        except (MigrationJob.DoesNotExist, ValueError) as error:
-            raise UnknownJobError(job_id) from error
+        return find_job(job_id, our_database())
 
     def list_jobs(
         self,

@@ -56,6 +56,20 @@ class Change:
     happened: bool
 
 
+def find_job(job_id: str, using: str) -> MigrationJob:
+    """A job by its id, whatever somebody typed for it.
+
+    Raises:
+        UnknownJobError: There is none.
+    """
+    try:
+        if "\0" in job_id:
+            raise ValueError("no database takes a NUL")
+        return MigrationJob.objects.using(using).get(pk=job_id)
+    except (MigrationJob.DoesNotExist, ValueError) as error:
+        raise UnknownJobError(job_id) from error
+
+
 def sources_of(target: JobStatus) -> list[JobStatus]:
     """The states from which a job can become ``target``."""
     return [source for source, to in EDGES if to == target]
@@ -90,10 +104,7 @@ def transition(
     jobs = MigrationJob.objects.using(using)
     allowed = sources_of(target) if sources is None else list(sources)
     while True:
-        try:
-            job = jobs.get(pk=job_id)
-        except MigrationJob.DoesNotExist as error:
-            raise UnknownJobError(job_id) from error
+        job = find_job(job_id, using)
         current = JobStatus(job.status)
         if current == target:
             return Change(job, happened=False)
