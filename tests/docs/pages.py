@@ -35,7 +35,7 @@ _ANY = [
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00)?"), "WHEN"),
     (re.compile(r"^\w+: [\d.]+ % · .*$", re.MULTILINE), "PROGRESS"),
     (re.compile(r"PAUSED: [\d,]+ indexed"), "PAUSED: N indexed"),
-    (re.compile(r"[\d,]+/[\d,]+"), "N/N"),
+    (re.compile(r"\b[\d.]+ %"), "N %"),
     (re.compile(r"\b-?\d\.\d{2,6}\b"), "SCORE"),
     (re.compile(r"─+"), "─"),
 ]
