@@ -1,8 +1,9 @@
 """Writes a batch: vectors, ledger, entries, failures and counters, in one transaction.
 
 Where the store is in our database all of it commits together. Any other store is written
-first and the ledger after it; when the ledger then refuses (somebody wrote from a newer
-read, or the lease is lost) the entities are marked as unknown and read again.
+between two writes of the ledger: the first says that it is not to be trusted, the second
+what it has. When that one refuses (somebody wrote from a newer read, or the lease is lost)
+the entities stay untrusted and are read again.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def write_batch(
     retryable = any(outcome.waiting for outcome in outcomes)
     foreign = [o for o in outcomes if not _is_shared(o, lease)]
     for outcome in foreign:
-        _write_vectors(outcome, set())
+        _write_vectors(outcome, _announce(batch, outcome, lease))
     try:
         with transaction.atomic(using=lease.using):
             lease.renew()
@@ -198,6 +199,31 @@ def _settle_entries(
             f"their result is dropped"
         )
     return counts
+
+
+def _announce(batch: Batch, outcome: _Outcome, lease: Lease) -> set[str]:
+    """Note in the ledger that a store elsewhere may hold anything of these entities from now
+    on, until the write is complete: a kill in between leaves them to be made again, whatever
+    their rows are by then.
+
+    Returns:
+        The entities to leave alone: somebody wrote them from a newer read.
+    """
+    known = outcome.plan.known
+    rows = []
+    for row in outcome.ledger_rows:
+        before = known[row.entity_id].chunk_count if row.entity_id in known else 0
+        chunks = max(before, row.chunk_count)
+        rows.append(LedgerRow(row.entity_id, b"", b"", chunks))
+    with transaction.atomic(using=lease.using):
+        lease.renew()
+        return ledger.upsert(
+            lease.using,
+            outcome.plan.target.collection.pk,
+            rows,
+            read_started=batch.read_started,
+            version=batch.read_started,
+        )
 
 
 def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: bool) -> None:

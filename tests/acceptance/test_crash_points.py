@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
+from ai_migration.indexing.queue import enqueue
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.types import EntryStatus
 from tests.acceptance import victims
@@ -38,6 +39,12 @@ def change(world: World) -> dict[str, Any]:
     """An index, and rows that differ from it in every way there is."""
     write_articles(14)
     world.finish(START)
+    edit_articles()
+    return START
+
+
+def edit_articles() -> None:
+    """Change 14 rows."""
     rows = list(Article.objects.order_by("pk"))
     for number in (1, 4, 7):  # another text; fewer chunks; no text until now
         Article.objects.filter(pk=rows[number].pk).update(**fields_of(4 if number == 4 else 1, 1))
@@ -46,7 +53,6 @@ def change(world: World) -> dict[str, Any]:
     Article.objects.filter(pk=rows[5].pk).update(body="poison from now on")
     Article.objects.filter(pk__in=[rows[6].pk, rows[13].pk]).delete()
     Article.objects.create(**fields_of(20))
-    return START
 
 
 def rebuild(world: World) -> dict[str, Any]:
@@ -159,18 +165,50 @@ def test_a_kill_at_any_instant_changes_nothing(world: World, scene: str, tmp_pat
     assert not wrong_after_crashes(world, start, tmp_path, every_one)
 
 
+def elsewhere(world: World, settings: Any) -> World:
+    """The same world with a store that does not share the ledger's transaction."""
+    store = {"BACKEND": "tests.acceptance.stores.ElsewhereStore"}
+    settings.AI_MIGRATION = {**world.settings, "STORES": {"default": store}}
+    ElsewhereStore.create_table()
+    return replace(world, settings=settings.AI_MIGRATION)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.vendors("sqlite")
 def test_a_kill_at_any_instant_changes_nothing_in_a_store_elsewhere(
     world: World, settings: Any, tmp_path: Path
 ) -> None:
-    store = {"BACKEND": "tests.acceptance.stores.ElsewhereStore"}
-    settings.AI_MIGRATION = {**world.settings, "STORES": {"default": store}}
-    world = replace(world, settings=settings.AI_MIGRATION)
-    ElsewhereStore.create_table()
+    world = elsewhere(world, settings)
     start = change(world)
     assert not wrong_after_crashes(world, start, tmp_path, every_one)
+
+
+@pytest.mark.vendors("sqlite")
+def test_rows_that_change_back_before_the_recovery_are_in_the_store_as_they_are(
+    world: World, settings: Any, tmp_path: Path
+) -> None:
+    """Vectors go first to a store elsewhere: what a killed worker wrote there is not the
+    ledger's word, and must not stay when the rows are no longer what it read."""
+    world = elsewhere(world, settings)
+    write_articles(14)
+    indexed = world.finish(START)
+    rows = list(Article.objects.all())
+    edit_articles()
+    points = points_of(world, START, tmp_path)
+    choose = one_of_each("write_batch")
+    for number in choose(points):
+        with world.copy() as copied:
+            victims.run(copied.orders(start=START, crash_at=number))
+            touched = {*Article.objects.values_list("pk", flat=True), *(row.pk for row in rows)}
+            Article.objects.all().delete()
+            Article.objects.bulk_create(rows)
+            enqueue("article", touched)
+            state = copied.finish()
+        wrong = state.differences(
+            replace(indexed, counters=state.counters, failures=state.failures)
+        )
+        assert not wrong, f"killed at #{number} {points[number - 1][:100]}: {wrong}"
 
 
 # The comparison has teeth
