@@ -85,9 +85,9 @@ def blocks_of(page: Path) -> list[Block]:
     ]
 
 
-def snapshot_position(page: Path, name: str) -> int:
-    """Where a page says ``<!-- snapshot: name -->``."""
-    return next(m.start() for m in _SNAPSHOT.finditer(page.read_text()) if m[1] == name)
+def snapshots_of(page: Path) -> dict[str, int]:
+    """Where a page says ``<!-- snapshot: name -->``, by name, in characters."""
+    return {found[1]: found.start() for found in _SNAPSHOT.finditer(page.read_text())}
 
 
 class Project:
@@ -109,16 +109,18 @@ class Project:
         kept.pop("DATABASE_URL", None)
         self.environment = {**kept, "PATH": path, "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
 
-    def run(self, page: Path, *, until: int | None = None) -> None:
+    def run(self, page: Path, *, snapshots: Path | None = None) -> None:
         """Type in the blocks of a page, in their order, and compare what is printed.
 
         Args:
             page: The page.
-            until: Only the blocks that begin before this character.
+            snapshots: Where the project is copied to, as it is at each snapshot.
         """
+        waiting = snapshots_of(page) if snapshots else {}
         for block in blocks_of(page):
-            if until is not None and block.start >= until:
-                return
+            for name in [name for name, position in waiting.items() if position < block.start]:
+                shutil.copytree(self.directory, (snapshots or Path()) / name)
+                del waiting[name]
             where = f"{page.relative_to(ROOT)}:{block.line}"
             if block.option("file") or block.option("append"):
                 self._write(block)

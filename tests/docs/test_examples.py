@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, Project, blocks_of, snapshot_position
+from tests.docs.pages import PAGES, ROOT, Project, blocks_of
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 ORIGINS = {
@@ -17,31 +16,22 @@ ORIGINS = {
 }
 """Where in the tutorial's project a page begins."""
 
-Origin = Callable[[str], Path]
-
 
 @pytest.fixture(scope="session")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
-    """Makes the tutorial's project up to one of its snapshots, once."""
-    made: dict[str, Path] = {}
-
-    def make(name: str) -> Path:
-        if name not in made:
-            directory = tmp_path_factory.mktemp("origin") / name
-            Project(directory).run(TUTORIAL, until=snapshot_position(TUTORIAL, name))
-            made[name] = directory
-        return made[name]
-
-    return make
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial, typed in once; a directory with the project at each of its snapshots."""
+    directory = tmp_path_factory.mktemp("tutorial")
+    Project(directory / "shop-at-the-end").run(TUTORIAL, snapshots=directory)
+    return directory
 
 
-def test_the_tutorial_works(tmp_path: Path) -> None:
-    Project(tmp_path / "shop").run(TUTORIAL)
+def test_the_tutorial_works(tutorial: Path) -> None:
+    assert {path.name for path in tutorial.iterdir()} > set(ORIGINS.values())
 
 
 @pytest.mark.parametrize("name", ORIGINS)
-def test_the_examples_work(name: str, origin: Origin, tmp_path: Path) -> None:
-    Project(tmp_path / "shop", origin(ORIGINS[name])).run(ROOT / name)
+def test_the_examples_work(name: str, tutorial: Path, tmp_path: Path) -> None:
+    Project(tmp_path / "shop", tutorial / ORIGINS[name]).run(ROOT / name)
 
 
 def test_no_page_with_examples_is_forgotten() -> None:
