@@ -12,12 +12,13 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet, FieldError, ValidationError
 from django.db import connections
-from django.db.models import BooleanField, DateTimeField, Field, Model, Q, QuerySet
+from django.db.models import BooleanField, DateTimeField, Field, IntegerField, Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
+from ai_migration.entities.keys import MAX_INTEGER
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.types import JSONValue, MigrationFilters
 
@@ -111,7 +112,7 @@ def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -
     field, lookup = _allowed(entity, name)
     try:
         _require_printable(value)
-        condition = _condition(field, lookup, value)
+        condition = _condition(field, lookup, value, name)
         base = entity.model._base_manager.using(rows.db)
         matching = base.filter(condition)
         _compile(matching)
@@ -142,14 +143,14 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
     )
 
 
-def _condition(field: ResolvedField, lookup: str, value: JSONValue) -> Q:
+def _condition(field: ResolvedField, lookup: str, value: JSONValue, name: str) -> Q:
     """Strings, as they come from a command line, in the type a look-up takes."""
     where = f"{field.path}__{lookup}"
     if lookup in _LISTS:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple | set | frozenset):
             raise ValueError("write several values, with commas")
-        typed = [_moment(field.field, _stripped(item)) for item in items]
+        typed = [_typed(field.field, _stripped(item), name) for item in items]
         if lookup == "range" and len(typed) != 2:
             raise ValueError("write the first and the last value")
         return Q(**{where: typed})
@@ -164,18 +165,30 @@ def _condition(field: ResolvedField, lookup: str, value: JSONValue) -> Q:
             return Q(**{where: value if number is None else number})
         text = Q(**{where: value})
         return text if number is None else text | Q(**{where: number})
-    return Q(**{where: _moment(field.field, value) if lookup in _COMPARISONS else value})
+    return Q(**{where: _typed(field.field, value, name) if lookup in _COMPARISONS else value})
 
 
 def _stripped(item: Any) -> Any:
     return item.strip() if isinstance(item, str) else item
 
 
-def _moment(field: Field[Any, Any] | None, value: Any) -> Any:
-    """Dates and times for a date-time field are instants, whoever asks."""
-    if isinstance(field, DateTimeField) and isinstance(value, str | date):
-        moment = parse_moment(value, "filters")
-        return None if moment is None else _bound(moment, field, "filters")
+def _typed(field: Field[Any, Any] | None, value: Any, name: str) -> Any:
+    """Dates and times for a date-time field are instants, whoever asks; whole numbers are
+    such that a database can compare."""
+    target: Any = field
+    while target is not None and target.is_relation:
+        target = target.target_field
+    if isinstance(target, DateTimeField) and isinstance(value, str | date):
+        try:
+            moment = parse_moment(value, name)
+            return None if moment is None else _bound(moment, target, name)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(error.message, field="filters") from error
+    if isinstance(target, IntegerField) and isinstance(value, str | int):
+        number = target.to_python(value)
+        if abs(number) > MAX_INTEGER:
+            raise ValueError("the number is too large")
+        return number
     return value
 
 
@@ -188,6 +201,10 @@ def _json_scalar(text: str) -> bool | int | float | None:
 
 
 def _require_printable(value: object) -> None:
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _require_printable(item)
+        return
     text = str(value)
     if "\0" in text:
         raise ValueError("it holds a NUL character")
