@@ -27,9 +27,16 @@ def target_for(entity: Entity, collection: Collection) -> Target:
     is now.
 
     Raises:
-        RebuildRequiredError: As :func:`target_of`, or the config names another embedder.
+        RebuildRequiredError: As :func:`target_of`, or the config names another embedder or
+            another store.
     """
     _require_same(collection, entity.embedder)
+    if entity.store != collection.store:
+        raise RebuildRequiredError(
+            f"The index of {entity.name!r} is in store {collection.store!r}, and its config names "
+            f"store {entity.store!r} now. Fill that one with: manage.py migrate_ai_entities "
+            f"{entity.name} --rebuild"
+        )
     return target_of(collection)
 
 

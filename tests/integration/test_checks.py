@@ -12,9 +12,10 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.checks import TAG
+from ai_migration.exceptions import RebuildRequiredError
 from tests.commands import Manage
 from tests.databases import FreshDatabase
-from tests.integration.support import Project, make_articles, run
+from tests.integration.support import Project, collection, make_articles, run, start
 from tests.testapp.models import Article, Category
 
 HERE = __name__
@@ -91,6 +92,21 @@ def test_an_index_that_was_built_with_another_config(
     assert "migrate_ai_entities article" in message
     assert found(None) == []
     project.set(ON_CONFIG_CHANGE="ignore")
+    assert found() == []
+
+
+def test_another_store_is_filled_by_a_rebuild_only(project: Project, settings: Any) -> None:
+    """Else what is new would go where nobody looks for it any more."""
+    make_articles(3)
+    run()
+    configured = settings.AI_MIGRATION["STORES"]
+    memory = {"BACKEND": "ai_migration.stores.memory.MemoryStore"}
+    project.set(STORES={**configured, "other": memory})
+    project.article(store="other")
+    with pytest.raises(RebuildRequiredError, match="store 'default'.*store 'other'.*--rebuild"):
+        start()
+    assert run(rebuild=True).indexed == 3
+    assert collection().store == "other"
     assert found() == []
 
 

@@ -149,6 +149,19 @@ class Story(models.Model):  # noqa: DJ008
     burn.alters_data = True  # type: ignore[attr-defined]
 
 
+class Shelf(models.Model):  # noqa: DJ008
+    pk = models.CompositePrimaryKey("writer_id", "number")
+    writer = models.ForeignKey(Writer, NOTHING)
+    number = models.IntegerField()
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_shelf"
+
+
 @pytest.fixture
 def tables(project: Project) -> Iterator[Callable[..., None]]:
     """The tables, and `read(model, *fields)` on them."""
@@ -157,7 +170,7 @@ def tables(project: Project) -> Iterator[Callable[..., None]]:
         fields = fields or ("pk",)
         project.article(*fields, name="odd", model=model, **more)
 
-    with table_of(Remark, Writer, Page, Story):
+    with table_of(Remark, Writer, Page, Story, Shelf):
         yield configure
 
 
@@ -243,6 +256,19 @@ def test_values_of_many_are_not_filtered_by_what_the_rows_are(
         "full_name", "story__title", model="testapp.Writer", queryset=f"{__name__}.writers_of_one"
     )
     assert text().splitlines()[1] == "story title: Alpha, One Two"
+
+
+def test_many_of_a_row_with_a_composite_key(tables: Callable[..., None]) -> None:
+    story = make_story()
+    Shelf.objects.create(writer_id=story.writer_id, number=7)
+    Shelf.objects.create(writer=Writer.objects.create(full_name="Bob"), number=7)
+    tables("number", "writer__story__title", model="testapp.Shelf")
+    rows = read()
+    assert [row.entity_id for row in rows] == [
+        f"[{story.writer_id},7]",
+        f"[{story.writer_id + 1},7]",
+    ]
+    assert [row.text.splitlines()[1:] for row in rows] == [["writer story title: One Two"], []]
 
 
 def writers_of_one() -> models.QuerySet[Writer]:
