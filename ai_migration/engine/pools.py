@@ -57,7 +57,7 @@ class EmbedPools:
     @property
     def can_send(self) -> bool:
         """Whether some pool has something to send now."""
-        return any(pool.wakes_in == 0 for pool in self._pools.values())
+        return any(pool.can_send for pool in self._pools.values())
 
     @property
     def wakes_in(self) -> float | None:

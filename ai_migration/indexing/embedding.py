@@ -7,6 +7,7 @@ of the next. All state is touched by one thread only, the one that calls :meth:`
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -14,8 +15,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 import numpy as np
-from tenacity import RetryCallState, wait_exponential_jitter
+from tenacity import RetryCallState, wait_exponential, wait_random
 
+from ai_migration.conf import redacted
 from ai_migration.embedders import Embedder
 from ai_migration.exceptions import (
     EmbedderError,
@@ -48,8 +50,8 @@ class RetryPolicy:
         """Seconds to wait after the attempt of that number, counted from 1."""
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
         state.attempt_number = attempt
-        wait = wait_exponential_jitter(self.initial_delay, self.max_delay, jitter=1.0)
-        return float(wait(state))
+        doubling = wait_exponential(multiplier=self.initial_delay, max=self.max_delay)
+        return float((doubling + wait_random(0, self.initial_delay))(state))
 
 
 class EmbedPlan:
@@ -227,6 +229,15 @@ class EmbedPool:
                 self._reject(request, as_embedder_error(error, request.texts))
 
     @property
+    def can_send(self) -> bool:
+        """Whether :meth:`pump` would send something now, full or repeated."""
+        if len(self.in_flight) >= self.concurrency or self.blocked_for > 0:
+            return False
+        if self._ready or self.waiting_texts >= self.embedder.max_batch_size:
+            return True
+        return any(request.not_before <= self._clock() for request in self._again)
+
+    @property
     def wakes_in(self) -> float | None:
         """Seconds until something can be sent that cannot now; None: no such thing."""
         if self.is_idle:
@@ -292,15 +303,16 @@ class EmbedPool:
 
 
 def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
-    """What an embedder raised, as one of the four kinds, without the texts in it.
+    """What an embedder raised, as one of the four kinds, without texts and keys in it.
 
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
-    message = str(error)
+    message = redacted(str(error))
     for text in texts:
-        if len(text) > 3:
-            message = message.replace(text, "<text>")
+        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
+            if len(form) > 3:
+                message = message.replace(form, "<text>")
     if isinstance(error, EmbedderError):
         error.message = message[:500]
         return error

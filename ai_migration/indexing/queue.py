@@ -11,6 +11,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, V
 from django.db.models.functions import Now
 
 import ai_migration.entities.registry as registry
+from ai_migration.conf import redacted
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
@@ -160,5 +161,5 @@ def give_back(
         claimed_by=None,
         available_at=available if delay else None,
         attempts=F("attempts") + int(is_attempt),
-        error=error[:1000],
+        error=redacted(error)[:1000],
     )
