@@ -80,7 +80,7 @@ def test_a_pause_in_the_middle_costs_nothing(
     run_slice(should_stop=once(pause, lambda: len(script.texts) >= after))
     paused = progress(job)
     assert paused.status == JobStatus.PAUSED
-    assert after <= len(script.texts) <= after + 6, "it takes effect within what is in flight"
+    assert after <= len(script.texts) <= after + 9, "what is in flight ends, and no more begins"
     embedded = len(script.texts)
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
     assert sum(map(len, stored(collection()).values())) == embedded, "nothing embedded is lost"
@@ -263,7 +263,7 @@ def test_a_cancelled_job_is_over(project: Project) -> None:
     run_slice(should_stop=once(cancel, lambda: len(script.texts) >= 10))
     ended = finish(job)
     assert ended.status == JobStatus.CANCELLED
-    assert 10 <= len(script.texts) <= 16
+    assert 10 <= len(script.texts) <= 19
     assert len(stored(collection())) == len(script.texts), "what it indexed stays indexed"
     assert not QueueEntry.objects.exclude(status=EntryStatus.COMPLETED).exists()
     assert migration_service.cancel_migration(job.pk).status == JobStatus.CANCELLED
@@ -271,10 +271,8 @@ def test_a_cancelled_job_is_over(project: Project) -> None:
         with pytest.raises(InvalidTransitionError, match="CANCELLED"):
             getattr(migration_service, steer)(job.pk)
     assert steps(job)[-1] == ("RUNNING", "CANCELLED")
-    again = run()
-    assert (again.indexed, again.skipped) == (ROWS - len(set(script.texts[:16])), 0) or (
-        again.indexed + again.skipped == ROWS
-    )
+    before = len(script.texts)
+    assert counts(run()) == (ROWS - before, before, 0, 0)
     assert not script.paid_twice
     assert_in_line()
 
