@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
 from django.db.models.functions import Now
 
@@ -17,6 +17,7 @@ from ai_migration.jobs.feeding import feed
 from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.leases import Lease
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
 
@@ -30,15 +31,16 @@ class JobWatch:
     """The running jobs, looked at again every quarter of a second.
 
     Args:
-        using: Database alias of our tables.
+        lease: The worker's slot, held.
         only_jobs: The jobs this worker works for; None: all.
         clock: Seconds, monotonic.
     """
 
     def __init__(
-        self, using: str, only_jobs: Collection[str] | None, clock: Callable[[], float]
+        self, lease: Lease, only_jobs: Collection[str] | None, clock: Callable[[], float]
     ) -> None:
-        self._using = using
+        self._lease = lease
+        self._using = lease.using
         self._only_jobs = only_jobs
         self._clock = clock
         self._looked = float("-inf")
@@ -82,19 +84,26 @@ class JobWatch:
         return sum(self._feed(job_id) for job_id in self._look())
 
     def fail(self, job_id: str | None, message: str) -> None:
-        """Stop a job that cannot go on; everything it has stays for a resume."""
+        """Stop a job that cannot go on; everything it has stays for a resume.
+
+        Raises:
+            OwnershipLostError: The lease was lost, and what stopped this worker may be over
+                for whoever owns the work now.
+        """
         if job_id is None:
             return
         try:
-            transition(
-                job_id,
-                JobStatus.FAILED,
-                using=self._using,
-                actor="engine",
-                reason=message[:1000],
-                error_message=message[:5000],
-                completed_at=Now(),
-            )
+            with transaction.atomic(using=self._using):
+                self._lease.renew()
+                transition(
+                    job_id,
+                    JobStatus.FAILED,
+                    using=self._using,
+                    actor="engine",
+                    reason=message[:1000],
+                    error_message=message[:5000],
+                    completed_at=Now(),
+                )
         except InvalidTransitionError:
             return  # paused or cancelled meanwhile
         finally:

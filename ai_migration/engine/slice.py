@@ -93,7 +93,7 @@ class Slice:
         self._clock = clock
         self._ends = clock() + (seconds or get_settings().SLICE_SECONDS)
         self._renewed = clock()
-        self._jobs = JobWatch(lease.using, only_jobs, clock)
+        self._jobs = JobWatch(lease, only_jobs, clock)
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
