@@ -36,5 +36,5 @@ def table(
     needed = Measurement.get(terminal, terminal.options.update(width=1000), drawn).minimum
     needed += len(headers) + 1  # it leaves out the space around them
     output = StringIO()
-    Console(file=output, no_color=True, width=max(width, needed)).print(drawn)
+    Console(file=output, color_system=None, width=max(width, needed)).print(drawn)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip("\n")

@@ -63,7 +63,7 @@ class Command(ServiceCommand):
         find.add_argument("--limit", type=positive, metavar="N", help="Entities, at most.")
         worker = action("worker", "Work for all jobs and for live traffic until stopped.")
         worker.add_argument(
-            "--until-idle", action="store_true", help="Stop when there is nothing left to do."
+            "--until-idle", action="store_true", help="Stop when there is nothing to do just now."
         )
         action(
             "supervise",
@@ -256,6 +256,11 @@ class Command(ServiceCommand):
             self.write_json({"batches": batches})
         else:
             self.stdout.write(f"Stopped after {batches:,} batches.")
+            if until_idle and migration_service.list_jobs(status=JobStatus.RUNNING, limit=1):
+                self.stdout.write(
+                    "Some jobs are not finished: they wait for another try, for a rate limit or "
+                    "for another worker. Look at them with: manage.py ai_migration jobs"
+                )
         return DONE
 
     def _supervise(self, **_: Any) -> int:
