@@ -21,14 +21,14 @@ from ai_migration.models.leases import Lease
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
 
-_LOOK_EVERY = 0.25
+_LOOK_EVERY = 0.05
 """Seconds a look at the jobs' states stays good."""
 MIN_ROWS_TO_BREAK = 50
 """Rows since the last start before the failure ratio means anything."""
 
 
 class JobWatch:
-    """The running jobs, looked at again every quarter of a second.
+    """The running jobs, looked at again twenty times a second.
 
     Args:
         lease: The worker's slot, held.

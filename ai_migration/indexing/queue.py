@@ -96,7 +96,8 @@ def claim(
     Args:
         lease: In whose name.
         limit: How many at most.
-        only_jobs: Leave alone what does not belong to these jobs.
+        only_jobs: Leave alone what does not belong to these jobs, or is a live change of
+            an entity type they index.
 
     Raises:
         OwnershipLostError: The lease was lost.
@@ -112,8 +113,9 @@ def claim(
         if only_jobs is None:
             wanted = wanted.filter(Q(job=None) | Q(job__in=list(running.values_list("pk"))))
         else:
-            running = running.filter(pk__in=only_jobs)
-            wanted = wanted.filter(job__in=list(running.values_list("pk")))
+            jobs = dict(running.filter(pk__in=only_jobs).values_list("pk", "entity_type"))
+            live = Q(job=None, entity_type__in=set(jobs.values()))
+            wanted = wanted.filter(Q(job__in=list(jobs)) | live)
         wanted = wanted.order_by("priority", "id").select_for_update(skip_locked=True)
         entries = list(wanted[:limit])
         QueueEntry.objects.using(lease.using).filter(pk__in=[entry.pk for entry in entries]).update(

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError
 from ai_migration.indexing.batches import Target, chunks_of
+from ai_migration.indexing.embedding import as_embedder_error
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
@@ -48,7 +50,10 @@ def search(
     limit = registry.global_config().default_search_limit if limit is None else limit
     _require_valid(entity, query, limit, filters)
     target = _target(entity)
-    vector = target.embedder.embed_query(query)
+    try:
+        vector = target.embedder.embed_query(clean(query))
+    except Exception as error:
+        raise as_embedder_error(error, [query]) from error
     best: dict[str, StoreHit] = {}
     wanted, rows = limit, {}
     while True:
@@ -77,7 +82,7 @@ def _require_valid(
         raise InvalidRequestError(
             f"Entity type {entity.name!r} has 'enable-search: false'", field="entity_type"
         )
-    if not isinstance(query, str) or not query.strip():
+    if not isinstance(query, str) or not clean(query).strip():
         raise InvalidRequestError("The query is empty: say what to look for", field="query")
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequestError(

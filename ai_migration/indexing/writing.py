@@ -60,23 +60,22 @@ class _Outcome:
     @property
     def ledger_rows(self) -> list[LedgerRow]:
         plan = self.plan
+        versions = {entity_id: known.version for entity_id, known in plan.known.items()}
+
+        def listed(row: SourceRow, chunks: int) -> LedgerRow:
+            known = versions.get(row.entity_id, 0)
+            return LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, chunks, known)
+
         rows = [
-            LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, stop - start)
+            listed(row, stop - start)
             for row, (start, stop) in zip(self.rows, self.spans, strict=True)
         ]
+        rows += [listed(row, plan.known[row.entity_id].chunk_count) for row in plan.metadata_rows]
+        rows += [listed(row, 0) for row in plan.empty]
         rows += [
-            LedgerRow(
-                row.entity_id,
-                row.content_hash,
-                row.metadata_hash,
-                plan.known[row.entity_id].chunk_count,
-            )
-            for row in plan.metadata_rows
+            LedgerRow(entity_id, b"", b"", 0, versions.get(entity_id, 0))
+            for entity_id in plan.removed
         ]
-        rows += [
-            LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, 0) for row in plan.empty
-        ]
-        rows += [LedgerRow(entity_id, b"", b"", 0) for entity_id in plan.removed]
         return rows
 
 
@@ -214,7 +213,7 @@ def _announce(batch: Batch, outcome: _Outcome, lease: Lease) -> set[str]:
     for row in outcome.ledger_rows:
         before = known[row.entity_id].chunk_count if row.entity_id in known else 0
         chunks = max(before, row.chunk_count)
-        rows.append(LedgerRow(row.entity_id, b"", b"", chunks))
+        rows.append(LedgerRow(row.entity_id, b"", b"", chunks, row.known_version))
     with transaction.atomic(using=lease.using):
         lease.renew()
         return ledger.upsert(
@@ -228,6 +227,8 @@ def _announce(batch: Batch, outcome: _Outcome, lease: Lease) -> set[str]:
 
 def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: bool) -> None:
     rows = outcome.ledger_rows
+    if not is_shared:  # they were marked just now
+        rows = [row._replace(known_version=batch.read_started) for row in rows]
     collection = outcome.plan.target.collection
     newer = ledger.upsert(
         lease.using,

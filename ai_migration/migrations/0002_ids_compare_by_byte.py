@@ -5,6 +5,8 @@ sorts ids for people. On MySQL and MariaDB the usual collations take ``a`` and `
 same id. SQLite compares bytes anyway.
 """
 
+from typing import Any
+
 from django.db import migrations
 
 COLUMNS = ["ai_searchable_entities", "ai_vectors", "ai_entity_failures"]
@@ -18,7 +20,7 @@ SQL = {
 }
 
 
-def compare_by_byte(apps, schema_editor):
+def compare_by_byte(apps: Any, schema_editor: Any) -> None:
     sql = SQL.get(schema_editor.connection.vendor)
     if sql:
         for table in COLUMNS:

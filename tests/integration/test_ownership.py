@@ -116,13 +116,13 @@ def test_overlapping_reads_are_settled_by_reading_again(article: Article) -> Non
     """Each began before the other ended: nobody can say which is newer."""
     one, other = Worker("one"), Worker("other")
     say(article, "first")
+    SearchableEntity.objects.update(version=1)
     enqueue("article", [article.pk])
     enqueue("article", [article.pk])
     first, second = one.read(limit=1), other.read(limit=1)
     say(article, "second")
     first.read_started, first.read_ended = 1_000, 4_000
     second.read_started, second.read_ended = 2_000, 3_000
-    SearchableEntity.objects.update(version=0)
     one.write(first)
     other.write(second)
     assert QueueEntry.objects.filter(job=None).count() == 1, "the second was not sure, and looks again"

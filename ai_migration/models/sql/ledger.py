@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 
@@ -18,14 +18,11 @@ from ai_migration.models.ledger import SearchableEntity
 _CHUNK = 500
 """Parameters in one portable statement: below the smallest limit of any database."""
 
-_UPSERT = """
+_INSERT = """
 INSERT INTO ai_searchable_entities
     (collection_id, entity_id, content_hash, metadata_hash, chunk_count, version)
 {source}
-ON CONFLICT (collection_id, entity_id) DO UPDATE SET
-    content_hash = excluded.content_hash, metadata_hash = excluded.metadata_hash,
-    chunk_count = excluded.chunk_count, version = excluded.version
-WHERE ai_searchable_entities.version <= {read_started}
+ON CONFLICT (collection_id, entity_id) DO NOTHING
 """
 
 
@@ -41,12 +38,14 @@ class KnownEntity(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """What the ledger is to know of one entity."""
+    """What the ledger is to know of one entity. ``known_version`` is the version it had when
+    it was looked up; 0: it had none."""
 
     entity_id: str
     content_hash: bytes
     metadata_hash: bytes
     chunk_count: int
+    known_version: int = 0
 
 
 def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[str, KnownEntity]:
@@ -94,104 +93,131 @@ def _portable_lookup(
 def upsert(
     using: str, collection_id: int, rows: Sequence[LedgerRow], *, read_started: int, version: int
 ) -> set[str]:
-    """Write what was indexed, except where somebody wrote from a newer read.
+    """Write what was indexed, except where somebody else wrote meanwhile.
 
     Call it inside a transaction, before the vectors are written: it locks the entities.
+    A row is written if it still has the version it was looked up with (else what was
+    planned, such as which chunks to remove, may be wrong) and that version is not newer
+    than the read the row comes from.
 
     Args:
         using: Database alias of our tables.
         collection_id: The collection.
-        rows: At most one an entity; written in the order of their ids, so that two
-            writers never wait for each other in a circle.
+        rows: At most one an entity; written in the order of their ids.
         read_started: When the read these rows come from began, microseconds.
         version: When it ended.
 
     Returns:
-        The entities that were *not* written: the ledger has a newer read of them.
+        The entities that were *not* written: they have to be read again.
     """
     if not rows:
         return set()
-    ordered = sorted(rows, key=lambda row: row.entity_id)
+    stale = {row.entity_id for row in rows if row.known_version > read_started}
+    ordered = sorted(
+        (row for row in rows if row.entity_id not in stale), key=lambda row: row.entity_id
+    )
     vendor = connections[using].vendor
-    if vendor == "postgresql":
-        written = _upsert_postgresql(using, collection_id, ordered, read_started, version)
-    elif vendor == "sqlite":
-        written = _upsert_sqlite(using, collection_id, ordered, read_started, version)
-    else:
-        return _upsert_portable(using, collection_id, ordered, read_started, version)
-    if written == len(ordered):
-        return set()
-    return _newer(using, collection_id, [row.entity_id for row in ordered], version)
+    if vendor not in _WRITERS:
+        return stale | _upsert_portable(using, collection_id, ordered, version)
+    absent = [row for row in ordered if not row.known_version]
+    present = [row for row in ordered if row.known_version]
+    insert, update = _WRITERS[vendor]
+    written = insert(using, collection_id, absent, version) if absent else 0
+    written += update(using, collection_id, present, version) if present else 0
+    if written < len(ordered):
+        stale |= _others(using, collection_id, [row.entity_id for row in ordered], version)
+    return stale
 
 
-def _upsert_postgresql(
-    using: str, collection_id: int, rows: Sequence[LedgerRow], read_started: int, version: int
+def _insert_postgresql(
+    using: str, collection_id: int, rows: Sequence[LedgerRow], version: int
 ) -> int:
-    from ai_migration.models.sql.raw import ByteaArray, Int4Array, TextArray, execute_raw
+    from ai_migration.models.sql.raw import execute_raw
 
     source = (
         "SELECT $1::bigint, unnest($3::text[]), unnest($4::bytea[]), unnest($5::bytea[]), "
         "unnest($6::int[]), $2::bigint"
     )
-    cursor = execute_raw(
-        connections[using],
-        _UPSERT.format(source=source, read_started="$7::bigint"),
-        (
-            collection_id,
-            version,
-            TextArray([row.entity_id for row in rows]),
-            ByteaArray([row.content_hash for row in rows]),
-            ByteaArray([row.metadata_hash for row in rows]),
-            Int4Array([row.chunk_count for row in rows]),
-            read_started,
-        ),
-    )
-    return cursor.rowcount
+    parameters = (collection_id, version, *_arrays(rows))
+    return execute_raw(connections[using], _INSERT.format(source=source), parameters).rowcount
 
 
-def _upsert_sqlite(
-    using: str, collection_id: int, rows: Sequence[LedgerRow], read_started: int, version: int
+def _update_postgresql(
+    using: str, collection_id: int, rows: Sequence[LedgerRow], version: int
 ) -> int:
-    sql = _UPSERT.format(source="VALUES (%s, %s, %s, %s, %s, %s)", read_started="%s")
+    from ai_migration.models.sql.raw import Int8Array, execute_raw
+
+    sql = """
+        UPDATE ai_searchable_entities AS l SET content_hash = t.content_hash,
+            metadata_hash = t.metadata_hash, chunk_count = t.chunk_count, version = $2::bigint
+        FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[], $7::bigint[])
+            AS t(entity_id, content_hash, metadata_hash, chunk_count, known_version)
+        WHERE l.collection_id = $1::bigint AND l.entity_id = t.entity_id
+            AND l.version = t.known_version
+    """
+    known = Int8Array([row.known_version for row in rows])
+    parameters = (collection_id, version, *_arrays(rows), known)
+    return execute_raw(connections[using], sql, parameters).rowcount
+
+
+def _arrays(rows: Sequence[LedgerRow]) -> tuple[Any, ...]:
+    from ai_migration.models.sql.raw import ByteaArray, Int4Array, TextArray
+
+    return (
+        TextArray([row.entity_id for row in rows]),
+        ByteaArray([row.content_hash for row in rows]),
+        ByteaArray([row.metadata_hash for row in rows]),
+        Int4Array([row.chunk_count for row in rows]),
+    )
+
+
+def _insert_sqlite(using: str, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+    sql = _INSERT.format(source="VALUES (%s, %s, %s, %s, %s, %s)")
+    return _executemany(using, sql, [(collection_id, *row[:4], version) for row in rows])
+
+
+def _update_sqlite(using: str, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+    sql = (
+        "UPDATE ai_searchable_entities SET content_hash = %s, metadata_hash = %s, "
+        "chunk_count = %s, version = %s "
+        "WHERE collection_id = %s AND entity_id = %s AND version = %s"
+    )
+    return _executemany(
+        using,
+        sql,
+        [(*row[1:4], version, collection_id, row.entity_id, row.known_version) for row in rows],
+    )
+
+
+def _executemany(using: str, sql: str, parameters: Sequence[tuple[Any, ...]]) -> int:
     with connections[using].cursor() as cursor:
-        cursor.executemany(
-            sql,
-            [
-                (
-                    collection_id,
-                    row.entity_id,
-                    row.content_hash,
-                    row.metadata_hash,
-                    row.chunk_count,
-                    version,
-                    read_started,
-                )
-                for row in rows
-            ],
-        )
+        cursor.executemany(sql, parameters)
         return int(cursor.rowcount)
 
 
+_WRITERS = {
+    "postgresql": (_insert_postgresql, _update_postgresql),
+    "sqlite": (_insert_sqlite, _update_sqlite),
+}
+
+
 def _upsert_portable(
-    using: str, collection_id: int, rows: Sequence[LedgerRow], read_started: int, version: int
+    using: str, collection_id: int, rows: Sequence[LedgerRow], version: int
 ) -> set[str]:
     """The twin for every other database: lock, compare, write."""
     manager = SearchableEntity.objects.using(using)
-    newer: set[str] = set()
+    stale: set[str] = set()
     with transaction.atomic(using=using):
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
-            newer |= set(
-                manager.select_for_update()
-                .filter(
-                    collection_id=collection_id,
-                    entity_id__in=[row.entity_id for row in part],
-                    version__gt=read_started,
-                )
-                .values_list("entity_id", flat=True)
+            locked = manager.select_for_update().filter(
+                collection_id=collection_id, entity_id__in=[row.entity_id for row in part]
             )
+            versions = dict(locked.values_list("entity_id", "version"))
             fields = ["content_hash", "metadata_hash", "chunk_count", "version"]
             features = connections[using].features
+            same = [row for row in part if versions.get(row.entity_id, 0) == row.known_version]
+            stale |= {row.entity_id for row in part} - {row.entity_id for row in same}
             manager.bulk_create(
                 [
                     SearchableEntity(
@@ -202,8 +228,7 @@ def _upsert_portable(
                         chunk_count=row.chunk_count,
                         version=version,
                     )
-                    for row in part
-                    if row.entity_id not in newer
+                    for row in same
                 ],
                 update_conflicts=True,
                 update_fields=fields,
@@ -213,16 +238,16 @@ def _upsert_portable(
                     else None
                 ),
             )
-    return newer
+    return stale
 
 
-def _newer(using: str, collection_id: int, entity_ids: Sequence[str], version: int) -> set[str]:
+def _others(using: str, collection_id: int, entity_ids: Sequence[str], version: int) -> set[str]:
     rows = SearchableEntity.objects.using(using).filter(collection_id=collection_id)
-    newer: set[str] = set()
+    found: set[str] = set()
     for start in range(0, len(entity_ids), _CHUNK):
-        newer |= set(
+        found |= set(
             rows.filter(entity_id__in=entity_ids[start : start + _CHUNK])
             .exclude(version=version)
             .values_list("entity_id", flat=True)
         )
-    return newer
+    return found
