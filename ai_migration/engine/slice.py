@@ -121,14 +121,12 @@ class Slice:
             stopping = self._should_stop() or self._clock() >= self._ends
             if stopping:
                 queue.give_back(self.lease, [entry.pk for entry in self._reading.cancel()])
-                self._pools.drop_waiting()
-            else:
-                self._drop_halted()
-                if not is_dry and self._wants_more:
-                    is_dry = not self._claim()
+            elif not is_dry and self._wants_more:
+                is_dry = not self._claim()
             self._take_read()
+            halted = self._halt(stopping)
             self._send(flush=is_dry and not self._reading)
-            self._write_ready(stopping)
+            self._write_ready(halted)
             if not self._open and not self._reading:
                 if stopping or (is_dry and not self._jobs.feed()):
                     return is_dry and not stopping
@@ -219,7 +217,8 @@ class Slice:
             except FatalEmbedderError as error:
                 pool.drop_waiting()
                 self._jobs.fail(job_id, error.message)
-                self._give_back_live(pool, error)
+                if job_id is None:
+                    self._give_back_live(pool, error)
             if pool.blocked_for > 1:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
 
@@ -231,19 +230,24 @@ class Slice:
                 self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True
             )
 
-    def _drop_halted(self) -> None:
-        """Stop sending for jobs that were paused, cancelled or failed."""
+    def _halt(self, stopping: bool) -> set[int]:
+        """Stop sending for all when the slice ends, else for jobs that were paused,
+        cancelled or failed. The batches that is about, by ``id``: decided once a round, so
+        that nothing is sent for a batch that is then given back."""
+        halted = set()
         for batch in self._open:
-            if batch.job is not None and not self._jobs.is_running(batch.job.pk):
+            if stopping or (batch.job is not None and not self._jobs.is_running(batch.job.pk)):
+                halted.add(id(batch))
                 for plan in batch.plans:
                     self._pools.pool(plan.target, batch.job).drop_waiting(plan.embed)
+        return halted
 
     # Writing
 
-    def _write_ready(self, stopping: bool) -> None:
+    def _write_ready(self, halted: set[int]) -> None:
         for batch in list(self._open):
-            halted = stopping or (batch.job is not None and not self._jobs.is_running(batch.job.pk))
-            if batch.is_embedded or (halted and not self._pools.is_busy_with(batch)):
+            is_dropped = id(batch) in halted and not self._pools.is_busy_with(batch)
+            if batch.is_embedded or is_dropped:
                 self._open.remove(batch)
                 self._write(batch)
 
