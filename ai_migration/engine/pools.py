@@ -49,6 +49,11 @@ class EmbedPools:
         return [future for pool in self._pools.values() for future in pool.in_flight]
 
     @property
+    def answered(self) -> int:
+        """Requests that were answered, in whatever way."""
+        return sum(pool.answered for pool in self._pools.values())
+
+    @property
     def want_more(self) -> bool:
         """Whether some pool could run dry before the next claim is read."""
         ready = [pool for pool in self._pools.values() if pool.blocked_for <= 0]

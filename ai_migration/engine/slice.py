@@ -118,7 +118,7 @@ class Slice:
         is_dry = False
         while True:
             self._heartbeat()
-            stopping = self._should_stop() or self._clock() >= self._ends
+            stopping = self._should_stop() or self._time_is_up
             if stopping:
                 queue.give_back(self.lease, [entry.pk for entry in self._reading.cancel()])
             elif not is_dry and self._wants_more:
@@ -133,6 +133,15 @@ class Slice:
                 is_dry = False
             else:
                 self._wait()
+
+    @property
+    def _time_is_up(self) -> bool:
+        """Whether to end; not before something came of what was begun, or a batch that
+        takes longer to read than a slice lasts would be read for ever."""
+        if self._clock() < self._ends:
+            return False
+        is_begun = self._reading or self._pools.in_flight or self._pools.can_send
+        return bool(self._written or self._pools.answered or not is_begun)
 
     # Claiming and reading
 

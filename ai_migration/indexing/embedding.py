@@ -130,6 +130,7 @@ class EmbedPool:
     ) -> None:
         self.embedder = embedder
         self.concurrency = concurrency
+        self.answered = 0
         self.blocked_until = 0.0
         self.block_reason = ""
         self._executor = executor
@@ -222,6 +223,7 @@ class EmbedPool:
         """
         for future in [future for future in self.in_flight if future.done()]:
             request = self.in_flight.pop(future)
+            self.answered += 1
             error = future.exception()
             if error is None:
                 self._accept(request, future.result())
