@@ -150,14 +150,12 @@ class Slice:
         return len(self._reading) < 2 and len(self._open) < MAX_THREADS and self._pools.want_more
 
     def _wait(self) -> None:
-        """Wait for something to happen, unless something can be done now."""
+        """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""
         pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
         timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
-        if self._pools.can_send or any(batch.is_embedded for batch in self._open):
-            return
         if pending:
             wait(pending, timeout, return_when=FIRST_COMPLETED)
-        else:
+        elif self._pools.wakes_in:
             time.sleep(min(timeout, 0.05))
 
     def _claim(self) -> bool:
