@@ -65,8 +65,9 @@ class CheckedRequest:
         try:
             return bounded_count(self.rows)
         except (ProgrammingError, OperationalError) as error:
+            said = str(error).partition("\n")[0]
             raise AIMigrationError(
-                f"The table of {self.entity.model._meta.label} cannot be read: {error}. Run: "
+                f"The table of {self.entity.model._meta.label} cannot be read: {said}. Run: "
                 f"manage.py migrate"
             ) from error
         except (DatabaseError, OverflowError, ValueError) as error:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_migration import enqueue, migration_service, search
+from ai_migration import enqueue, migration_service
 from ai_migration.exceptions import (
-    EmbedderError,
     FatalEmbedderError,
     InputRefusedError,
     StoreError,
@@ -582,16 +581,3 @@ def test_a_long_error_is_cut(project: Project, script: Script) -> None:
     script.react = poison(0, ValueError("x" * 100_000))
     finish(start())
     assert len(EntityFailure.objects.get().error) <= 1000
-
-
-def test_an_embedder_that_fails_at_a_query_says_so(project: Project, script: Script) -> None:
-    make_articles(1)
-    run()
-    for error in (TransientEmbedderError("503"), FatalEmbedderError("bad key")):
-        script.react = lambda texts, error=error: _raise(error)  # type: ignore[misc]
-        with pytest.raises(EmbedderError):
-            search("article", "x")
-
-
-def _raise(error: Exception) -> None:
-    raise error
