@@ -114,7 +114,8 @@ class KeyCodec:
         """
         if isinstance(item, str):
             return self.to_entity_id(self.from_entity_id(item))
-        if self.is_composite and not isinstance(item, (list, tuple)):
+        parts = item if self.is_composite else [item]
+        if not isinstance(parts, (list, tuple)) or None in parts:
             raise self._refused(item)
         return self.to_entity_id(self.from_json(self.to_json(item)))
 

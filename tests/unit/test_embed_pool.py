@@ -1,0 +1,400 @@
+"""Embed requests: packed, repeated, bisected; each text is answered exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai_migration.embedders.base import Embedder
+from ai_migration.exceptions import (
+    EmbedderError,
+    FatalEmbedderError,
+    InputRefusedError,
+    ThrottledError,
+    TransientEmbedderError,
+)
+from ai_migration.indexing.embedding import (
+    DEFAULT_COOLDOWN,
+    EmbedPlan,
+    EmbedPool,
+    RetryPolicy,
+    as_embedder_error,
+)
+from ai_migration.types import Vectors
+
+POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
+
+
+class Inline(Executor):
+    """Runs a call at once, or when the test says so."""
+
+    def __init__(self, *, is_late: bool = False) -> None:
+        self.late: list[Callable[[], None]] = []
+        self.is_late = is_late
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        if self.is_late:
+            self.late.append(run)
+        else:
+            run()
+        return future
+
+
+class Clock:
+    """A clock that moves when the test moves it."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class NumberEmbedder(Embedder):
+    """Texts are `number:size`; the vector is the number. Refuses what it is told to."""
+
+    def __init__(self, max_batch_size: int = 4, max_batch_tokens: int | None = None) -> None:
+        self.max_batch_size = max_batch_size
+        self.max_batch_tokens = max_batch_tokens
+        self.refused: set[str] = set()
+        self.down: set[str] = set()
+        self.troubles: list[Exception] = []
+        self.requests: list[list[str]] = []
+        self.answered: Counter[str] = Counter()
+
+    model_id = "numbers"  # type: ignore[assignment]
+    dimensions = 1  # type: ignore[assignment]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [int(text.partition(":")[2] or 1) for text in texts]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.requests.append(list(texts))
+        if self.troubles:
+            raise self.troubles.pop()
+        if self.down & set(texts):
+            raise TransientEmbedderError("503")
+        if self.refused & set(texts):
+            raise InputRefusedError("refused")
+        self.answered.update(texts)
+        return np.array([[float(text.partition(":")[0])] for text in texts], dtype=np.float32)
+
+
+def make_pool(
+    embedder: Embedder, *, concurrency: int = 1, is_late: bool = False, **options: Any
+) -> tuple[EmbedPool, Clock, Inline]:
+    clock, executor = Clock(), Inline(is_late=is_late)
+    pool = EmbedPool(
+        embedder, executor, concurrency=concurrency, policy=POLICY, clock=clock, **options
+    )
+    return pool, clock, executor
+
+
+def make_plan(first: int, sizes: Sequence[int]) -> EmbedPlan:
+    return EmbedPlan([f"{first + i}:{size}" for i, size in enumerate(sizes)], 1)
+
+
+def drive(pool: EmbedPool, clock: Clock, rounds: int = 10_000) -> None:
+    """As a slice does, until nothing is left."""
+    for _ in range(rounds):
+        pool.pump(flush=True)
+        pool.collect()
+        if pool.is_idle:
+            return
+        if not pool.can_send:
+            clock.now += (pool.wakes_in or 0.0) + 1e-6
+    raise AssertionError("the pool never comes to an end")
+
+
+def numbers(plan: EmbedPlan) -> list[float | None]:
+    return [float(plan.vectors[i, 0]) if plan.done[i] else None for i in range(len(plan.texts))]
+
+
+sizes_of_batches = st.lists(st.lists(st.integers(1, 12), max_size=12), max_size=6)
+
+
+@settings(max_examples=300)
+@given(
+    batches=sizes_of_batches,
+    max_batch_size=st.integers(1, 7),
+    max_batch_tokens=st.none() | st.integers(1, 30),
+    concurrency=st.integers(1, 4),
+    data=st.data(),
+)
+def test_each_text_is_answered_exactly_once(
+    batches: list[list[int]],
+    max_batch_size: int,
+    max_batch_tokens: int | None,
+    concurrency: int,
+    data: st.DataObject,
+) -> None:
+    embedder = NumberEmbedder(max_batch_size, max_batch_tokens)
+    pool, clock, _ = make_pool(embedder, concurrency=concurrency)
+    plans, first = [], 0
+    for sizes in batches:
+        plans.append(make_plan(first, sizes))
+        first += len(sizes)
+    texts = [text for plan in plans for text in plan.texts]
+    embedder.refused = data.draw(st.sets(st.sampled_from(texts)) if texts else st.just(set()))
+    embedder.troubles = data.draw(
+        st.lists(
+            st.sampled_from(
+                [TransientEmbedderError("503"), ThrottledError("429", retry_after=2.0)]
+            ),
+            max_size=POLICY.attempts - 1,
+        )
+    )
+    for plan in plans:
+        pool.add(plan)
+        if data.draw(st.booleans()):
+            pool.pump(flush=data.draw(st.booleans()))
+            pool.collect()
+    drive(pool, clock)
+    for plan in plans:
+        assert plan.open == 0
+        for index, text in enumerate(plan.texts):
+            if text in embedder.refused:
+                assert not plan.done[index]
+                assert isinstance(plan.errors[index], InputRefusedError)
+            else:
+                assert plan.done[index]
+                assert index not in plan.errors
+                assert plan.vectors[index, 0] == float(text.partition(":")[0]), "its own vector"
+    assert embedder.answered == Counter(text for text in texts if text not in embedder.refused)
+    for request in embedder.requests:
+        assert 1 <= len(request) <= max_batch_size
+        tokens = sum(embedder.count_tokens(request))
+        assert max_batch_tokens is None or len(request) == 1 or tokens <= max_batch_tokens
+        assert request == sorted(request, key=texts.index), "in the order of the texts"
+
+
+@given(batches=sizes_of_batches, max_batch_size=st.integers(1, 7))
+def test_requests_are_full_across_batches(batches: list[list[int]], max_batch_size: int) -> None:
+    embedder = NumberEmbedder(max_batch_size)
+    pool, clock, _ = make_pool(embedder)
+    first = 0
+    for sizes in batches:
+        pool.add(make_plan(first, sizes))
+        first += len(sizes)
+    drive(pool, clock)
+    assert len(embedder.requests) == -(-first // max_batch_size)
+
+
+def test_what_is_not_full_waits_for_more() -> None:
+    embedder = NumberEmbedder(4)
+    pool, _, _ = make_pool(embedder)
+    pool.add(make_plan(0, [1] * 3))
+    pool.pump(flush=False)
+    assert (embedder.requests, pool.can_send, pool.is_idle) == ([], False, False)
+    pool.add(make_plan(3, [1] * 2))
+    assert pool.can_send
+    pool.pump(flush=False)
+    pool.collect()
+    assert [len(request) for request in embedder.requests] == [4]
+    assert pool.waiting_texts == 1
+    pool.pump(flush=True)
+    assert [len(request) for request in embedder.requests] == [4, 1]
+
+
+def test_no_more_requests_are_in_flight_than_may_be() -> None:
+    embedder = NumberEmbedder(1)
+    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True)
+    plan = make_plan(0, [1] * 5)
+    pool.add(plan)
+    pool.pump(flush=True)
+    assert (len(pool.in_flight), len(executor.late), pool.can_send) == (3, 3, False)
+    assert pool.carries({id(plan)})
+    assert not pool.carries({id(make_plan(0, [1]))})
+    executor.late.pop(1)()
+    pool.collect()
+    assert numbers(plan) == [None, 1.0, None, None, None], "written as they come"
+    assert pool.can_send
+    pool.pump(flush=True)
+    assert len(pool.in_flight) == 3
+
+
+def test_one_refused_text_of_many_costs_a_logarithm() -> None:
+    embedder = NumberEmbedder(1024)
+    embedder.refused = {"700:1"}
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1] * 1024)
+    pool.add(plan)
+    drive(pool, clock)
+    assert list(plan.errors) == [700]
+    assert len(embedder.requests) == 1 + 2 * 10
+    assert embedder.answered.total() == 1023
+
+
+def test_what_fails_in_passing_is_sent_again_later_and_later() -> None:
+    embedder = NumberEmbedder()
+    embedder.troubles = [TransientEmbedderError("503")] * 2
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1])
+    pool.add(plan)
+    waits = []
+    for _ in range(2):
+        pool.pump(flush=True)
+        pool.collect()
+        assert pool.wakes_in is not None
+        waits.append(pool.wakes_in)
+        pool.pump(flush=True)
+        assert not pool.in_flight, "not before its time"
+        clock.now += pool.wakes_in
+    assert 1.0 <= waits[0] <= 2.0 <= waits[1] <= 3.0
+    drive(pool, clock)
+    assert numbers(plan) == [0.0]
+
+
+def test_what_does_not_pass_is_an_error_of_its_texts() -> None:
+    embedder = NumberEmbedder(2)
+    embedder.down = {"1:1"}
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1] * 4)
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.open == 0
+    assert plan.has_transient_errors
+    assert plan.errors.keys() == {0, 1}, "the request it is in"
+    assert numbers(plan) == [None, None, 2.0, 3.0]
+    assert len(embedder.requests) == POLICY.attempts + 1
+
+
+@pytest.mark.parametrize(("retry_after", "seconds"), [(7.5, 7.5), (None, DEFAULT_COOLDOWN)])
+def test_being_throttled_cools_everything_down(retry_after: float | None, seconds: float) -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429", retry_after=retry_after)]
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1] * 3)
+    pool.add(plan)
+    pool.pump(flush=True)
+    pool.collect()
+    assert pool.blocked_for == pool.wakes_in == seconds
+    assert pool.block_reason == "429"
+    pool.pump(flush=True)
+    assert not pool.in_flight
+    assert not pool.can_send
+    clock.now += seconds
+    drive(pool, clock)
+    assert numbers(plan) == [0.0, 1.0, 2.0]
+
+
+def test_being_throttled_for_ever_is_never_an_error() -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429", retry_after=1.0)] * 50
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1])
+    pool.add(plan)
+    drive(pool, clock)
+    assert (plan.errors, numbers(plan)) == ({}, [0.0])
+
+
+def test_a_rate_limit_is_asked_once_for_each_request() -> None:
+    embedder = NumberEmbedder(1)
+    granted: list[float] = [0.0, 3.0, 0.0, 0.0]
+    pool, clock, _ = make_pool(embedder, acquire=lambda: granted.pop(0))
+    plan = make_plan(0, [1] * 3)
+    pool.add(plan)
+    pool.pump(flush=True)
+    pool.collect()
+    pool.pump(flush=True)
+    assert (pool.blocked_for, pool.block_reason) == (3.0, "rate limit")
+    assert len(embedder.requests) == 1
+    clock.now += 3.0
+    drive(pool, clock)
+    assert (granted, len(embedder.requests)) == ([], 3)
+
+
+def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
+    embedder = NumberEmbedder(2)
+    embedder.troubles = [FatalEmbedderError("bad key")]
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1] * 4)
+    pool.add(plan)
+    with pytest.raises(FatalEmbedderError, match="bad key"):
+        drive(pool, clock)
+    assert (plan.open, plan.errors) == (4, {})
+    drive(pool, clock)
+    assert numbers(plan) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_what_waits_can_be_dropped_for_one_batch_or_all() -> None:
+    embedder = NumberEmbedder(2)
+    embedder.troubles = [TransientEmbedderError("503")]
+    pool, clock, _ = make_pool(embedder)
+    plans = [make_plan(i * 10, [1] * 3) for i in range(3)]
+    for plan in plans:
+        pool.add(plan)
+    pool.pump(flush=True)
+    pool.collect()  # the first request waits to be repeated
+    pool.drop_waiting(plans[0])
+    pool.drop_waiting(plans[2])
+    drive(pool, clock)
+    assert [plan.open for plan in plans] == [3, 0, 3]
+    assert numbers(plans[1]) == [10.0, 11.0, 12.0]
+    pool.add(plans[0])
+    pool.drop_waiting()
+    assert pool.is_idle
+
+
+def test_a_dropped_batch_in_flight_is_answered_all_the_same() -> None:
+    pool, _, executor = make_pool(NumberEmbedder(2), is_late=True)
+    plan = make_plan(0, [1] * 4)
+    pool.add(plan)
+    pool.pump(flush=True)
+    pool.drop_waiting(plan)
+    executor.late[0]()
+    pool.collect()
+    assert numbers(plan) == [0.0, 1.0, None, None]
+    assert plan.open == 2
+
+
+# What an embedder raises
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionResetError("x"), TransientEmbedderError),
+        (TimeoutError("x"), TransientEmbedderError),
+        (ValueError("x"), InputRefusedError),
+        (KeyError("x"), InputRefusedError),
+        (RuntimeError(), InputRefusedError),
+        (ThrottledError("x"), ThrottledError),
+        (FatalEmbedderError("x"), FatalEmbedderError),
+    ],
+)
+def test_what_an_embedder_raises_is_one_of_four_kinds(
+    error: Exception, kind: type[EmbedderError]
+) -> None:
+    assert type(as_embedder_error(error, ["a text"])) is kind
+
+
+@given(st.text(min_size=8), st.sampled_from(["{}", "{!r}", "<{}>"]))
+def test_no_text_is_left_in_an_error(text: str, form: str) -> None:
+    error = as_embedder_error(ValueError("cannot embed " + form.format(text)), ["x", text])
+    assert error.message.startswith("ValueError: cannot embed")
+    assert text not in error.message.removeprefix("ValueError: cannot embed ")
+
+
+def test_a_long_error_is_cut() -> None:
+    assert len(as_embedder_error(ValueError("x" * 10_000), []).message) <= 500
+    assert len(as_embedder_error(FatalEmbedderError("x" * 10_000), []).message) <= 500
+
+
+def test_the_delay_doubles_up_to_its_bound() -> None:
+    for attempt, least in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
+        assert least <= POLICY.delay(attempt) <= least + 1.0
