@@ -52,7 +52,8 @@ class TargetPlan:
         removed: Entities that are gone from the source.
         shrunk: Entities of whose vectors the store has more than it will get.
         failures: By entity.
-        skipped: Rows there is nothing to do for.
+        unchanged: Rows the index has as they are.
+        unmatched: Entities whose rows the job's filters leave out.
     """
 
     target: Target
@@ -65,7 +66,13 @@ class TargetPlan:
     removed: list[str] = field(default_factory=list)
     shrunk: list[str] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)
-    skipped: int = 0
+    unchanged: list[SourceRow] = field(default_factory=list)
+    unmatched: int = 0
+
+    @property
+    def skipped(self) -> int:
+        """Entities there is nothing to do for."""
+        return len(self.unchanged) + self.unmatched
 
 
 @dataclass
@@ -134,7 +141,7 @@ def read_batch(
         for target in targets
     ]
     for plan in plans:
-        plan.skipped += read.unmatched
+        plan.unmatched = read.unmatched
     return Batch(entries, entity, job, plans, read_started, read_ended)
 
 
@@ -226,7 +233,7 @@ def plan_rows(
             plan.failures[row.entity_id] = Failure("invalid_row", row.error)
         elif before is not None and _is_current(row, before, mode, epoch):
             if mode is MigrationMode.MISSING or before.metadata_hash == row.metadata_hash:
-                plan.skipped += 1
+                plan.unchanged.append(row)
             elif before.chunk_count:
                 plan.metadata_rows.append(row)
             else:

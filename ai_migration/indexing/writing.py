@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from django.db import transaction
@@ -18,10 +18,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from ai_migration.entities.reader import SourceRow
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
 from ai_migration.indexing import queue
-from ai_migration.indexing.batches import Batch, Failure, TargetPlan
+from ai_migration.indexing.batches import Batch
+from ai_migration.indexing.outcomes import Outcome, outcome_of
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
@@ -47,38 +47,6 @@ class Counts:
         return self.indexed + self.skipped + self.removed + self.failed
 
 
-@dataclass
-class _Outcome:
-    """The part of a plan that is ready to be written."""
-
-    plan: TargetPlan
-    rows: list[SourceRow] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    failures: dict[str, Failure] = field(default_factory=dict)
-    waiting: int = 0
-
-    @property
-    def ledger_rows(self) -> list[LedgerRow]:
-        plan = self.plan
-        versions = {entity_id: known.version for entity_id, known in plan.known.items()}
-
-        def listed(row: SourceRow, chunks: int) -> LedgerRow:
-            known = versions.get(row.entity_id, 0)
-            return LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, chunks, known)
-
-        rows = [
-            listed(row, stop - start)
-            for row, (start, stop) in zip(self.rows, self.spans, strict=True)
-        ]
-        rows += [listed(row, plan.known[row.entity_id].chunk_count) for row in plan.metadata_rows]
-        rows += [listed(row, 0) for row in plan.empty]
-        rows += [
-            LedgerRow(entity_id, b"", b"", 0, versions.get(entity_id, 0))
-            for entity_id in plan.removed
-        ]
-        return rows
-
-
 def write_batch(
     batch: Batch, lease: Lease, *, retry_delay: float | None = None, delay_reason: str = ""
 ) -> Counts:
@@ -101,7 +69,7 @@ def write_batch(
         OwnershipLostError: Nothing was changed.
         StoreError: The store failed; our tables are unchanged.
     """
-    outcomes = [_outcome(plan, final=retry_delay is None) for plan in batch.plans]
+    outcomes = [outcome_of(plan, final=retry_delay is None) for plan in batch.plans]
     retryable = any(outcome.waiting for outcome in outcomes)
     foreign = [o for o in outcomes if not _is_shared(o, lease)]
     for outcome in foreign:
@@ -123,31 +91,14 @@ def write_batch(
     return counts
 
 
-def _outcome(plan: TargetPlan, *, final: bool) -> _Outcome:
-    embed = plan.embed
-    if embed.open == 0 and not embed.errors:
-        return _Outcome(plan, plan.rows, plan.spans, plan.failures)
-    outcome = _Outcome(plan, failures=dict(plan.failures))
-    for row, (start, stop) in zip(plan.rows, plan.spans, strict=True):
-        errors = [embed.errors[i] for i in range(start, stop) if i in embed.errors]
-        if embed.done[start:stop].all():
-            outcome.rows.append(row)
-            outcome.spans.append((start, stop))
-        elif errors and (final or not isinstance(errors[0], TransientEmbedderError)):
-            outcome.failures[row.entity_id] = Failure(errors[0].code, errors[0].message)
-        else:
-            outcome.waiting += 1
-    return outcome
-
-
-def _is_shared(outcome: _Outcome, lease: Lease) -> bool:
+def _is_shared(outcome: Outcome, lease: Lease) -> bool:
     return outcome.plan.target.store.shares_transaction(lease.using)
 
 
 def _settle_entries(
     batch: Batch,
     lease: Lease,
-    outcomes: Sequence[_Outcome],
+    outcomes: Sequence[Outcome],
     retryable: bool,
     retry_delay: float | None,
     delay_reason: str,
@@ -200,7 +151,7 @@ def _settle_entries(
     return counts
 
 
-def _announce(batch: Batch, outcome: _Outcome, lease: Lease) -> set[str]:
+def _announce(batch: Batch, outcome: Outcome, lease: Lease) -> set[str]:
     """Note in the ledger that a store elsewhere may hold anything of these entities from now
     on, until the write is complete: a kill in between leaves them to be made again, whatever
     their rows are by then.
@@ -225,10 +176,12 @@ def _announce(batch: Batch, outcome: _Outcome, lease: Lease) -> set[str]:
         )
 
 
-def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: bool) -> None:
+def _write_target(batch: Batch, outcome: Outcome, lease: Lease, *, is_shared: bool) -> None:
     rows = outcome.ledger_rows
     if not is_shared:  # they were marked just now
         rows = [row._replace(known_version=batch.read_started) for row in rows]
+    if batch.job is None:
+        rows += outcome.unchanged_rows
     collection = outcome.plan.target.collection
     newer = ledger.upsert(
         lease.using,
@@ -243,7 +196,7 @@ def _write_target(batch: Batch, outcome: _Outcome, lease: Lease, *, is_shared: b
         _read_again(batch, outcome, lease.using, sorted(newer), is_stale=not is_shared)
 
 
-def _write_vectors(outcome: _Outcome, newer: set[str]) -> None:
+def _write_vectors(outcome: Outcome, newer: set[str]) -> None:
     """Bring the store in line, leaving alone the entities in ``newer``."""
     plan = outcome.plan
     store, ref = plan.target.store, plan.target.collection.ref
@@ -262,7 +215,7 @@ def _write_vectors(outcome: _Outcome, newer: set[str]) -> None:
         )
 
 
-def _vector_batch(outcome: _Outcome, newer: set[str]) -> VectorBatch:
+def _vector_batch(outcome: Outcome, newer: set[str]) -> VectorBatch:
     embed = outcome.plan.embed
     rows, spans = outcome.rows, outcome.spans
     if newer:
@@ -289,7 +242,7 @@ def _vector_batch(outcome: _Outcome, newer: set[str]) -> VectorBatch:
 
 
 def _read_again(
-    batch: Batch, outcome: _Outcome, using: str, entity_ids: list[str], *, is_stale: bool = True
+    batch: Batch, outcome: Outcome, using: str, entity_ids: list[str], *, is_stale: bool = True
 ) -> None:
     """Have entities read once more; ``is_stale``: the store may hold an older text of them
     than the ledger says, so that they must be embedded even if the hash agrees."""
@@ -313,7 +266,7 @@ def _read_again(
     logger.info("%s entities of %s are read again", len(entity_ids), batch.entity.name)
 
 
-def _record_failures(batch: Batch, outcome: _Outcome, using: str) -> None:
+def _record_failures(batch: Batch, outcome: Outcome, using: str) -> None:
     """Note what failed; forget what no longer does. Only once the entries are settled: what
     is given back is tried again as a whole."""
     touched = {entity_id for entry in batch.entries for entity_id in entry.entity_ids or ()}
@@ -352,7 +305,7 @@ def _count(
     lease: Lease,
     counts: Counts,
     operation: str,
-    outcomes: Sequence[_Outcome],
+    outcomes: Sequence[Outcome],
 ) -> None:
     """Add to the job's counters; a retry moves entities from failed to what they are now."""
     retried = counts.processed if operation == Operation.RETRY else 0

@@ -1,0 +1,78 @@
+"""What of a batch is ready to be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ai_migration.entities.reader import SourceRow
+from ai_migration.exceptions import TransientEmbedderError
+from ai_migration.indexing.batches import Failure, TargetPlan
+from ai_migration.models.sql.ledger import LedgerRow
+
+
+@dataclass
+class Outcome:
+    """The part of a plan that is ready to be written."""
+
+    plan: TargetPlan
+    rows: list[SourceRow] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def ledger_rows(self) -> list[LedgerRow]:
+        """What the ledger is to know of what is written."""
+        plan = self.plan
+        rows = [
+            self._listed(row, stop - start)
+            for row, (start, stop) in zip(self.rows, self.spans, strict=True)
+        ]
+        rows += [
+            self._listed(row, plan.known[row.entity_id].chunk_count) for row in plan.metadata_rows
+        ]
+        rows += [self._listed(row, 0) for row in plan.empty]
+        rows += [
+            LedgerRow(entity_id, b"", b"", 0, self._version(entity_id))
+            for entity_id in plan.removed
+        ]
+        return rows
+
+    @property
+    def unchanged_rows(self) -> list[LedgerRow]:
+        """What the ledger has already. That it was seen again must be noted where no later
+        look follows, as after the last change of a row: whoever read the row before that,
+        and has not written yet, is then known to be late."""
+        known = self.plan.known
+        return [self._listed(r, known[r.entity_id].chunk_count) for r in self.plan.unchanged]
+
+    def _listed(self, row: SourceRow, chunks: int) -> LedgerRow:
+        version = self._version(row.entity_id)
+        return LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, chunks, version)
+
+    def _version(self, entity_id: str) -> int:
+        known = self.plan.known.get(entity_id)
+        return known.version if known else 0
+
+
+def outcome_of(plan: TargetPlan, *, final: bool) -> Outcome:
+    """The ready part of a plan.
+
+    Args:
+        plan: Usually with all its vectors.
+        final: Whether failures that may pass are failures all the same.
+    """
+    embed = plan.embed
+    if embed.open == 0 and not embed.errors:
+        return Outcome(plan, plan.rows, plan.spans, plan.failures)
+    outcome = Outcome(plan, failures=dict(plan.failures))
+    for row, (start, stop) in zip(plan.rows, plan.spans, strict=True):
+        errors = [embed.errors[i] for i in range(start, stop) if i in embed.errors]
+        if embed.done[start:stop].all():
+            outcome.rows.append(row)
+            outcome.spans.append((start, stop))
+        elif errors and (final or not isinstance(errors[0], TransientEmbedderError)):
+            outcome.failures[row.entity_id] = Failure(errors[0].code, errors[0].message)
+        else:
+            outcome.waiting += 1
+    return outcome
