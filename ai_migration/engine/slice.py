@@ -125,7 +125,8 @@ class Slice:
                 is_dry = not self._claim()
             self._take_read()
             halted = self._halt(stopping)
-            self._send(flush=is_dry and not self._reading)
+            is_all = is_dry or len(self._open) >= MAX_THREADS  # nothing more comes for now
+            self._send(flush=is_all and not self._reading)
             self._write_ready(halted)
             if not self._open and not self._reading:
                 if stopping or (is_dry and not self._jobs.feed()):

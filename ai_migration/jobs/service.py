@@ -17,7 +17,6 @@ from ai_migration.exceptions import (
     ConflictingJobError,
     InvalidRequestError,
     InvalidTransitionError,
-    UnknownJobError,
 )
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection

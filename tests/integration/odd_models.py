@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 from django.db import connection, models
 
@@ -14,10 +15,15 @@ class Dated(models.Model):
     title = models.CharField(max_length=50)
     made_on = models.DateField()
 
+    objects: ClassVar[models.Manager[Dated]] = models.Manager()
+
     class Meta:
         app_label = "testapp"
         managed = False
         db_table = "odd_dated"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 class Logged(models.Model):
@@ -26,10 +32,15 @@ class Logged(models.Model):
     at = models.DateTimeField(primary_key=True)
     title = models.CharField(max_length=50)
 
+    objects: ClassVar[models.Manager[Logged]] = models.Manager()
+
     class Meta:
         app_label = "testapp"
         managed = False
         db_table = "odd_logged"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 class Slow(models.Model):
@@ -38,10 +49,15 @@ class Slow(models.Model):
     dated = models.OneToOneField(Dated, on_delete=models.CASCADE, primary_key=True)
     title = models.CharField(max_length=50)
 
+    objects: ClassVar[models.Manager[Slow]] = models.Manager()
+
     class Meta:
         app_label = "testapp"
         managed = False
         db_table = "odd_slow"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 @contextmanager

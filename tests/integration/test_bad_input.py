@@ -63,21 +63,20 @@ ODD = {
     "a byte order mark": ("\ufeffx", "\ufeffx"),
     "astral": ("\U0010ffff", "\U0010ffff"),
     "a backslash": ("\\u0000 \\N {x} %s %%", "\\u0000 \\N {x} %s %%"),
-    "quotes": ("'; DROP TABLE \"x\"; --", "'; DROP TABLE \"x\"; --"),
+    "quotes": ('\'; DROP TABLE "x"; --', '\'; DROP TABLE "x"; --'),
 }
 
 
 @pytest.mark.parametrize(
-    "store", ["ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore"]
+    "store",
+    ["ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore"],
 )
 def test_odd_characters_are_indexed(
     project: Project, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
     """From a method: not every database could keep them in a column."""
     monkeypatch.setattr(Article, "summary", lambda self: ODD[self.title][0])
-    project.article(
-        template="{{ title }} {{ summary }}", metadata_fields=["summary", "attributes"]
-    )
+    project.article(template="{{ title }} {{ summary }}", metadata_fields=["summary", "attributes"])
     script = project.embedder()
     project.store(store)
     attributes = {"k": {"raw": [1, None, True, "é"]}}

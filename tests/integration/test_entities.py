@@ -42,7 +42,6 @@ from tests.testapp.models import (
     TenantNote,
 )
 
-
 STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
 
 
@@ -164,8 +163,10 @@ def test_relations_cost_no_query_a_row(project: Project, fields: list[str], rows
         ("{% for tag in tags.name %}{{ forloop.counter }}{{ tag }} {% endfor %}", "1new 2sport"),
         ("{{ title }}{% if price %} for {{ price }}{% endif %}", "Runner for 12.50"),
         ("{% if category.name == 'Shoes' %}shoe {% endif %}{{ title }}", "shoe Runner"),
-        ("{% if status == 'draft' %}DRAFT {% elif price > 12 %}dear {% endif %}{{ title }}",
-         "dear Runner"),
+        (
+            "{% if status == 'draft' %}DRAFT {% elif price > 12 %}dear {% endif %}{{ title }}",
+            "dear Runner",
+        ),
         ("{% if category %}{{ category.name }}{% endif %}: {{ title }}", "Shoes: Runner"),
         ("{% with c=category.name %}{{ c }} {{ title }}{% endwith %}", "Shoes Runner"),
         ("{{ summary|default:title|upper }}", "RUNNER: LIGHT & <FAST>."),

@@ -529,9 +529,7 @@ def test_no_text_and_no_key_reaches_a_failure(
     script = Script()
     backend = "tests.integration.embedders.SecretiveEmbedder"
     options = {"script": script, "dimensions": 32, "api_key": KEY}
-    project.set(
-        EMBEDDERS={"default": {"BACKEND": backend, "OPTIONS": options}}, MAX_ATTEMPTS=1
-    )
+    project.set(EMBEDDERS={"default": {"BACKEND": backend, "OPTIONS": options}}, MAX_ATTEMPTS=1)
     secret = "My blood pressure is 180 over 120"
     Article.objects.create(title="Diary", body=f'{secret}, "she" said\tand é')
 

@@ -125,7 +125,7 @@ def test_overlapping_reads_are_settled_by_reading_again(article: Article) -> Non
     second.read_started, second.read_ended = 2_000, 3_000
     one.write(first)
     other.write(second)
-    assert QueueEntry.objects.filter(job=None).count() == 1, "the second was not sure, and looks again"
+    assert QueueEntry.objects.filter(job=None).count() == 1, "the second looks again"
     assert SearchableEntity.objects.get(entity_id=str(article.pk)).version == 4_000
     work()
     assert_in_line()

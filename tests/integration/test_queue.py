@@ -37,7 +37,7 @@ def pks() -> list[int]:
 def waiting() -> list[list[str]]:
     """The ids of the live entries."""
     live = QueueEntry.objects.filter(job=None)
-    return list(live.order_by("pk").values_list("entity_ids", flat=True))
+    return [entry.entity_ids or [] for entry in live.order_by("pk")]
 
 
 def test_entries_exist_exactly_if_the_callers_changes_do(project: Project) -> None:
@@ -114,9 +114,7 @@ def test_an_entity_that_stands_in_two_entries_is_embedded_once(
         ("tenant-note", ['{"a":1}'], "no primary key"),
     ],
 )
-def test_ids_that_are_none_are_refused(
-    database: object, kind: str, ids: Any, message: str
-) -> None:
+def test_ids_that_are_none_are_refused(database: object, kind: str, ids: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message) as caught:
         enqueue(kind, ids)
     assert caught.value.field == "entity_ids"

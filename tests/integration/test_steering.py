@@ -67,9 +67,7 @@ def once(act: Callable[[], Any], when: Callable[[], bool]) -> Callable[[], bool]
 
 
 @pytest.mark.parametrize(("after", "batch_size"), [(1, 1), (1, 500), (13, 7), (13, 500), (39, 1)])
-def test_a_pause_in_the_middle_costs_nothing(
-    project: Project, after: int, batch_size: int
-) -> None:
+def test_a_pause_in_the_middle_costs_nothing(project: Project, after: int, batch_size: int) -> None:
     script = project.embedder(max_batch_size=3)
     make_articles(ROWS)
     job = start(batch_size=batch_size)
@@ -337,10 +335,10 @@ def test_retrying_a_completed_job_moves_its_counts_exactly(
     assert len(script.texts) == 1
     failure = EntityFailure.objects.get()
     assert failure.attempts == 2
+    picky.clear()
+    migration_service.retry_failed(job.pk)
+    assert counts(finish(job))[0] == ROWS - 1
     with pytest.raises(InvalidRequestError):
-        picky.clear()
-        migration_service.retry_failed(job.pk)
-        assert counts(finish(job))[0] == ROWS - 1
         migration_service.retry_failed(job.pk)
     assert_in_line()
 
@@ -613,3 +611,13 @@ def test_old_jobs_and_their_history_are_cleaned_up(project: Project) -> None:
     assert not QueueEntry.objects.exists()
     assert_in_line()
     assert counts(run()) == (0, 3, 0, 0)
+
+
+@pytest.mark.timeout(60)
+def test_a_window_of_many_small_batches_fills_no_worker_up(project: Project) -> None:
+    """More batches than a worker holds at once, and all of them less than one request."""
+    project.set(QUEUE_WINDOW=500)
+    make_articles(150)
+    script = project.embedder()
+    assert counts(run(batch_size=1)) == (150, 0, 0, 0)
+    assert len(script.requests) <= 10

@@ -76,8 +76,8 @@ class NumberEmbedder(Embedder):
         self.requests: list[list[str]] = []
         self.answered: Counter[str] = Counter()
 
-    model_id = "numbers"  # type: ignore[assignment]
-    dimensions = 1  # type: ignore[assignment]
+    model_id = "numbers"
+    dimensions = 1
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [int(text.partition(":")[2] or 1) for text in texts]

@@ -69,11 +69,21 @@ def test_different_keys_are_different_ids(model: type[Any]) -> None:
     ("model", "spellings", "entity_id"),
     [
         (Article, [7, "7", " 7", "07", "+7"], "7"),
-        (Document, [uuid.UUID(int=10), uuid.UUID(int=10).hex, str(uuid.UUID(int=10)).upper()],
-         "00000000-0000-0000-0000-00000000000a"),
+        (
+            Document,
+            [uuid.UUID(int=10), uuid.UUID(int=10).hex, str(uuid.UUID(int=10)).upper()],
+            "00000000-0000-0000-0000-00000000000a",
+        ),
         (Country, ["AT"], "AT"),
-        (Logged, [datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T00:00:00+00:00",
-                  "2024-01-02 00:00+00:00"], "2024-01-02T00:00:00+00:00"),
+        (
+            Logged,
+            [
+                datetime(2024, 1, 2, tzinfo=UTC),
+                "2024-01-02T00:00:00+00:00",
+                "2024-01-02 00:00+00:00",
+            ],
+            "2024-01-02T00:00:00+00:00",
+        ),
         (TenantNote, [(1, 2), [1, 2], "[1,2]", "[1, 2]", '["1", 2]'], "[1,2]"),
     ],
 )

@@ -128,10 +128,14 @@ def test_a_line_for_each_value_that_is_not_empty() -> None:
         ("nothing", []),
         ("{{ a }} {{ b.c }} {{ a }}", ["a", "b__c"]),
         ("{{ a|default:b|upper }} {{ 'x'|add:c }}", ["a", "b", "c"]),
-        ("{% if a and not b == 'x' or c.d > 3 %}{{ e }}{% else %}{{ f }}{% endif %}",
-         ["a", "b", "c__d", "e", "f"]),
-        ("{% for x in xs %}{{ x }}{{ forloop.counter }}{{ y }}{% empty %}{{ z }}{% endfor %}",
-         ["xs", "y", "z"]),
+        (
+            "{% if a and not b == 'x' or c.d > 3 %}{{ e }}{% else %}{{ f }}{% endif %}",
+            ["a", "b", "c__d", "e", "f"],
+        ),
+        (
+            "{% for x in xs %}{{ x }}{{ forloop.counter }}{{ y }}{% empty %}{{ z }}{% endfor %}",
+            ["xs", "y", "z"],
+        ),
         ("{% with w=v.u %}{{ w }}{{ t }}{% endwith %}", ["v__u", "t"]),
         ("{% firstof a b 'c' %}{% if True %}{{ None }}{% endif %}", ["a", "b"]),
     ],
