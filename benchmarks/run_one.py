@@ -39,7 +39,7 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
     from django.db import connection
 
     from ai_migration import MigrationRequest, migration_service
-    from ai_migration.engine.worker import run_worker
+    from ai_migration.engine.worker import run_worker, settle_in
 
     def migrate() -> int:
         job = migration_service.start_migration(
@@ -61,6 +61,7 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
             cursor.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
             return int(cursor.fetchone()[0])
 
+    settle_in()
     return _measured(migrate, migrate if options.warm else None, wal_position)
 
 

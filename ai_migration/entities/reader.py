@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError
@@ -15,11 +16,13 @@ from django.utils import timezone, translation
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
-from ai_migration.entities.text import clean, content_hash, line_renderer, metadata_hash
+from ai_migration.entities.text import clean, content_hasher, line_renderer, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.types import JSONValue
 
 _TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
+
+_T = TypeVar("_T")
 
 RowValues: TypeAlias = tuple[Any, ...]
 """A row's key and the values of its fields; or its key and what its own code raised."""
@@ -58,7 +61,9 @@ class EntityReader:
         self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
         self._runs_code = self._needs_instances or entity.template is not None
+        self._is_plain = not self._runs_code
         labels = {ref.name: ref.label for ref in entity.definition.text_fields}
+        self._content_hash = content_hasher(entity.hash_salt)
         self._lines = line_renderer([labels.get(f.name, f.name) for f in entity.text_fields])
         self._names = [field.name.replace(".", "__") for field in entity.text_fields]
         self._metadata = [
@@ -71,10 +76,10 @@ class EntityReader:
         relation. Read now, never from a payload."""
         try:
             if not self._runs_code:
-                return list(self._source_rows(self._values(rows)))
+                return self._source_rows(self._values(rows))
             # A text must not depend on the language and the time zone of who happens to ask.
             with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
-                return list(self._source_rows(self._values(rows)))
+                return self._source_rows(self._values(rows))
         except (DatabaseError, InterfaceError, FieldError):
             raise
         except Exception as error:  # a value the field cannot read: it costs its own row only
@@ -95,34 +100,38 @@ class EntityReader:
             raise error
         if len(ids) == 1:
             problem = f"its values cannot be read: {type(error).__name__}"
-            empty = content_hash("", self.entity.hash_salt)
-            return [SourceRow(ids[0], "", empty, None, b"", problem)]
+            return [SourceRow(ids[0], "", self._content_hash(""), None, b"", problem)]
         middle = len(ids) // 2
         return [
             row for half in (ids[:middle], ids[middle:]) for row in self.read_entities(rows, half)
         ]
 
-    def _source_rows(self, rows: Iterable[RowValues]) -> Iterator[SourceRow]:
-        salt, render = self.entity.hash_salt, self._render
-        to_entity_id = str if self.entity.key.is_integer else self.entity.key.to_entity_id
-        has_metadata = bool(self._metadata)
-        for row in rows:
-            entity_id = to_entity_id(row[0])
-            metadata, hash_of_metadata, error = None, b"", ""
-            try:
-                text = render(row)
-                if not text.isascii() or "\0" in text:
-                    text = clean(text).strip()
-                if has_metadata:
-                    metadata = self._payload(row)
-                    hash_of_metadata = metadata_hash(metadata)
-            except Exception as raised:  # one row's own code must not cost the others
-                text, error = "", f"its text cannot be made: {type(raised).__name__}"
+    def _source_rows(self, found: Iterable[RowValues]) -> list[SourceRow]:
+        """Rows, made column by column: a call for each row and column is what reading costs."""
+        rows = list(found)
+        errors: dict[int, str] = {}
+        keys = [row[0] for row in rows]
+        ids = list(map(str if self.entity.key.is_integer else self.entity.key.to_entity_id, keys))
+        texts = _each(self._text, rows, "", errors)
+        payloads: Iterable[Mapping[str, JSONValue] | None] = repeat(None)
+        payload_hashes: Iterable[bytes] = repeat(b"")
+        if self._metadata:
+            payloads = _each(self._payload, rows, None, errors)
+            payload_hashes = map(metadata_hash, payloads)
+        for index, entity_id in enumerate(ids):
             if len(entity_id) > MAX_ENTITY_ID_LENGTH:
-                error = _TOO_LONG
-            yield SourceRow(
-                entity_id, text, content_hash(text, salt), metadata, hash_of_metadata, error
-            )
+                errors[index] = _TOO_LONG
+        for index in errors:
+            texts[index] = ""
+        hashes = map(self._content_hash, texts)
+        errors_of = (errors.get(index, "") for index in range(len(rows)))
+        columns = zip(ids, texts, hashes, payloads, payload_hashes, errors_of, strict=False)
+        return list(map(SourceRow._make, columns))
+
+    def _text(self, row: RowValues) -> str:
+        """The clean text of a row."""
+        text = self._lines(row) if self._is_plain else self._render(row)
+        return text if text.isascii() and "\0" not in text else clean(text).strip()
 
     def _render(self, row: RowValues) -> str:
         """The text of a row."""
@@ -202,6 +211,27 @@ class EntityReader:
             if fetched := instance._state.fields_cache.keys() - known:
                 known |= fetched
                 _prefetch(instances[position + 1 :], fetched)
+
+
+def _each(
+    function: Callable[[RowValues], _T],
+    rows: Sequence[RowValues],
+    default: _T,
+    errors: dict[int, str],
+) -> list[_T]:
+    """A column: ``function`` of each row. What it raises goes to ``errors``: one row's own
+    code must not cost the others."""
+    try:
+        return list(map(function, rows))
+    except Exception:
+        column = []
+        for index, row in enumerate(rows):
+            try:
+                column.append(function(row))
+            except Exception as raised:
+                errors.setdefault(index, f"its text cannot be made: {type(raised).__name__}")
+                column.append(default)
+        return column
 
 
 def _prefetch(instances: Sequence[Model], names: Iterable[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from django.db.models import Count
+from django.db import DataError
+from django.db.models import BigIntegerField, Count, Exists, OuterRef
+from django.db.models.functions import Cast
 
 from ai_migration.embedders import Embedder
 from ai_migration.embedders.chunking import chunk_text
@@ -195,6 +199,13 @@ def _vanished(entry: QueueEntry, entity: Entity, using: str) -> list[str]:
     )
     if entry.lower is not None:
         rows = rows.filter(entity_id__gt=entry.lower)
+    source = entity.rows()
+    if entity.key.is_integer and source.db == using:
+        # Keys of other kinds look different in the database and in the ledger.
+        key = Cast(OuterRef("entity_id"), BigIntegerField())
+        with suppress(DataError):  # ids from before the model had integer keys
+            absent = rows.exclude(Exists(source.filter(pk=key)))
+            return list(absent.values_list("entity_id", flat=True))
     listed = list(rows.values_list("entity_id", flat=True))
     if _count_present(entity, listed) == len(listed):  # the usual case, without a row read
         return []
@@ -227,9 +238,18 @@ def plan_rows(
     known = ledger.lookup(using, target.collection.pk, [*unique, *gone])
     plan = TargetPlan(target, [], [], EmbedPlan([], 0), [], known, removed=list(gone))
     texts: list[str] = []
+    limit = _safe_length(target, entity)
     for row in unique.values():
         before = known.get(row.entity_id)
-        if row.error:
+        if (
+            before is not None
+            and before.content_hash == row.content_hash
+            and before.metadata_hash == row.metadata_hash
+            and mode is not MigrationMode.ALL
+            and not row.error
+        ):
+            plan.unchanged.append(row)  # the usual case of a second run
+        elif row.error:
             plan.failures[row.entity_id] = Failure("invalid_row", row.error)
         elif before is not None and _is_current(row, before, mode, epoch):
             if mode is MigrationMode.MISSING or before.metadata_hash == row.metadata_hash:
@@ -242,7 +262,10 @@ def plan_rows(
             plan.empty.append(row)
         else:
             start = len(texts)
-            texts.extend(chunks_of(row.text, target, entity))
+            if len(row.text) <= limit:
+                texts.append(row.text)
+            else:
+                texts.extend(chunks_of(row.text, target, entity))
             if before is not None and before.chunk_count > len(texts) - start:
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
@@ -254,10 +277,16 @@ def plan_rows(
 def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
     """The pieces a text is embedded in; usually the one that it is."""
     chunking = entity.definition.chunking
-    limit = chunking.size or target.embedder.max_input_tokens
-    if limit is None or len(text) * 4 <= limit:  # a character is 4 bytes at most, a token 1
+    if len(text) <= _safe_length(target, entity):
         return [text]
     return chunk_text(text, target.embedder, chunking.size, chunking.overlap)
+
+
+def _safe_length(target: Target, entity: Entity) -> float:
+    """Characters of a text that is one piece without a look at its tokens: a character is
+    4 bytes at most, and a token one byte at least."""
+    limit = entity.definition.chunking.size or target.embedder.max_input_tokens
+    return math.inf if limit is None else limit // 4
 
 
 def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch: int) -> bool:

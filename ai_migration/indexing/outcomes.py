@@ -24,10 +24,16 @@ class Outcome:
     def ledger_rows(self) -> list[LedgerRow]:
         """What the ledger is to know of what is written."""
         plan = self.plan
-        rows = [
-            self._listed(row, stop - start)
-            for row, (start, stop) in zip(self.rows, self.spans, strict=True)
-        ]
+        if plan.known:
+            rows = [
+                self._listed(row, stop - start)
+                for row, (start, stop) in zip(self.rows, self.spans, strict=True)
+            ]
+        else:  # the usual case of a first run
+            rows = [
+                LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, stop - start)
+                for row, (start, stop) in zip(self.rows, self.spans, strict=True)
+            ]
         rows += [
             self._listed(row, plan.known[row.entity_id].chunk_count) for row in plan.metadata_rows
         ]

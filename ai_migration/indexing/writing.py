@@ -309,13 +309,15 @@ def _count(
 ) -> None:
     """Add to the job's counters; a retry moves entities from failed to what they are now."""
     retried = counts.processed if operation == Operation.RETRY else 0
-    embedded = sum(stop - start for outcome in outcomes for start, stop in outcome.spans)
+    changes = {
+        "processed_entities": counts.processed - retried,
+        "indexed_entities": counts.indexed,
+        "skipped_entities": counts.skipped,
+        "removed_entities": counts.removed,
+        "failed_entities": counts.failed - retried,
+        "embedded_texts": sum(stop - start for each in outcomes for start, stop in each.spans),
+    }
     MigrationJob.objects.using(lease.using).filter(pk=job.pk).update(
-        processed_entities=F("processed_entities") + counts.processed - retried,
-        indexed_entities=F("indexed_entities") + counts.indexed,
-        skipped_entities=F("skipped_entities") + counts.skipped,
-        removed_entities=F("removed_entities") + counts.removed,
-        failed_entities=F("failed_entities") + counts.failed - retried,
-        embedded_texts=F("embedded_texts") + embedded,
+        **{name: F(name) + change for name, change in changes.items() if change},
         last_updated_at=Now(),
     )

@@ -53,16 +53,16 @@ def feed(job_id: str, using: str) -> int:
         entity = registry.get(job.entity_type)
         follow_config(job, entity)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()
-        added = 0
-        while open_entries + added < get_settings().QUEUE_WINDOW:
+        entries: list[QueueEntry] = []
+        while open_entries + len(entries) < get_settings().QUEUE_WINDOW:
             entry = _next_entry(job, entity)
             if entry is not None:
-                entry.save(using=using)
-                added += 1
-            elif open_entries + added or not _advance(job):
+                entries.append(entry)
+            elif open_entries + len(entries) or not _advance(job):
                 break
+        QueueEntry.objects.using(using).bulk_create(entries)
         job.save(using=using, update_fields=["cursor", "phase", "retry_failed", "last_updated_at"])
-    return added
+    return len(entries)
 
 
 def follow_config(job: MigrationJob, entity: Entity) -> None:

@@ -16,7 +16,7 @@ from ai_migration.entities.templates import TextTemplate
 from ai_migration.entities.text import (
     as_text,
     clean,
-    content_hash,
+    content_hasher,
     line_renderer,
     metadata_hash,
     metadata_value,
@@ -71,10 +71,10 @@ def test_a_text_that_is_clean_stays_as_it_is(text: str) -> None:
 
 
 def test_a_hash_depends_on_text_and_salt() -> None:
-    first = content_hash("a", SALT)
+    first = content_hasher(SALT)("a")
     assert len(first) == 16
-    assert first == content_hash("a", SALT)
-    assert len({first, content_hash("b", SALT), content_hash("a", b"t" * 16)}) == 3
+    assert first == content_hasher(SALT)("a")
+    assert len({first, content_hasher(SALT)("b"), content_hasher(b"t" * 16)("a")}) == 3
 
 
 JSON = st.recursive(

@@ -13,7 +13,7 @@ from django.utils.timezone import is_aware, localtime
 
 from ai_migration.engine.slice import SliceReport
 from ai_migration.engine.supervisor import clean_up, tick
-from ai_migration.engine.worker import run_worker
+from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
@@ -247,6 +247,7 @@ class Command(ServiceCommand):
             self.stdout.write("Working. Ctrl-C stops after the batch in flight.")
             self.stdout.flush()
         with interrupt.caught():
+            settle_in()
             run_worker(
                 should_stop=lambda: interrupt.signal is not None,
                 until_idle=until_idle,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db import connections, transaction
@@ -17,6 +18,8 @@ from ai_migration.models.ledger import SearchableEntity
 
 _CHUNK = 500
 """Parameters in one portable statement: below the smallest limit of any database."""
+
+_entity_id = itemgetter(0)
 
 _INSERT = """
 INSERT INTO ai_searchable_entities
@@ -112,14 +115,14 @@ def upsert(
     """
     if not rows:
         return set()
+    ordered = sorted(rows, key=_entity_id)
     stale = {row.entity_id for row in rows if row.known_version > read_started}
-    ordered = sorted(
-        (row for row in rows if row.entity_id not in stale), key=lambda row: row.entity_id
-    )
+    if stale:
+        ordered = [row for row in ordered if row.entity_id not in stale]
     vendor = connections[using].vendor
     if vendor not in _WRITERS:
         return stale | _upsert_portable(using, collection_id, ordered, version)
-    absent = [row for row in ordered if not row.known_version]
+    absent = [row for row in ordered if row.known_version == 0]
     present = [row for row in ordered if row.known_version]
     insert, update = _WRITERS[vendor]
     written = insert(using, collection_id, absent, version) if absent else 0

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Lookup
+from django.db.models import AutoField, BigAutoField, BigIntegerField, F, IntegerField, Lookup
 from django.db.models.lookups import In
 from django.db.models.sql.compiler import SQLCompiler
+
+_INTEGERS = {AutoField, BigAutoField, IntegerField, BigIntegerField}
+"""Fields whose values go to the database as they are; others may translate them."""
 
 
 class AmongKeys(Lookup):
@@ -32,7 +35,9 @@ class AmongKeys(Lookup):
     ) -> tuple[str, list[Any] | tuple[Any, ...]]:
         column, params = self.process_lhs(compiler, connection)
         field = self.lhs.output_field
-        values = [field.get_db_prep_value(value, connection) for value in self.rhs]
+        values = list(self.rhs)
+        if type(field) not in _INTEGERS:
+            values = [field.get_db_prep_value(value, connection) for value in values]
         if connection.vendor == "postgresql":
             return f"{column} = ANY(%s)", [*params, values]
         if connection.vendor == "sqlite":
