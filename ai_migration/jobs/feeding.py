@@ -25,6 +25,7 @@ from ai_migration.models import (
     SearchableEntity,
 )
 from ai_migration.models.jobs import JobPhase
+from ai_migration.models.sql.plans import in_index_order
 from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
 
 OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
@@ -146,7 +147,8 @@ def _next_sweep(job: MigrationJob) -> QueueEntry | None:
     if job.cursor is not None:
         rows = rows.filter(entity_id__gt=job.cursor)
     ids = rows.order_by("entity_id").values_list("entity_id", flat=True)
-    upper = ids[SWEEP_SIZE - 1 : SWEEP_SIZE].first() or ids.order_by("-entity_id").first()
+    with in_index_order(rows.db):
+        upper = ids[SWEEP_SIZE - 1 : SWEEP_SIZE].first() or ids.order_by("-entity_id").first()
     if upper is None:
         return None
     lower, job.cursor = job.cursor, upper

@@ -158,3 +158,24 @@ def hand_written(batch: int) -> None:
             "INSERT INTO loop_ledger SELECT unnest($1::text[]), unnest($2::bytea[])",
             (ids, hashes),
         )
+
+
+@pytest.mark.vendors("postgresql")
+def test_the_sweep_never_sorts_the_ledger_even_before_it_has_statistics(
+    database: FreshDatabase,
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ai_searchable_entities SET (autovacuum_enabled = off)")
+    seed(6000)
+    plans: list[str] = []
+
+    def explain(execute: Callable[..., Any], sql: str, params: Any, *rest: Any) -> Any:
+        if sql.startswith("SELECT") and "ai_searchable_entities" in sql and "ORDER BY" in sql:
+            execute(f"EXPLAIN {sql}", params, *rest)
+            plans.append("\n".join(line for (line,) in rest[-1]["cursor"].fetchall()))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(explain):
+        backfill(3000)
+    assert len(plans) >= 2
+    assert not [plan for plan in plans if "Sort" in plan]
