@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 from ai_migration.entities import registry
 from ai_migration.indexing.batches import Batch, Target
@@ -11,6 +12,9 @@ from ai_migration.indexing.embedding import EmbedPool, RetryPolicy
 from ai_migration.indexing.rate_limits import SharedRateLimit
 from ai_migration.models import MigrationJob
 from ai_migration.types import Vectors
+
+MAX_CONCURRENCY = 64
+"""Requests of one job in flight at once, at most, whatever the embedder allows."""
 
 PoolKey = tuple[str, str | None]
 
@@ -20,16 +24,22 @@ class EmbedPools:
     a rate limit of its own.
 
     Args:
-        executor: The threads of all pools.
         using: Database alias of our tables.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, executor: Executor, using: str, clock: Callable[[], float]) -> None:
-        self._executor = executor
+    def __init__(self, using: str, clock: Callable[[], float]) -> None:
         self._using = using
         self._clock = clock
         self._pools: dict[PoolKey, EmbedPool] = {}
+        self._threads = ExitStack()
+
+    def __enter__(self) -> EmbedPools:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.drop_waiting()
+        self._threads.close()
 
     def __iter__(self) -> Iterator[tuple[str | None, EmbedPool]]:
         """Each pool with the job it works for."""
@@ -93,13 +103,16 @@ class EmbedPools:
             if job is not None and job.rate_limit
             else None
         )
+        concurrency = min(
+            target.embedder.concurrency,
+            config.max_concurrent_requests or target.embedder.concurrency,
+            MAX_CONCURRENCY,
+        )
+        threads = ThreadPoolExecutor(concurrency, thread_name_prefix="embed")
         return EmbedPool(
             target.embedder,
-            self._executor,
-            concurrency=min(
-                target.embedder.concurrency,
-                config.max_concurrent_requests or target.embedder.concurrency,
-            ),
+            self._threads.enter_context(threads),
+            concurrency=concurrency,
             policy=RetryPolicy(
                 attempts=(
                     default.attempts if config.retry_attempts is None else 1 + config.retry_attempts

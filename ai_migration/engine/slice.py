@@ -12,7 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,8 @@ CLAIM_SIZE = 8
 """Entries claimed at once, at most. More would wait here while live entries pass them by."""
 ROWS_AHEAD = 8_000
 """Rows claimed at once, at most, unless one batch has more: they are held in memory."""
-MAX_THREADS = 64
+MAX_OPEN = 64
+"""Batches that wait for vectors, at most: they are held in memory."""
 _LONGEST_WAIT = 0.25
 """Seconds between looks at pause, cancel and shutdown while providers are silent."""
 
@@ -105,14 +106,11 @@ class Slice:
             OwnershipLostError: The lease was lost; nothing was half done.
             django.db.Error: The database is unavailable; the lease will run out.
         """
-        with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="embed") as executor:
-            self._pools = EmbedPools(executor, self.lease.using, self._clock)
+        with EmbedPools(self.lease.using, self._clock) as self._pools:
             with ReadAhead(self.lease.using) as self._reading:
-                try:
-                    is_idle = self._loop()
-                finally:
-                    self._pools.drop_waiting()
-        return SliceReport(self._written, is_idle, self._pools.wakes_in or 0.0)
+                is_idle = self._loop()
+            wait = self._pools.wakes_in or 0.0
+        return SliceReport(self._written, is_idle, wait)
 
     def _loop(self) -> bool:
         is_dry = False
@@ -125,7 +123,7 @@ class Slice:
                 is_dry = not self._claim()
             self._take_read()
             halted = self._halt(stopping)
-            is_all = is_dry or len(self._open) >= MAX_THREADS  # nothing more comes for now
+            is_all = is_dry or len(self._open) >= MAX_OPEN  # nothing more comes for now
             self._send(flush=is_all and not self._reading)
             self._write_ready(halted)
             if not self._open and not self._reading:
@@ -148,7 +146,7 @@ class Slice:
 
     @property
     def _wants_more(self) -> bool:
-        return len(self._reading) < 2 and len(self._open) < MAX_THREADS and self._pools.want_more
+        return len(self._reading) < 2 and len(self._open) < MAX_OPEN and self._pools.want_more
 
     def _wait(self) -> None:
         """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""

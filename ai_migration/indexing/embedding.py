@@ -2,7 +2,9 @@
 
 Requests know nothing of batches: a request may carry the end of one batch and the start
 of the next. All state is touched by one thread only, the one that calls :meth:`pump` and
-:meth:`collect`; the threads run ``embed`` and nothing else.
+:meth:`collect`; the threads run ``embed`` and nothing else. That one thread also writes to
+the database, and meanwhile hands out nothing: so as many requests as are in flight stand
+ready for the threads to take, where no rate limit counts them.
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ class RetryPolicy:
         state.attempt_number = attempt
         doubling = wait_exponential(multiplier=self.initial_delay, max=self.max_delay)
         return float((doubling + wait_random(0, self.initial_delay))(state))
+
+
+class _NotSentError(Exception):
+    """The provider refused the requests before this one."""
 
 
 class EmbedPlan:
@@ -111,8 +117,8 @@ class EmbedPool:
 
     Args:
         embedder: Who embeds.
-        executor: The threads.
-        concurrency: Requests in flight, at most.
+        executor: The threads, as many as requests may be in flight.
+        concurrency: How many that is.
         policy: How failed requests are repeated.
         acquire: Asks the rate limits for one request; see ``SharedRateLimit.acquire``.
         clock: Seconds, monotonic.
@@ -141,6 +147,8 @@ class EmbedPool:
         self._again: list[_Request] = []
         self._ready: _Request | None = None
         self.in_flight: dict[Future[Vectors], _Request] = {}
+        self._room = concurrency if acquire is not None else 2 * concurrency
+        self._is_refused = False
 
     @property
     def waiting_texts(self) -> int:
@@ -183,6 +191,7 @@ class EmbedPool:
             return plan is not None and owner is not plan
 
         self._pieces = deque(piece for piece in self._pieces if kept(piece[0]))
+        self._recall()
         repeated = [*self._again, *([self._ready] if self._ready else [])]
         self._ready = None
         self._again = []
@@ -197,10 +206,11 @@ class EmbedPool:
         Args:
             flush: Also send a request that is not full: nothing more is coming now.
         """
-        while len(self.in_flight) < self.concurrency:
+        while len(self.in_flight) < self._room:
             now = self._clock()
             if now < self.blocked_until:
                 return
+            self._is_refused = False
             request = self._ready or self._next(now, flush)
             if request is None:
                 return
@@ -223,8 +233,11 @@ class EmbedPool:
         """
         for future in [future for future in self.in_flight if future.done()]:
             request = self.in_flight.pop(future)
-            self.answered += 1
             error = future.exception()
+            if isinstance(error, _NotSentError):
+                self._again.append(request)
+                continue
+            self.answered += 1
             if error is None:
                 self._accept(request, future.result())
             else:
@@ -233,7 +246,7 @@ class EmbedPool:
     @property
     def can_send(self) -> bool:
         """Whether :meth:`pump` would send something now, full or repeated."""
-        if len(self.in_flight) >= self.concurrency or self.blocked_for > 0:
+        if len(self.in_flight) >= self._room or self.blocked_for > 0:
             return False
         if self._ready or self.waiting_texts >= self.embedder.max_batch_size:
             return True
@@ -252,7 +265,19 @@ class EmbedPool:
         return max(0.0, max(min(moments), self.blocked_until) - self._clock())
 
     def _embed(self, texts: list[str]) -> Vectors:
-        return self.embedder.validated(self.embedder.embed(texts), len(texts))
+        if self._is_refused:
+            raise _NotSentError
+        try:
+            vectors = self.embedder.embed(texts)
+        except (ThrottledError, FatalEmbedderError):
+            self._is_refused = True
+            raise
+        return self.embedder.validated(vectors, len(texts))
+
+    def _recall(self) -> None:
+        """Take back the requests no thread has taken yet."""
+        for future in [future for future in self.in_flight if future.cancel()]:
+            self._again.append(self.in_flight.pop(future))
 
     def _next(self, now: float, flush: bool) -> _Request | None:
         for index, request in enumerate(self._again):
@@ -292,6 +317,7 @@ class EmbedPool:
             self.blocked_until = now + (error.retry_after or DEFAULT_COOLDOWN)
             self.block_reason = error.message
             self._again.append(request)
+            self._recall()
         elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
             request.not_before = now + self._policy.delay(request.attempt)
             request.attempt += 1

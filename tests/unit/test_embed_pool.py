@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,22 +34,27 @@ POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
 
 
 class Inline(Executor):
-    """Runs a call at once, or when the test says so."""
+    """Runs a call at once, or when the test says so; ``threads`` calls are begun before."""
 
-    def __init__(self, *, is_late: bool = False) -> None:
+    def __init__(self, threads: int, *, is_late: bool = False) -> None:
         self.late: list[Callable[[], None]] = []
+        self.threads = threads
         self.is_late = is_late
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
 
         def run() -> None:
+            if not future.running() and not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(fn(*args, **kwargs))
             except Exception as error:
                 future.set_exception(error)
 
         if self.is_late:
+            if len(self.late) < self.threads:
+                future.set_running_or_notify_cancel()
             self.late.append(run)
         else:
             run()
@@ -97,7 +103,7 @@ class NumberEmbedder(Embedder):
 def make_pool(
     embedder: Embedder, *, concurrency: int = 1, is_late: bool = False, **options: Any
 ) -> tuple[EmbedPool, Clock, Inline]:
-    clock, executor = Clock(), Inline(is_late=is_late)
+    clock, executor = Clock(), Inline(concurrency, is_late=is_late)
     pool = EmbedPool(
         embedder, executor, concurrency=concurrency, policy=POLICY, clock=clock, **options
     )
@@ -210,9 +216,64 @@ def test_what_is_not_full_waits_for_more() -> None:
     assert [len(request) for request in embedder.requests] == [4, 1]
 
 
+def allow() -> float:
+    """A rate limit that is never reached."""
+    return 0.0
+
+
+def test_as_many_requests_stand_ready_as_are_in_flight() -> None:
+    pool, _, executor = make_pool(NumberEmbedder(1), concurrency=3, is_late=True)
+    plan = make_plan(0, [1] * 9)
+    pool.add(plan)
+    pool.pump(flush=True)
+    assert (len(pool.in_flight), len(executor.late), pool.can_send) == (6, 6, False)
+    pool.drop_waiting(plan)
+    assert len(pool.in_flight) == 3, "what no thread has taken is taken back"
+    for run in executor.late:
+        run()
+    pool.collect()
+    assert (plan.open, pool.is_idle) == (6, True)
+
+
+@pytest.mark.parametrize("error", [ThrottledError("429"), FatalEmbedderError("bad key")])
+def test_what_stands_ready_is_not_sent_once_the_provider_refuses(error: EmbedderError) -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [error]
+    pool, clock, executor = make_pool(embedder, is_late=True)
+    plan = make_plan(0, [1] * 2)
+    pool.add(plan)
+    pool.pump(flush=True)
+    for run in executor.late:  # the second before anybody has looked at the first
+        run()
+    with suppress(FatalEmbedderError):
+        pool.collect()
+    pool.collect()
+    assert (embedder.requests, pool.answered, pool.in_flight) == ([["0:1"]], 1, {})
+    clock.now += DEFAULT_COOLDOWN
+    executor.late.clear()
+    pool.pump(flush=True)
+    for run in executor.late:
+        run()
+    pool.collect()
+    assert numbers(plan) == [0.0, 1.0], "both are sent again"
+
+
+def test_what_stands_ready_is_taken_back_when_the_provider_throttles() -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429")]
+    pool, _, executor = make_pool(embedder, is_late=True)
+    pool.add(make_plan(0, [1] * 2))
+    pool.pump(flush=True)
+    executor.late[0]()
+    pool.collect()
+    assert not pool.in_flight
+    executor.late[1]()
+    assert embedder.requests == [["0:1"]]
+
+
 def test_no_more_requests_are_in_flight_than_may_be() -> None:
     embedder = NumberEmbedder(1)
-    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True)
+    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True, acquire=allow)
     plan = make_plan(0, [1] * 5)
     pool.add(plan)
     pool.pump(flush=True)
@@ -334,7 +395,7 @@ def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
 def test_what_waits_can_be_dropped_for_one_batch_or_all() -> None:
     embedder = NumberEmbedder(2)
     embedder.troubles = [TransientEmbedderError("503")]
-    pool, clock, _ = make_pool(embedder)
+    pool, clock, _ = make_pool(embedder, acquire=allow)
     plans = [make_plan(i * 10, [1] * 3) for i in range(3)]
     for plan in plans:
         pool.add(plan)

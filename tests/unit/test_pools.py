@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +22,6 @@ def test_a_request_is_sent_once_and_then_so_often_again(
     target: Any = SimpleNamespace(
         collection=SimpleNamespace(embedder="default"), embedder=HashEmbedder(dimensions=8)
     )
-    with ThreadPoolExecutor(1) as executor:
-        pool = EmbedPools(executor, "default", lambda: 0.0).pool(target, None)
+    with EmbedPools("default", lambda: 0.0) as pools:
+        pool = pools.pool(target, None)
     assert pool._policy.attempts == sends
