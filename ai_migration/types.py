@@ -100,14 +100,14 @@ class MigrationFilters:
         created_before: Rows whose ``created-at-field`` is before this instant (a date
             means its start; without a time zone it is meant in the settings' one).
         created_after: Rows created at or after it.
-        entity_ids: Only these entities, as strings of their primary keys.
+        entity_ids: Only these entities: primary keys, or the strings people write for them.
         lookups: Django look-ups on the entity's ``filterable-fields``, such as
             ``{"category__slug": "shoes"}``.
     """
 
     created_before: date | datetime | None = None
     created_after: date | datetime | None = None
-    entity_ids: Sequence[str] = ()
+    entity_ids: Sequence[object] = ()
     lookups: Mapping[str, JSONValue] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

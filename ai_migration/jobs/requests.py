@@ -50,7 +50,8 @@ class CheckedRequest:
         """The matching rows with explicit ids applied, in as many querysets as that takes."""
         if not self.filters.entity_ids:
             return [self.rows]
-        return list(self.entity.key.among(self.rows, self.filters.entity_ids))
+        entity_ids = [str(item) for item in self.filters.entity_ids]
+        return list(self.entity.key.among(self.rows, entity_ids))
 
     def count(self) -> tuple[int, bool]:
         """How many entities match, counted once and with a bound, and whether that is an
@@ -137,10 +138,7 @@ def _canonical(filters: MigrationFilters, entity: Entity) -> MigrationFilters:
             f"(at most {MAX_ENTITY_IDS}): use a filter, or several migrations",
             field="entity_ids",
         )
-    key = entity.key
-    ids = dict.fromkeys(
-        key.to_entity_id(key.from_entity_id(str(item))) for item in filters.entity_ids
-    )
+    ids = dict.fromkeys(entity.key.parse(item) for item in filters.entity_ids)
     return replace(filters, entity_ids=tuple(ids))
 
 
