@@ -208,9 +208,8 @@ class EmbedPool:
         """
         while len(self.in_flight) < self._room:
             now = self._clock()
-            if now < self.blocked_until:
+            if now < self.blocked_until or self._is_refused:
                 return
-            self._is_refused = False
             request = self._ready or self._next(now, flush)
             if request is None:
                 return
@@ -246,7 +245,7 @@ class EmbedPool:
     @property
     def can_send(self) -> bool:
         """Whether :meth:`pump` would send something now, full or repeated."""
-        if len(self.in_flight) >= self._room or self.blocked_for > 0:
+        if len(self.in_flight) >= self._room or self.blocked_for > 0 or self._is_refused:
             return False
         if self._ready or self.waiting_texts >= self.embedder.max_batch_size:
             return True
@@ -309,6 +308,9 @@ class EmbedPool:
             position += stop - start
 
     def _reject(self, request: _Request, error: EmbedderError) -> None:
+        if isinstance(error, (FatalEmbedderError, ThrottledError)):
+            self._recall()
+            self._is_refused = False  # nothing stands ready that it could hold back
         if isinstance(error, FatalEmbedderError):
             self._again.append(request)  # not lost: it is still waiting when the job resumes
             raise error
@@ -317,7 +319,6 @@ class EmbedPool:
             self.blocked_until = now + (error.retry_after or DEFAULT_COOLDOWN)
             self.block_reason = error.message
             self._again.append(request)
-            self._recall()
         elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
             request.not_before = now + self._policy.delay(request.attempt)
             request.attempt += 1

@@ -258,6 +258,18 @@ def test_what_stands_ready_is_not_sent_once_the_provider_refuses(error: Embedder
     assert numbers(plan) == [0.0, 1.0], "both are sent again"
 
 
+def test_nothing_more_is_sent_while_a_refusal_waits_to_be_looked_at() -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429")]
+    pool, _, _ = make_pool(embedder, concurrency=2)
+    pool.add(make_plan(0, [1] * 4))
+    pool.pump(flush=True)  # the first is answered while the others are being handed out
+    assert embedder.requests == [["0:1"]]
+    assert not pool.can_send
+    pool.collect()
+    assert pool.block_reason == "429"
+
+
 def test_what_stands_ready_is_taken_back_when_the_provider_throttles() -> None:
     embedder = NumberEmbedder(1)
     embedder.troubles = [ThrottledError("429")]
