@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -16,3 +20,16 @@ class AIMigrationConfig(AppConfig):
 
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
+
+        post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
+
+
+def _install_schedules(sender: AppConfig, **_: Any) -> None:
+    """Whatever keeps schedules gets ours, once its own tables are there."""
+    from ai_migration.dispatch import get_dispatcher
+    from ai_migration.exceptions import AIMigrationError
+
+    with suppress(AIMigrationError):  # said by the system checks
+        dispatcher = get_dispatcher()
+        if getattr(dispatcher, "app_label", None) == sender.label:
+            dispatcher.install()  # type: ignore[attr-defined]

@@ -60,6 +60,8 @@ class Settings(BaseModel):
     KEEP_RETIRED_DAYS: Days = 7
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"
     DISPATCHER: str = "ai_migration.dispatchers.none.NullDispatcher"
+    CLUSTER: str | None = None
+    WORKERS: PositiveInt = 2
     SLICE_SECONDS: Seconds = 12.0
     LEASE_SECONDS: Seconds = 60.0
     QUEUE_WINDOW: PositiveInt = 32

@@ -75,20 +75,39 @@ def acquire(name: str, holder: str) -> Lease | None:
     Returns:
         The lease, or None while somebody else's is running.
     """
+    slot, _ = WorkerSlot.objects.using(our_database()).get_or_create(name=name)
+    return take(slot.pk, slot.generation, holder)
+
+
+def take(slot_id: int, generation: int, holder: str) -> Lease | None:
+    """Take a slot in the generation it is known in: whoever knew it and comes later, or
+    twice, gets nothing.
+
+    Args:
+        slot_id: The slot.
+        generation: Its generation.
+        holder: Who takes it, ``host:pid``.
+
+    Returns:
+        The lease, or None: it is held, or was taken since.
+    """
     using = our_database()
-    slot, _ = WorkerSlot.objects.using(using).get_or_create(name=name)
-    free = WorkerSlot.objects.using(using).filter(
-        Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
-        pk=slot.pk,
-        generation=slot.generation,
+    taken = (
+        WorkerSlot.objects.using(using)
+        .filter(
+            Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
+            pk=slot_id,
+            generation=generation,
+        )
+        .update(
+            generation=F("generation") + 1,
+            lease_expires_at=_expiry(),
+            holder=holder,
+            last_seen_at=Now(),
+            woken_at=None,
+        )
     )
-    taken = free.update(
-        generation=F("generation") + 1,
-        lease_expires_at=_expiry(),
-        holder=holder,
-        last_seen_at=Now(),
-    )
-    return Lease(slot.pk, slot.generation + 1, using) if taken else None
+    return Lease(slot_id, generation + 1, using) if taken else None
 
 
 def expire(using: str, holders: set[str] | None = None) -> int:

@@ -14,6 +14,9 @@ class WorkerSlot(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     holder = models.CharField(max_length=255, blank=True, default="", help_text="host:pid")
     last_seen_at = models.DateTimeField(null=True)
+    woken_at = models.DateTimeField(
+        null=True, help_text="When somebody was last asked to work in this generation."
+    )
 
     class Meta:
         db_table = "ai_worker_slots"

@@ -11,10 +11,13 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.timezone import is_aware, localtime
 
+from ai_migration.conf import get_settings
+from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slice import SliceReport
 from ai_migration.engine.supervisor import clean_up, tick
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
+from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
 from ai_migration.jobs.progress import percent
@@ -69,6 +72,7 @@ class Command(ServiceCommand):
             "supervise",
             "Recover what dead workers left, start jobs that wait, drop what is over; for cron.",
         )
+        action("install-schedules", "Have the cluster run the supervisor every minute.")
 
     def run(self, **options: Any) -> int:
         actions: dict[str, Callable[..., int]] = {
@@ -83,6 +87,7 @@ class Command(ServiceCommand):
             "search": self._search,
             "worker": self._worker,
             "supervise": self._supervise,
+            "install-schedules": self._install_schedules,
         }
         return actions[options["action"]](**options)
 
@@ -262,6 +267,25 @@ class Command(ServiceCommand):
                     "Some jobs are not finished: they wait for another try, for a rate limit or "
                     "for another worker. Look at them with: manage.py ai_migration jobs"
                 )
+        return DONE
+
+    def _install_schedules(self, **_: Any) -> int:
+        install = getattr(get_dispatcher(), "install", None)
+        if install is None:
+            raise SettingsError(
+                f"{get_settings().DISPATCHER} keeps no schedules: set AI_MIGRATION['DISPATCHER'] "
+                f"to 'ai_migration.dispatchers.django_q.DjangoQDispatcher', or have cron run "
+                f"'manage.py ai_migration supervise' every minute"
+            )
+        is_changed = install()
+        if self.as_json:
+            self.write_json({"changed": is_changed})
+        else:
+            self.stdout.write(
+                "The cluster runs the supervisor every minute."
+                if is_changed
+                else "The cluster runs the supervisor every minute already."
+            )
         return DONE
 
     def _supervise(self, **_: Any) -> int:

@@ -1,0 +1,82 @@
+"""Wake-ups as django-q2 tasks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import transaction
+
+from ai_migration.conf import get_settings
+from ai_migration.engine.slots import WakeUp, wake_one
+from ai_migration.exceptions import MissingDependencyError
+from ai_migration.models.leases import our_database
+
+TASK = "ai_migration.tasks.run_slice"
+SUPERVISE = "ai_migration.tasks.supervise"
+SCHEDULE = "ai_migration supervisor"
+
+
+class DjangoQDispatcher:
+    """Has the cluster work: ``DISPATCHER = "ai_migration.dispatchers.django_q.DjangoQDispatcher"``.
+
+    The cluster named by the setting ``CLUSTER`` gets the tasks, else the default one. A slot
+    for which a task is on its way gets no second one.
+
+    Raises:
+        MissingDependencyError: django-q2 is not installed.
+    """
+
+    app_label = "django_q"
+    """The app whose tables :meth:`install` writes to."""
+
+    def __init__(self) -> None:
+        try:
+            import django_q.conf  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError("django-q2", "q2", "DjangoQDispatcher") from error
+
+    def wake(self) -> None:
+        """Have somebody work in an idle slot; the rest wake each other."""
+        wake_one(self.send)
+
+    def install(self) -> bool:
+        """Make the schedule of the supervisor's tick, or bring it in line.
+
+        Returns:
+            Whether anything was to be done.
+        """
+        from django_q.models import Schedule
+
+        cluster = get_settings().CLUSTER
+        wanted = {"func": SUPERVISE, "schedule_type": Schedule.MINUTES, "minutes": 1}
+        wanted |= {"repeats": -1, "cluster": cluster}
+        schedule, is_new = Schedule.objects.get_or_create(name=SCHEDULE, defaults=wanted)
+        is_different = any(getattr(schedule, name) != value for name, value in wanted.items())
+        if is_different:
+            Schedule.objects.filter(pk=schedule.pk).update(**wanted)
+        return is_new or is_different
+
+    def send(self, wake_up: WakeUp) -> None:
+        """Put a task in the queue: in the current transaction where the broker keeps its
+        queue in the same database, else when that commits."""
+        from django_q.conf import Conf
+
+        put = partial(_put, wake_up)
+        if our_database() == Conf.ORM:
+            put()
+        else:
+            transaction.on_commit(put, using=our_database())
+
+
+def _put(wake_up: WakeUp) -> None:
+    from django_q.tasks import async_task
+
+    async_task(
+        TASK,
+        wake_up.slot_id,
+        wake_up.generation,
+        task_name=f"ai_migration slot {wake_up.slot_id} generation {wake_up.generation}",
+        cluster=get_settings().CLUSTER,
+        save=False,
+        ack_failure=True,
+    )

@@ -1,0 +1,59 @@
+"""What a cluster runs. Nothing is imported before it is needed, and nothing is raised: our
+tables are the truth, a task's result is of no use to anybody."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ai_migration.engine.slots import Send
+
+logger = logging.getLogger("ai_migration")
+
+
+def run_slice(slot_id: int, generation: int) -> int:
+    """Work for one slice in a slot.
+
+    Args:
+        slot_id: The slot.
+        generation: The generation it was in when this was asked for; is it in another one
+            now, nothing happens.
+
+    Returns:
+        How many batches were written.
+    """
+    from ai_migration.engine.slots import WakeUp, work
+
+    try:
+        report = work(WakeUp(slot_id, generation), _send())
+    except Exception:
+        logger.exception("A slice in slot %s ended; the supervisor recovers it", slot_id)
+        return 0
+    return report.batches if report else 0
+
+
+def supervise() -> int:
+    """The tick: recover what died, start what waits, wake slots while there is work.
+
+    Returns:
+        How many slots were asked to work.
+    """
+    from ai_migration.engine.slots import wake_all
+    from ai_migration.engine.supervisor import clean_up, tick
+
+    try:
+        tick()
+        clean_up()
+        return wake_all(_send())
+    except Exception:
+        logger.exception("The supervisor's tick failed; the next one tries again")
+        return 0
+
+
+def _send() -> Send:
+    """How the configured dispatcher delivers a message; one without messages needs none."""
+    from ai_migration.dispatch import get_dispatcher
+
+    send: Send = getattr(get_dispatcher(), "send", lambda wake_up: None)
+    return send

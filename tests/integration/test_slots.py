@@ -1,0 +1,144 @@
+"""Slots and messages: a message is a wake-up, and the row of the slot is the truth."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from ai_migration import enqueue
+from ai_migration.engine.slots import WakeUp, has_work, wake_all, wake_one, work
+from ai_migration.models import WorkerSlot
+from ai_migration.models.leases import our_database, take
+from ai_migration.types import JobStatus
+from tests.integration.support import Project, assert_in_line, make_articles, progress, start
+
+
+class Bus:
+    """Messages, delivered when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[WakeUp] = []
+
+    def send(self, wake_up: WakeUp) -> None:
+        self.waiting.append(wake_up)
+
+    def deliver(self) -> None:
+        """Deliver messages until there are none."""
+        for _ in range(200):
+            if not self.waiting:
+                return
+            work(self.waiting.pop(0), self.send)
+        raise AssertionError("Messages never end")
+
+
+@pytest.fixture
+def bus(project: Project) -> Bus:
+    project.set(SLICE_SECONDS=0.3, WORKERS=2, QUEUE_WINDOW=4)
+    return Bus()
+
+
+def slots() -> list[WorkerSlot]:
+    return list(WorkerSlot.objects.filter(name__startswith="cluster").order_by("name"))
+
+
+def test_one_message_starts_a_chain_that_does_all_the_work(bus: Bus) -> None:
+    make_articles(40)
+    job = start(batch_size=5)
+    assert wake_one(bus.send)
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+    assert_in_line()
+    assert not has_work(our_database())
+    assert all(slot.lease_expires_at is None for slot in slots())
+
+
+def test_a_job_uses_the_slots_that_are_free(bus: Bus) -> None:
+    make_articles(4)
+    start(batch_size=1)
+    wake_one(bus.send)
+    work(bus.waiting.pop(0), bus.send)
+    assert {message.slot_id for message in bus.waiting} >= {slots()[1].pk}
+
+
+def test_a_slot_is_not_asked_for_twice(bus: Bus) -> None:
+    make_articles(1)
+    start()
+    assert wake_all(bus.send) == 2
+    assert wake_all(bus.send) == 0
+    assert not wake_one(bus.send)
+    assert len({message.slot_id for message in bus.waiting}) == 2
+
+
+def test_a_message_that_comes_twice_late_or_forked_does_nothing(bus: Bus) -> None:
+    make_articles(3)
+    job = start()
+    wake_one(bus.send)
+    (message,) = bus.waiting
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+    before = [slot.generation for slot in slots()]
+    assert work(message, bus.send) is None
+    assert work(WakeUp(message.slot_id, message.generation + 50), bus.send) is None
+    assert work(WakeUp(10_000, 0), bus.send) is None
+    assert [slot.generation for slot in slots()] == before
+    assert not bus.waiting
+
+
+def test_a_message_for_a_slot_that_is_held_does_nothing(bus: Bus) -> None:
+    make_articles(1)
+    start()
+    wake_one(bus.send)
+    (message,) = bus.waiting
+    held = take(message.slot_id, message.generation, "other:1")
+    assert held is not None
+    assert work(message, bus.send) is None
+    assert work(WakeUp(message.slot_id, held.generation), bus.send) is None
+
+
+def test_a_message_that_was_lost_is_sent_again(bus: Bus) -> None:
+    make_articles(3)
+    job = start()
+    wake_all(bus.send)
+    bus.waiting.clear()  # the broker lost them
+    assert wake_all(bus.send) == 0, "they may be on their way"
+    WorkerSlot.objects.update(woken_at=F("woken_at") - timedelta(minutes=2))
+    assert wake_all(bus.send) == 2
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+
+
+def test_nobody_is_woken_when_there_is_nothing_to_do(bus: Bus) -> None:
+    assert wake_all(bus.send) == 0
+    wake_one(bus.send)
+    bus.deliver()
+    assert not bus.waiting
+    make_articles(1)
+    start()
+    wake_all(bus.send)
+    bus.deliver()
+    enqueue("article", [1])
+    assert has_work(our_database())
+    assert wake_all(bus.send) >= 1
+    bus.deliver()
+    assert not has_work(our_database())
+
+
+def test_a_worker_whose_lease_was_lost_hands_nothing_over(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_articles(3)
+    start()
+    wake_one(bus.send)
+    message = bus.waiting.pop(0)
+
+    def lose(lease: object) -> None:
+        from ai_migration.exceptions import OwnershipLostError
+
+        WorkerSlot.objects.update(generation=F("generation") + 3, lease_expires_at=None)
+        raise OwnershipLostError("taken")
+
+    monkeypatch.setattr("ai_migration.engine.slots._slice", lose)
+    assert work(message, bus.send) is None
+    assert message.slot_id not in {waiting.slot_id for waiting in bus.waiting}
