@@ -36,10 +36,11 @@ def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessa
             for item in problems
         ]
     try:
-        get_dispatcher()
+        dispatcher = get_dispatcher()
     except SettingsError as error:
         return [codes.DISPATCHER.message(error.message, obj=OBJECT)]
-    return []
+    own = getattr(dispatcher, "check", None)
+    return list(own()) if own else []
 
 
 def _raw() -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from django.core.checks import CheckMessage
 from django.db import transaction
 
 from ai_migration.conf import get_settings
@@ -38,6 +39,12 @@ class DjangoQDispatcher:
     def wake(self) -> None:
         """Have somebody work in an idle slot; the rest wake each other."""
         wake_one(self.send)
+
+    def check(self) -> list[CheckMessage]:
+        """What of ``Q_CLUSTER`` bites: ``ai_migration.E121``, ``W121`` to ``W126``."""
+        from ai_migration.dispatchers._django_q_checks import check_cluster
+
+        return check_cluster()
 
     def install(self) -> bool:
         """Make the schedule of the supervisor's tick, or bring it in line.
