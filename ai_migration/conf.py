@@ -26,6 +26,10 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, strict=True)]
 Alias = Annotated[str, Field(min_length=1, max_length=100)]
 
 
+NO_MESSAGES = "ai_migration.dispatchers.none.NullDispatcher"
+"""The dispatcher of those whose workers look by themselves."""
+
+
 class BackendSettings(BaseModel):
     """One alias of ``EMBEDDERS`` or ``STORES``."""
 
@@ -59,7 +63,7 @@ class Settings(BaseModel):
     CLEANUP_COMPLETED_AFTER_DAYS: Days | None = 30
     KEEP_RETIRED_DAYS: Days = 7
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"
-    DISPATCHER: str = "ai_migration.dispatchers.none.NullDispatcher"
+    DISPATCHER: str = NO_MESSAGES
     CLUSTER: str | None = None
     WORKERS: PositiveInt = 2
     SLICE_SECONDS: Seconds = 12.0

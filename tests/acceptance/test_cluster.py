@@ -94,6 +94,13 @@ def test_two_clusters_share_a_job(clusters: Clusters) -> None:
 
 
 @pytest.mark.vendors("postgresql")
+def test_whoever_detaches_is_told_how_to_follow(clusters: Clusters) -> None:
+    said = clusters.manage("migrate_ai_entities", "article", "--detach")
+    assert "ai_migration watch mig-" in said
+    assert "ai_migration worker" not in said, "the cluster works"
+
+
+@pytest.mark.vendors("postgresql")
 def test_the_schedule_of_the_supervisor_is_made_once(clusters: Clusters) -> None:
     said = clusters.manage("ai_migration", "install-schedules")
     assert "already" in said, "migrate has made it"

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils.duration import duration_iso_string
 
+from ai_migration.conf import NO_MESSAGES, get_settings
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
@@ -193,7 +194,9 @@ class Command(ServiceCommand):
         self.stdout.write(summary(progress))
         job_id = progress.job_id
         if is_detached:
-            self.stdout.write("A worker does it: manage.py ai_migration worker")
+            if get_settings().DISPATCHER == NO_MESSAGES:
+                self.stdout.write("A worker does it: manage.py ai_migration worker")
+            self.stdout.write(f"Follow it with: manage.py ai_migration watch {job_id}")
         elif progress.status == JobStatus.PAUSED:
             self.stdout.write(f"Go on with: {resume_command(job_id)}")
         elif progress.status == JobStatus.FAILED:
