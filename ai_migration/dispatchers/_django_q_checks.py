@@ -39,39 +39,39 @@ def _findings() -> Iterator[CheckMessage]:
     timeout = Conf.TIMEOUT
     if timeout is None or timeout < shortest:
         yield _warning(
-            121,
             f"Q_CLUSTER['timeout'] is {timeout}: a slice and one slow request take {shortest} s.",
             f"Set it to {shortest} or more: a task that hangs is then ended, and no other is.",
+            id="ai_migration.W121",
         )
         timeout = max(shortest, timeout or 0)
     waiting = math.ceil((Conf.QUEUE_LIMIT + Conf.BULK) / max(1, Conf.WORKERS))
     retry = (timeout + 5) * (1 + waiting) + 15
     if (Conf.RETRY or 0) < retry:
         yield _warning(
-            122,
             f"Q_CLUSTER['retry'] is {Conf.RETRY}: its clock runs while a task waits behind "
             f"{Conf.QUEUE_LIMIT + Conf.BULK} others, so that slow tasks are run twice.",
             f"Set it to {retry} or more, or make 'queue_limit' smaller.",
+            id="ai_migration.W122",
         )
     if not Conf.ACK_FAILURES or not Conf.MAX_ATTEMPTS:
         yield _warning(
-            123,
             "Q_CLUSTER repeats a task that fails for ever.",
             "Set 'ack_failures': True and 'max_attempts': 1; our tables say what is to be done.",
+            id="ai_migration.W123",
         )
     if Conf.GUARD_CYCLE not in GUARD_CYCLES:
         yield _warning(
-            124,
             f"Q_CLUSTER['guard_cycle'] is {Conf.GUARD_CYCLE}: schedules are looked at each half "
             f"minute counted in cycles.",
             f"Set it to one of {', '.join(map(str, GUARD_CYCLES))}.",
+            id="ai_migration.W124",
         )
     if Conf.ORM and _reconnects(Conf.ORM):
         yield _warning(
-            125,
             f"DATABASES[{Conf.ORM!r}]['CONN_MAX_AGE'] is 0: an idle cluster opens several "
             f"connections a second.",
             "Set it to 60, say.",
+            id="ai_migration.W125",
         )
     configured = getattr(settings, "Q_CLUSTER", {})
     alternatives = configured.get("ALT_CLUSTERS") or {}
@@ -81,9 +81,9 @@ def _findings() -> Iterator[CheckMessage]:
     ):
         if name and name != configured.get("name") and name not in alternatives:
             yield _warning(
-                126,
                 f"{source} is {name!r}, and Q_CLUSTER['ALT_CLUSTERS'] has no such cluster.",
                 "Add it there, with its number of workers.",
+                id="ai_migration.W126",
             )
 
 
@@ -92,7 +92,5 @@ def _reconnects(alias: str) -> bool:
     return connection.vendor == "postgresql" and not connection.settings_dict["CONN_MAX_AGE"]
 
 
-def _warning(number: int, message: str, hint: str) -> CheckMessage:
-    return Warning(
-        message, hint=f"{hint} See docs/reference/checks.md.", id=f"ai_migration.W{number}"
-    )
+def _warning(message: str, hint: str, *, id: str) -> CheckMessage:
+    return Warning(message, hint=f"{hint} See docs/reference/checks.md.", id=id)
