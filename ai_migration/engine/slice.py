@@ -272,6 +272,7 @@ class Slice:
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
             logger.warning("%s", error)
+            self.lease.renew()  # it may be only the entries that are no longer ours
         else:
             self._written += 1
             self._renewed = self._clock()

@@ -301,14 +301,15 @@ def test_giving_up_a_slot_gives_back_its_entries(project: Project) -> None:
     assert finish(job).indexed == 4
 
 
-def test_a_slice_whose_lease_is_lost_ends_and_another_goes_on(project: Project) -> None:
+@pytest.mark.parametrize("sent", [4, 10], ids=["in the middle", "with nothing left to claim"])
+def test_a_slice_whose_lease_is_lost_ends_and_another_goes_on(project: Project, sent: int) -> None:
     script = project.embedder(max_batch_size=2)
     make_articles(10)
     job = start(batch_size=2)
     held = lease()
 
     def lose() -> bool:
-        if len(script.texts) >= 4:
+        if len(script.texts) >= sent:
             end_lease(held)
             tick()
         return False
