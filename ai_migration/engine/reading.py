@@ -35,6 +35,8 @@ class ReadAhead:
         self._line: deque[tuple[list[QueueEntry], Future[Batch]]] = deque()
 
     def __enter__(self) -> ReadAhead:
+        if self._executor is not None:  # connecting takes a while: meanwhile entries are claimed
+            self._executor.submit(lambda: connections[self._using].ensure_connection())
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -16,7 +18,7 @@ from django.utils import timezone, translation
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
-from ai_migration.entities.text import clean, content_hasher, line_renderer, metadata_hash
+from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.types import JSONValue
 
@@ -48,6 +50,10 @@ class SourceRow(NamedTuple):
     error: str = ""
 
 
+_source_row = partial(tuple.__new__, SourceRow)
+"""``SourceRow._make``, without a call in Python for each of them."""
+
+
 class EntityReader:
     """Reads one entity type.
 
@@ -61,10 +67,9 @@ class EntityReader:
         self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
         self._runs_code = self._needs_instances or entity.template is not None
-        self._is_plain = not self._runs_code
         labels = {ref.name: ref.label for ref in entity.definition.text_fields}
         self._content_hash = content_hasher(entity.hash_salt)
-        self._lines = line_renderer([labels.get(f.name, f.name) for f in entity.text_fields])
+        self._lines = LineRenderer([labels.get(f.name, f.name) for f in entity.text_fields])
         self._names = [field.name.replace(".", "__") for field in entity.text_fields]
         self._metadata = [
             (declaration.name, declaration.type, self._fields.index(field) + 1)
@@ -112,26 +117,29 @@ class EntityReader:
         errors: dict[int, str] = {}
         keys = [row[0] for row in rows]
         ids = list(map(str if self.entity.key.is_integer else self.entity.key.to_entity_id, keys))
-        texts = _each(self._text, rows, "", errors)
+        texts = clean_all(self._texts(rows, errors))
         payloads: Iterable[Mapping[str, JSONValue] | None] = repeat(None)
         payload_hashes: Iterable[bytes] = repeat(b"")
         if self._metadata:
             payloads = _each(self._payload, rows, None, errors)
             payload_hashes = map(metadata_hash, payloads)
-        for index, entity_id in enumerate(ids):
-            if len(entity_id) > MAX_ENTITY_ID_LENGTH:
-                errors[index] = _TOO_LONG
+        if max(map(len, ids), default=0) > MAX_ENTITY_ID_LENGTH:
+            errors |= {i: _TOO_LONG for i, key in enumerate(ids) if len(key) > MAX_ENTITY_ID_LENGTH}
         for index in errors:
             texts[index] = ""
         hashes = map(self._content_hash, texts)
-        errors_of = (errors.get(index, "") for index in range(len(rows)))
+        errors_of: Iterable[str] = repeat("")
+        if errors:
+            errors_of = (errors.get(index, "") for index in range(len(rows)))
         columns = zip(ids, texts, hashes, payloads, payload_hashes, errors_of, strict=False)
-        return list(map(SourceRow._make, columns))
+        return list(map(_source_row, columns))
 
-    def _text(self, row: RowValues) -> str:
-        """The clean text of a row."""
-        text = self._lines(row) if self._is_plain else self._render(row)
-        return text if text.isascii() and "\0" not in text else clean(text).strip()
+    def _texts(self, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
+        """The text of each row."""
+        if not self._runs_code:
+            with suppress(Exception):  # some row's own; which, is found one by one
+                return self._lines.render_all(rows)
+        return _each(self._render, rows, "", errors)
 
     def _render(self, row: RowValues) -> str:
         """The text of a row."""
@@ -139,7 +147,7 @@ class EntityReader:
         if len(row) == 2 and isinstance(row[1], Exception):
             raise row[1]
         if template is None:
-            return self._lines(row)
+            return self._lines.render(row)
         return template.render(dict(zip(self._names, row[1:], strict=False)))
 
     def _payload(self, row: RowValues) -> dict[str, JSONValue]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from django.core.files.base import File
@@ -63,6 +64,15 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         text = text.encode("utf-8", "replace").decode()
     return text
+
+
+def clean_all(texts: list[str]) -> list[str]:
+    """:func:`clean` of each, and without the blanks that may show; one look at all of them
+    where there is nothing to clean."""
+    together = "".join(texts)
+    if together.isascii() and "\0" not in together:
+        return texts
+    return [text if text.isascii() and "\0" not in text else clean(text).strip() for text in texts]
 
 
 def content_hasher(salt: bytes) -> Callable[[str], bytes]:
@@ -130,22 +140,48 @@ def _require_text(value: Any) -> None:
         raise TypeError(f"a {kind.__qualname__} has no text: give it a __str__")
 
 
-def line_renderer(labels: Sequence[str]) -> Callable[[tuple[Any, ...]], str]:
-    """A function that writes ``label: value`` for each value of a row that is not empty.
-    The row's key comes before the values; what comes after them is left alone."""
-    prefixes = [(index, f"{label}: ") for index, label in enumerate(labels, start=1)]
+class LineRenderer:
+    """Writes ``label: value`` for each value of a row that is not empty.
 
-    def render(row: tuple[Any, ...]) -> str:
-        return "\n".join(
-            [
-                prefix + text
-                for index, prefix in prefixes
-                if (
-                    text := value.strip()
-                    if (value := row[index]).__class__ is str
-                    else as_text(value)
-                )
-            ]
-        )
+    The row's key comes before the values; what comes after them is left alone.
 
-    return render
+    Args:
+        labels: What the values are called, in their order; at least one.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._prefixes = [f"{label}: " for label in labels]
+        self._lines = "\n".join(prefix.replace("%", "%%") + "%s" for prefix in self._prefixes)
+
+    def render(self, row: tuple[Any, ...]) -> str:
+        """The text of a row.
+
+        Raises:
+            TypeError: As :func:`as_text`.
+        """
+        return self._written(map(as_text, row[1 : len(self._prefixes) + 1]))
+
+    def render_all(self, rows: Sequence[tuple[Any, ...]]) -> list[str]:
+        """The text of each row, made column by column: a call for each row and column is
+        what rendering costs.
+
+        Raises:
+            TypeError: As :func:`as_text`, for any of them.
+        """
+        values = islice(zip(*rows, strict=False), 1, len(self._prefixes) + 1)
+        columns = [_texts(column) for column in values]
+        is_full = not any("" in column for column in columns)
+        write = self._lines.__mod__ if is_full else self._written
+        return list(map(write, zip(*columns, strict=True)))
+
+    def _written(self, values: Iterable[str]) -> str:
+        pairs = zip(self._prefixes, values, strict=True)
+        return "\n".join([prefix + value for prefix, value in pairs if value])
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """:func:`as_text` of each."""
+    try:
+        return list(map(str.strip, values))
+    except TypeError:  # some are no strings
+        return list(map(as_text, values))

@@ -29,7 +29,7 @@ from ai_migration.models.sql.plans import in_index_order
 from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
 
 OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
-SWEEP_SIZE = 5000
+SWEEP_SIZE = 20_000
 """Ledger rows in one sweep: only their ids are read."""
 
 

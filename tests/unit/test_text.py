@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.entities.text import (
+    LineRenderer,
     as_text,
     clean,
+    clean_all,
     content_hasher,
-    line_renderer,
     metadata_hash,
     metadata_value,
 )
@@ -116,10 +117,25 @@ def test_the_order_of_a_payloads_keys_is_no_change() -> None:
 
 
 def test_a_line_for_each_value_that_is_not_empty() -> None:
-    render = line_renderer(["name", "price", "tags"])
+    render = LineRenderer(["name", "price", "tags"]).render
     assert render(("key", " x ", None, [])) == "name: x"
     assert render(("key", "", Decimal(2), ["a", "b"], "metadata")) == "price: 2\ntags: a, b"
     assert render(("key", "", "  ", None)) == ""
+
+
+VALUES = ANY_TEXT | st.none() | st.integers() | st.lists(ANY_TEXT)
+
+
+@given(st.lists(st.tuples(st.integers(), VALUES, VALUES, st.just("metadata"))))
+def test_many_rows_at_once_are_rendered_as_one_by_one(rows: list[tuple[Any, ...]]) -> None:
+    lines = LineRenderer(["100 %s", "b"])
+    assert lines.render_all(rows) == [lines.render(row) for row in rows]
+
+
+@given(st.lists(ANY_TEXT))
+def test_many_texts_at_once_are_cleaned_as_one_by_one(texts: list[str]) -> None:
+    stripped = [text.strip() for text in texts]
+    assert clean_all(list(stripped)) == [clean(text).strip() for text in stripped]
 
 
 @pytest.mark.parametrize(

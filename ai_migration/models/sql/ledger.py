@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ class KnownEntity(NamedTuple):
     version: int
 
 
+_known = partial(tuple.__new__, KnownEntity)
+"""``KnownEntity._make``, without a call in Python for each of them."""
+
+
 class LedgerRow(NamedTuple):
     """What the ledger is to know of one entity. ``known_version`` is the version it had when
     it was looked up; 0: it had none."""
@@ -57,7 +62,6 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
         return {}
     connection = connections[using]
     columns = "entity_id, content_hash, metadata_hash, chunk_count, version"
-    known = KnownEntity._make
     if connection.vendor == "postgresql":
         from ai_migration.models.sql.raw import TextArray, execute_raw
 
@@ -68,7 +72,7 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
             (collection_id, TextArray(entity_ids)),
             binary=True,
         )
-        return {row[0]: known(row) for row in cursor.fetchall()}
+        return {row[0]: _known(row) for row in cursor.fetchall()}
     if connection.vendor == "sqlite":
         with connection.cursor() as listed:
             listed.execute(
@@ -76,7 +80,7 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
                 "AND entity_id IN (SELECT value FROM json_each(%s))",
                 (collection_id, json.dumps(entity_ids)),
             )
-            return {row[0]: known(row) for row in listed.fetchall()}
+            return {row[0]: _known(row) for row in listed.fetchall()}
     return {row.entity_id: row for row in _portable_lookup(using, collection_id, entity_ids)}
 
 
