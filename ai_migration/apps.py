@@ -22,6 +22,16 @@ class AIMigrationConfig(AppConfig):
         from ai_migration import checks  # noqa: F401  (registers itself)
 
         post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
+        _prepare_dispatcher()
+
+
+def _prepare_dispatcher() -> None:
+    """Whatever has to be in place before this process forks workers."""
+    from ai_migration.dispatch import get_dispatcher
+    from ai_migration.exceptions import AIMigrationError
+
+    with suppress(AIMigrationError):  # said by the system checks
+        getattr(get_dispatcher(), "prepare", lambda: None)()
 
 
 def _install_schedules(sender: AppConfig, **_: Any) -> None:

@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ai_migration.engine.slots import Send
 
 logger = logging.getLogger("ai_migration")
@@ -26,7 +28,7 @@ def run_slice(slot_id: int, generation: int) -> int:
     from ai_migration.engine.slots import WakeUp, work
 
     try:
-        report = work(WakeUp(slot_id, generation), _send())
+        report = work(WakeUp(slot_id, generation), _send(), should_stop=_should_stop())
     except Exception:
         logger.exception("A slice in slot %s ended; the supervisor recovers it", slot_id)
         return 0
@@ -57,3 +59,11 @@ def _send() -> Send:
 
     send: Send = getattr(get_dispatcher(), "send", lambda wake_up: None)
     return send
+
+
+def _should_stop() -> Callable[[], bool]:
+    """Asks the configured dispatcher whether this process is to end."""
+    from ai_migration.dispatch import get_dispatcher
+
+    is_stopping: Callable[[], bool] = getattr(get_dispatcher(), "is_stopping", lambda: False)
+    return is_stopping

@@ -36,6 +36,18 @@ class DjangoQDispatcher:
         except ImportError as error:
             raise MissingDependencyError("django-q2", "q2", "DjangoQDispatcher") from error
 
+    def prepare(self) -> None:
+        """Have the workers learn of a SIGTERM, if this process becomes a cluster."""
+        from ai_migration.dispatchers._django_q_stop import watch_cluster
+
+        watch_cluster()
+
+    def is_stopping(self) -> bool:
+        """Whether the cluster this process works for is being stopped."""
+        from ai_migration.dispatchers._django_q_stop import is_stopping
+
+        return is_stopping()
+
     def wake(self) -> None:
         """Have somebody work in an idle slot; the rest wake each other."""
         wake_one(self.send)

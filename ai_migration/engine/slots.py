@@ -75,12 +75,15 @@ def wake_all(send: Send) -> int:
     return woken
 
 
-def work(wake_up: WakeUp, send: Send) -> SliceReport | None:
+def work(
+    wake_up: WakeUp, send: Send, *, should_stop: Callable[[], bool] = lambda: False
+) -> SliceReport | None:
     """What a message asks for: one slice, and a message for the next while there is work.
 
     Args:
         wake_up: The message.
         send: Delivers the next.
+        should_stop: Asked often; True hands the slot over within the requests in flight.
 
     Returns:
         What the slice did; None: the slot is held, or the message is old.
@@ -91,7 +94,7 @@ def work(wake_up: WakeUp, send: Send) -> SliceReport | None:
     try:
         if has_work(lease.using):
             wake_one(send)  # a job uses all slots that are free
-        return _slice(lease)
+        return _slice(lease, should_stop)
     except OwnershipLostError as error:
         logger.warning("%s", error)
         return None
@@ -99,15 +102,16 @@ def work(wake_up: WakeUp, send: Send) -> SliceReport | None:
         _hand_over(lease, send)
 
 
-def _slice(lease: Lease) -> SliceReport:
+def _slice(lease: Lease, should_stop: Callable[[], bool]) -> SliceReport:
     """Work until the slice's time is up; while what is left has to wait, wait."""
     ends = time.monotonic() + get_settings().SLICE_SECONDS
     batches = 0
     while True:
-        report = Slice(lease, seconds=max(0.1, ends - time.monotonic())).run()
+        seconds = max(0.1, ends - time.monotonic())
+        report = Slice(lease, should_stop=should_stop, seconds=seconds).run()
         batches += report.batches
         left = ends - time.monotonic()
-        if left <= 0 or not has_work(lease.using):
+        if left <= 0 or should_stop() or not has_work(lease.using):
             return SliceReport(batches, report.is_idle, report.wait)
         if report.is_idle or not report.batches:
             time.sleep(min(report.wait or 1.0, 1.0, left))

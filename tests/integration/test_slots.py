@@ -133,7 +133,7 @@ def test_a_worker_whose_lease_was_lost_hands_nothing_over(
     wake_one(bus.send)
     message = bus.waiting.pop(0)
 
-    def lose(lease: object) -> None:
+    def lose(*_: object) -> None:
         from ai_migration.exceptions import OwnershipLostError
 
         WorkerSlot.objects.update(generation=F("generation") + 3, lease_expires_at=None)
