@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.core.checks import CheckMessage
 from django.db import transaction
 
@@ -77,14 +75,17 @@ class DjangoQDispatcher:
 
     def send(self, wake_up: WakeUp) -> None:
         """Put a task in the queue: in the current transaction where the broker keeps its
-        queue in the same database, else when that commits."""
+        queue in the same database, else when that commits. A broker that cannot be reached by
+        then costs the transaction nothing: the supervisor asks again."""
         from django_q.conf import Conf
 
-        put = partial(_put, wake_up)
+        def put() -> None:
+            _put(wake_up)
+
         if our_database() == Conf.ORM:
             put()
         else:
-            transaction.on_commit(put, using=our_database())
+            transaction.on_commit(put, using=our_database(), robust=True)
 
 
 def _put(wake_up: WakeUp) -> None:

@@ -157,6 +157,20 @@ def test_a_message_waits_for_the_commit_elsewhere(
     assert len(sent) == 1
 
 
+def test_a_broker_that_is_away_fails_nobodys_transaction(
+    project: Project, sent: list[WakeUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(wake_up: WakeUp) -> None:
+        raise ConnectionError("Redis is away")
+
+    project.set(DISPATCHER=PATH)
+    monkeypatch.setattr(dispatcher_module, "_put", refuse)
+    make_articles(2)
+    with transaction.atomic():
+        job = start()
+    assert progress(job).status == JobStatus.RUNNING
+
+
 def test_tasks_work_and_never_raise(
     project: Project, sent: list[WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
