@@ -28,9 +28,9 @@ def clusters(world: World) -> Clusters:
     return made
 
 
-def start(clusters: Clusters, *arguments: str) -> str:
+def start(clusters: Clusters, entity_type: str = "article") -> str:
     out = clusters.manage(
-        "migrate_ai_entities", "article", "--batch-size", "10", "--detach", "--json", *arguments
+        "migrate_ai_entities", entity_type, "--batch-size", "10", "--detach", "--json"
     )
     document = json.loads(out)
     return str(document["jobId"])
