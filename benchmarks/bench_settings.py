@@ -3,6 +3,7 @@
 Environment, beside DATABASE_URL:
     BENCH_EMBEDDER: Class path of the embedder.
     BENCH_STORE: Class path of the store.
+    BENCH_CLUSTER: Slots of a django-q2 cluster that works; without it there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "example_project")]
 
 from example_project.settings import *  # noqa: E402, F403
-from example_project.settings import AI_MIGRATION  # noqa: E402
+from example_project.settings import AI_MIGRATION, DATABASES, INSTALLED_APPS  # noqa: E402
 
 DEBUG = False
 AI_MIGRATION = {
@@ -32,3 +33,21 @@ AI_MIGRATION = {
         }
     },
 }
+
+if slots := int(os.environ.get("BENCH_CLUSTER", "0")):
+    INSTALLED_APPS = [*INSTALLED_APPS, "django_q"]
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    AI_MIGRATION |= {
+        "DISPATCHER": "ai_migration.dispatchers.django_q.DjangoQDispatcher",
+        "WORKERS": slots,
+    }
+    Q_CLUSTER = {
+        "name": "bench",
+        "orm": "default",
+        "workers": slots,
+        "timeout": 60,
+        "retry": 600,
+        "queue_limit": 4,
+        "ack_failures": True,
+        "max_attempts": 1,
+    }

@@ -13,12 +13,16 @@ SECONDS = 0.05
 
 
 class SleepingEmbedder(HashEmbedder):
-    """50 ms a request of up to 256 texts, 8 requests in flight: 41,000 texts a second."""
+    """50 ms a request of up to 256 texts, 8 requests in flight: 41,000 texts a second.
+
+    Args:
+        concurrency: Requests in flight.
+    """
 
     max_batch_size = 256
 
-    def __init__(self) -> None:
-        super().__init__(dimensions=256, concurrency=8)
+    def __init__(self, concurrency: int = 8) -> None:
+        super().__init__(dimensions=256, concurrency=concurrency)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Wait, then answer at once: the time the vectors take is part of the wait."""
@@ -30,3 +34,13 @@ class SleepingEmbedder(HashEmbedder):
 
 IDEAL_RATE = SleepingEmbedder.max_batch_size * 8 / SECONDS
 """Texts a second, if nothing but the embedder took time."""
+
+
+class BoundEmbedder(SleepingEmbedder):
+    """The same with 2 requests in flight, 10,000 texts a second: a worker waits for it most
+    of the time, as for an API."""
+
+    ideal_rate = SleepingEmbedder.max_batch_size * 2 / SECONDS
+
+    def __init__(self) -> None:
+        super().__init__(concurrency=2)

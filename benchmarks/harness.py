@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ sys.path.insert(0, str(HERE.parent))
 
 @dataclass(frozen=True)
 class Run:
-    """What one process measured. ``peak_memory`` and ``wal_bytes`` in bytes."""
+    """What one process measured. ``peak_memory`` and ``wal_bytes`` in bytes; ``pauses``: seconds
+    from a pause to the last write."""
 
     rows: int
     seconds: float
@@ -34,6 +35,7 @@ class Run:
     peak_memory: int
     warm_rows: int = 0
     warm_seconds: float = 0.0
+    pauses: Sequence[float] = ()
 
 
 class Bench:
@@ -49,8 +51,15 @@ class Bench:
         self._server = server
         self._seeded: dict[int, str] = {}
 
-    def run(self, what: str, *arguments: str, rows: int, **environment: str) -> Run:
-        """Run ``run_one.py`` on a fresh copy of a database with that many products."""
+    def run(
+        self,
+        what: str,
+        *arguments: str,
+        rows: int,
+        script: str = "run_one.py",
+        **environment: str,
+    ) -> Run:
+        """Run a script on a fresh copy of a database with that many products."""
         template = self._seed(rows)
         if self._server is None:
             copy = self._directory / "run.sqlite3"
@@ -60,7 +69,7 @@ class Bench:
             url = self._server.create("run", template=f"seeded_{rows}")
             self._sql(url, "CHECKPOINT")  # so that none falls into the run
         try:
-            command = [sys.executable, str(HERE / "run_one.py"), what, *arguments]
+            command = [sys.executable, str(HERE / script), what, *arguments]
             printed = self._process(command, url, **environment)
             return Run(**json.loads(printed.splitlines()[-1]))
         finally:
