@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db import transaction
 
 from ai_migration import tasks
@@ -16,6 +18,7 @@ from ai_migration.dispatchers import django_q as dispatcher_module
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
 from ai_migration.engine.slots import WakeUp
 from ai_migration.exceptions import SettingsError
+from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
 from tests.databases import FreshDatabase
@@ -198,3 +201,13 @@ def test_a_dispatcher_without_messages_needs_none(project: Project) -> None:
     make_articles(2)
     start()
     assert tasks.supervise() == 2
+
+
+def test_supervise_from_cron_wakes_idle_slots(project: Project, sent: list[WakeUp]) -> None:
+    project.set(DISPATCHER=PATH, WORKERS=2)
+    make_articles(2)
+    start()
+    WorkerSlot.objects.update(woken_at=None)  # the broker has lost the message
+    sent.clear()
+    call_command("ai_migration", "supervise", stdout=StringIO())
+    assert len(sent) == 2

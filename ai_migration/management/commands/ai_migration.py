@@ -14,6 +14,7 @@ from django.utils.timezone import is_aware, localtime
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slice import SliceReport
+from ai_migration.engine.slots import wake_all
 from ai_migration.engine.supervisor import clean_up, tick
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
@@ -291,6 +292,9 @@ class Command(ServiceCommand):
     def _supervise(self, **_: Any) -> int:
         report = tick()
         deleted = clean_up()
+        send = getattr(get_dispatcher(), "send", None)
+        if send is not None:
+            wake_all(send)
         if self.as_json:
             self.write_json(
                 {"recovered": report.recovered, "started": report.started, "deleted": deleted}
