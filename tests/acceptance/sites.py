@@ -1,0 +1,248 @@
+"""Places where work is done, and what happens to them: somebody strikes, and what a host has
+for such cases (systemd, cron, a health check) puts things right.
+
+A site knows its victims by name. What it does after a strike is what docs/howto/cluster.md asks of
+a host, and nothing else: no state of ours is touched.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+import psutil
+from django.db import connections
+
+from ai_migration.jobs.feeding import OPEN_ENTRIES
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.types import EntryStatus
+from tests.acceptance.clusters import BATCH, Clusters, is_over, kill_group
+from tests.acceptance.victims import wait_until
+from tests.acceptance.worlds import World
+from tests.commands import ROOT
+from tests.postgres import PostgresServer
+from tests.redis_server import RedisServer
+
+GRACE = 5.0
+"""Seconds from SIGTERM to SIGKILL."""
+TICK = 2.0
+"""Seconds from one run of cron to the next."""
+UNHEALTHY = 20.0
+"""Seconds without progress after which a cluster is replaced."""
+
+
+class Site(Protocol):
+    """Where one job is worked for."""
+
+    def begin(self) -> str:
+        """Start the job, and the work; the job's id."""
+
+    def strike(self, victim: str, number: signal.Signals) -> None:
+        """Send a signal to a victim, and restart what it ended. What SIGTERM has not ended
+        in time gets SIGKILL; what was stopped goes on when its lease is over."""
+
+    def tend(self) -> None:
+        """What is done from time to time until the job is over."""
+
+    def close(self) -> None:
+        """End everything, so that nothing is written any more."""
+
+
+class ClusterSite:
+    """Clusters of django-q2 on PostgreSQL.
+
+    Args:
+        clusters: Starts them.
+        postgres: The server of its world.
+        redis: Its broker, if it is that.
+    """
+
+    def __init__(
+        self, clusters: Clusters, postgres: PostgresServer, redis: RedisServer | None = None
+    ) -> None:
+        self._clusters = clusters
+        self._postgres = postgres
+        self._redis = redis
+        self._stack = ExitStack()
+        self._lease = float(clusters.world.settings["LEASE_SECONDS"])
+        self._ticked = 0.0
+        self._progress = (0, 0.0)
+        self._job = ""
+
+    def begin(self) -> str:
+        connections.close_all()
+        self._clusters.manage("migrate", "django_q", "-v0")
+        self._job = self._clusters.start_job()
+        self._start_cluster()
+        return self._job
+
+    def strike(self, victim: str, number: signal.Signals) -> None:
+        processes = self._processes(victim)
+        connections.close_all()
+        _send(processes, number)
+        if number == signal.SIGSTOP:
+            self._wait_frozen(victim, processes)
+            _send(processes, signal.SIGCONT)
+        else:
+            _end(processes)
+            self._restart(victim)
+        self._progress = (0, time.monotonic())
+
+    def tend(self) -> None:
+        if time.monotonic() - self._ticked < TICK:
+            return
+        self._supervise()
+        done = MigrationJob.objects.get(pk=self._job).processed_entities
+        if done != self._progress[0]:
+            self._progress = (done, time.monotonic())
+        if self._cluster.poll() is not None:
+            self._start_cluster()
+        elif time.monotonic() - self._progress[1] > UNHEALTHY:
+            kill_group(self._cluster)
+            self._start_cluster()
+
+    def close(self) -> None:
+        """The cluster ends what it has in hand; then all are killed."""
+        self._cluster.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._cluster.wait(GRACE)
+        self._stack.close()
+
+    def _start_cluster(self) -> None:
+        self._cluster = self._stack.enter_context(self._clusters.started())
+
+    def _processes(self, victim: str) -> list[psutil.Process]:
+        main = psutil.Process(self._cluster.pid)
+        if victim == "database":
+            return self._postgres.processes()
+        if victim == "redis":
+            assert self._redis is not None
+            return [self._redis.process]
+        if victim == "worker":
+            wait_until(lambda: is_over(self._job) or self._holders(), "a worker at work")
+            return self._holders()[:1]
+        wait_until(main.children, "a cluster that is up")
+        if victim == "main":
+            return [main]
+        return main.children() if victim == "sentinel" else [main, *main.children(recursive=True)]
+
+    def _holders(self) -> list[psutil.Process]:
+        """The processes at work, those with batches in hand first."""
+        self.tend()
+        slots = WorkerSlot.objects.exclude(holder="")
+        busy = QueueEntry.objects.filter(status=EntryStatus.CLAIMED).values("claimed_by")
+        found = []
+        for slots_ in (slots.filter(pk__in=busy), slots.exclude(pk__in=busy)):
+            for holder in slots_.values_list("holder", flat=True):
+                with suppress(psutil.NoSuchProcess):
+                    found.append(psutil.Process(int(holder.rpartition(":")[2])))
+        return found
+
+    def _wait_frozen(self, victim: str, processes: list[psutil.Process]) -> None:
+        """Until the lease is over, and others have done what the victim had in hand: unless
+        it holds locks that they wait for."""
+        if victim in {"database", "redis"}:
+            time.sleep(self._lease + 1)
+            return  # nobody can do anything
+        pids = {str(process.pid) for process in processes}
+        slots = WorkerSlot.objects.exclude(holder="").values_list("pk", "holder")
+        mine = [slot for slot, holder in slots if holder.rpartition(":")[2] in pids]
+        in_hand = list(QueueEntry.objects.filter(claimed_by__in=mine, status=EntryStatus.CLAIMED))
+        if victim == "group":
+            self._start_cluster()
+        time.sleep(self._lease + 1)
+        entries = QueueEntry.objects.filter(pk__in=[entry.pk for entry in in_hand])
+        ends = time.monotonic() + 2 * GRACE
+        while time.monotonic() < ends and entries.filter(status__in=OPEN_ENTRIES).exists():
+            self.tend()
+            time.sleep(0.1)
+
+    def _restart(self, victim: str) -> None:
+        if victim == "database":
+            self._postgres.restart()
+        elif victim == "redis":
+            assert self._redis is not None
+            self._redis.start()
+        elif victim != "worker":
+            self._start_cluster()
+
+    def _supervise(self) -> None:
+        """As cron does. Where it waits for what somebody frozen has locked, so be it."""
+        self._ticked = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            self._clusters.manage("ai_migration", "supervise", timeout=GRACE)
+
+
+class ForegroundSite:
+    """The foreground command on SQLite, and a worker beside it while it is frozen.
+
+    Args:
+        world: Where.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._stack = ExitStack()
+        self._job = ""
+
+    def begin(self) -> str:
+        connections.close_all()
+        self._start("migrate_ai_entities", "article", "--batch-size", str(BATCH), "--noinput")
+        wait_until(MigrationJob.objects.exists, "a job")
+        self._job = str(MigrationJob.objects.values_list("pk", flat=True).get())
+        return self._job
+
+    def strike(self, victim: str, number: signal.Signals) -> None:
+        assert victim == "process"
+        wait_until(lambda: self.tend() or self._is_working(), "somebody at work")
+        processes = [psutil.Process(self._process.pid)]
+        _send(processes, number)
+        if number == signal.SIGSTOP:
+            frozen = self._process
+            self._start("ai_migration", "worker", "--until-idle")
+            time.sleep(float(self._world.settings["LEASE_SECONDS"]) + 2)
+            _send(processes, signal.SIGCONT)
+            self._process = frozen
+        else:
+            _end(processes)
+
+    def tend(self) -> None:
+        if self._process.poll() is not None and not is_over(self._job):
+            self._start("migrate_ai_entities", "--resume", self._job)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _is_working(self) -> bool:
+        return is_over(self._job) or WorkerSlot.objects.exclude(holder="").exists()
+
+    def _start(self, *command: str) -> None:
+        self._process = self._stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "django", *command],
+                cwd=ROOT,
+                env=self._world.database.environ(**self._world.settings),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        self._stack.callback(self._process.kill)
+
+
+def _send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Wait for processes that got a signal; kill those that stay."""
+    _, alive = psutil.wait_procs(processes, timeout=GRACE)
+    _send(alive, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=GRACE)
