@@ -24,4 +24,5 @@ class Switches(AppConfig):
 
         switches = json.loads(os.environ["ACCEPTANCE_JSON"])
         slots.LOST_AFTER = timedelta(seconds=switches["lost_after"])
-        FAULTS[switches["fault"]]().__enter__()
+        self._fault = FAULTS[switches["fault"]]()  # kept: it would be undone with the last name
+        self._fault.__enter__()

@@ -50,19 +50,15 @@ class Clusters:
     q_cluster: dict[str, Any] = field(default_factory=lambda: dict(ORM))
     fault: str = ""
 
-    def manage(self, *arguments: str, timeout: float = TIMEOUT) -> str:
-        """Run a command; what it printed.
-
-        Raises:
-            subprocess.TimeoutExpired: It took longer, and was killed.
-        """
+    def manage(self, *arguments: str) -> str:
+        """Run a command; what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "django", *arguments],
             cwd=ROOT,
             env=self._environ(),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -74,10 +70,10 @@ class Clusters:
         return str(json.loads(self.manage(*command, "--detach", "--json"))["jobId"])
 
     @contextmanager
-    def started(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A cluster; all of it is killed at the end."""
+    def started(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A cluster, or another command; all of it is killed at the end."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "django", "qcluster"],
+            [sys.executable, "-m", "django", *(command or ["qcluster"])],
             cwd=ROOT,
             env=self._environ(),
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,14 @@ import pytest
 
 from tests.acceptance.worlds import World, settings_for
 from tests.databases import Databases, FreshDatabase
+from tests.redis_server import RedisServer, redis_server
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """An empty Redis server."""
+    with redis_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ TICK = 2.0
 """Seconds from one run of cron to the next."""
 UNHEALTHY = 20.0
 """Seconds without progress after which a cluster is replaced."""
+LIMIT = 180.0
+"""Seconds until a job that does not go on has failed. It takes a few."""
 
 
 class Site(Protocol):
@@ -42,9 +44,13 @@ class Site(Protocol):
     def begin(self) -> str:
         """Start the job, and the work; the job's id."""
 
-    def strike(self, victim: str, number: signal.Signals) -> None:
+    def strike(self, victim: str, number: signal.Signals) -> bool:
         """Send a signal to a victim, and restart what it ended. What SIGTERM has not ended
-        in time gets SIGKILL; what was stopped goes on when its lease is over."""
+        in time gets SIGKILL; what was stopped goes on when its lease is over.
+
+        Returns:
+            Whether there was a victim; there is none when the job is over.
+        """
 
     def tend(self) -> None:
         """What is done from time to time until the job is over."""
@@ -71,7 +77,8 @@ class ClusterSite:
         self._stack = ExitStack()
         self._lease = float(clusters.world.settings["LEASE_SECONDS"])
         self._ticked = 0.0
-        self._progress = (0, 0.0)
+        self._cron: subprocess.Popen[bytes] | None = None
+        self._done = 0
         self._job = ""
 
     def begin(self) -> str:
@@ -81,7 +88,7 @@ class ClusterSite:
         self._start_cluster()
         return self._job
 
-    def strike(self, victim: str, number: signal.Signals) -> None:
+    def strike(self, victim: str, number: signal.Signals) -> bool:
         processes = self._processes(victim)
         connections.close_all()
         _send(processes, number)
@@ -91,18 +98,21 @@ class ClusterSite:
         else:
             _end(processes)
             self._restart(victim)
-        self._progress = (0, time.monotonic())
+        return bool(processes)
 
     def tend(self) -> None:
-        if time.monotonic() - self._ticked < TICK:
+        """Cron runs the supervisor; a cluster that ended, or does nothing, is replaced."""
+        now = time.monotonic()
+        if now - self._ticked < TICK:
             return
-        self._supervise()
+        if self._cron is None or self._cron.poll() is not None:
+            started = self._clusters.started("ai_migration", "supervise")
+            self._cron = self._stack.enter_context(started)
+        self._ticked = now
         done = MigrationJob.objects.get(pk=self._job).processed_entities
-        if done != self._progress[0]:
-            self._progress = (done, time.monotonic())
-        if self._cluster.poll() is not None:
-            self._start_cluster()
-        elif time.monotonic() - self._progress[1] > UNHEALTHY:
+        if done != self._done:
+            self._done, self._moved = done, now
+        if self._cluster.poll() is not None or now - self._moved > UNHEALTHY:
             kill_group(self._cluster)
             self._start_cluster()
 
@@ -115,6 +125,7 @@ class ClusterSite:
 
     def _start_cluster(self) -> None:
         self._cluster = self._stack.enter_context(self._clusters.started())
+        self._moved = time.monotonic()
 
     def _processes(self, victim: str) -> list[psutil.Process]:
         main = psutil.Process(self._cluster.pid)
@@ -124,23 +135,25 @@ class ClusterSite:
             assert self._redis is not None
             return [self._redis.process]
         if victim == "worker":
-            wait_until(lambda: is_over(self._job) or self._holders(), "a worker at work")
-            return self._holders()[:1]
+            return self._a_busy_one()
         wait_until(main.children, "a cluster that is up")
         if victim == "main":
             return [main]
         return main.children() if victim == "sentinel" else [main, *main.children(recursive=True)]
 
-    def _holders(self) -> list[psutil.Process]:
-        """The processes at work, those with batches in hand first."""
-        self.tend()
-        slots = WorkerSlot.objects.exclude(holder="")
-        busy = QueueEntry.objects.filter(status=EntryStatus.CLAIMED).values("claimed_by")
-        found = []
-        for slots_ in (slots.filter(pk__in=busy), slots.exclude(pk__in=busy)):
-            for holder in slots_.values_list("holder", flat=True):
+    def _a_busy_one(self) -> list[psutil.Process]:
+        """A worker that has batches in hand, unless the job is over."""
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            claimed = QueueEntry.objects.filter(status=EntryStatus.CLAIMED).values("claimed_by")
+            slots = WorkerSlot.objects.filter(pk__in=claimed).exclude(holder="")
+            for holder in slots.values_list("holder", flat=True)[:1]:
                 with suppress(psutil.NoSuchProcess):
-                    found.append(psutil.Process(int(holder.rpartition(":")[2])))
+                    found.append(psutil.Process(_pid(holder)))
+            return bool(found) or is_over(self._job)
+
+        wait_until(look, "a worker at work", LIMIT, self.tend)
         return found
 
     def _wait_frozen(self, victim: str, processes: list[psutil.Process]) -> None:
@@ -149,9 +162,9 @@ class ClusterSite:
         if victim in {"database", "redis"}:
             time.sleep(self._lease + 1)
             return  # nobody can do anything
-        pids = {str(process.pid) for process in processes}
+        pids = {process.pid for process in processes}
         slots = WorkerSlot.objects.exclude(holder="").values_list("pk", "holder")
-        mine = [slot for slot, holder in slots if holder.rpartition(":")[2] in pids]
+        mine = [slot for slot, holder in slots if _pid(holder) in pids]
         in_hand = list(QueueEntry.objects.filter(claimed_by__in=mine, status=EntryStatus.CLAIMED))
         if victim == "group":
             self._start_cluster()
@@ -171,12 +184,6 @@ class ClusterSite:
         elif victim != "worker":
             self._start_cluster()
 
-    def _supervise(self) -> None:
-        """As cron does. Where it waits for what somebody frozen has locked, so be it."""
-        self._ticked = time.monotonic()
-        with suppress(subprocess.TimeoutExpired):
-            self._clusters.manage("ai_migration", "supervise", timeout=GRACE)
-
 
 class ForegroundSite:
     """The foreground command on SQLite, and a worker beside it while it is frozen.
@@ -192,28 +199,28 @@ class ForegroundSite:
 
     def begin(self) -> str:
         connections.close_all()
-        self._start("migrate_ai_entities", "article", "--batch-size", str(BATCH), "--noinput")
+        self._process = self._start(
+            "migrate_ai_entities", "article", "--batch-size", str(BATCH), "--noinput"
+        )
         wait_until(MigrationJob.objects.exists, "a job")
         self._job = str(MigrationJob.objects.values_list("pk", flat=True).get())
         return self._job
 
-    def strike(self, victim: str, number: signal.Signals) -> None:
-        assert victim == "process"
-        wait_until(lambda: self.tend() or self._is_working(), "somebody at work")
+    def strike(self, victim: str, number: signal.Signals) -> bool:
+        wait_until(self._is_working, "somebody at work", meanwhile=self.tend)
         processes = [psutil.Process(self._process.pid)]
         _send(processes, number)
         if number == signal.SIGSTOP:
-            frozen = self._process
             self._start("ai_migration", "worker", "--until-idle")
             time.sleep(float(self._world.settings["LEASE_SECONDS"]) + 2)
             _send(processes, signal.SIGCONT)
-            self._process = frozen
         else:
             _end(processes)
+        return True
 
     def tend(self) -> None:
         if self._process.poll() is not None and not is_over(self._job):
-            self._start("migrate_ai_entities", "--resume", self._job)
+            self._process = self._start("migrate_ai_entities", "--resume", self._job)
 
     def close(self) -> None:
         self._stack.close()
@@ -221,8 +228,8 @@ class ForegroundSite:
     def _is_working(self) -> bool:
         return is_over(self._job) or WorkerSlot.objects.exclude(holder="").exists()
 
-    def _start(self, *command: str) -> None:
-        self._process = self._stack.enter_context(
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+        process = self._stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "django", *command],
                 cwd=ROOT,
@@ -232,7 +239,13 @@ class ForegroundSite:
                 stderr=subprocess.DEVNULL,
             )
         )
-        self._stack.callback(self._process.kill)
+        self._stack.callback(process.kill)
+        return process
+
+
+def _pid(holder: str) -> int:
+    """The process that holds a slot."""
+    return int(holder.rpartition(":")[2])
 
 
 def _send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
