@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from django.db import DatabaseError, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
@@ -18,6 +17,7 @@ from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
 

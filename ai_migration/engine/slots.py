@@ -16,7 +16,6 @@ from datetime import timedelta
 
 from django.db import connections, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.slice import Slice, SliceReport
@@ -24,6 +23,7 @@ from ai_migration.engine.supervisor import holder_name
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, our_database, take
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, JobStatus
 
 logger = logging.getLogger("ai_migration")

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from django.db import router, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
-from django.db.models.functions import Now
 
 import ai_migration.entities.registry as registry
 from ai_migration.conf import redacted
@@ -16,6 +15,7 @@ from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
 
 IDS_PER_ENTRY = 1000

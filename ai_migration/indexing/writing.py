@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
@@ -25,6 +24,7 @@ from ai_migration.indexing.outcomes import Outcome, outcome_of
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.ledger import LedgerRow
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidTransitionError
 from ai_migration.jobs.transitions import Change, transition
 from ai_migration.models import MigrationJob, WorkerSlot
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import JobStatus
 
 _MUTEX = "scheduler"

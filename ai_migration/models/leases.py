@@ -17,11 +17,11 @@ from django.db.models import (
     Value,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.queue import QueueEntry
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus
 

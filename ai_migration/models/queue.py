@@ -62,16 +62,7 @@ class QueueEntry(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["priority", "id"],
-                condition=Q(status=EntryStatus.PENDING),
-                name="ai_indexing_queue_next",
-            ),
-            models.Index(
-                fields=["claimed_by", "fence"],
-                condition=Q(status=EntryStatus.CLAIMED),
-                name="ai_indexing_queue_claimed",
-            ),
+            models.Index(fields=["status", "priority", "id"], name="ai_indexing_queue_next"),
             models.Index(fields=["job", "status", "id"], name="ai_indexing_queue_job"),
         ]
         verbose_name_plural = "queue entries"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.models.functions import Now
 
 from ai_migration.indexing.queue import enqueue
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus
 from tests.acceptance import victims
 from tests.acceptance.embedders import embedded_texts
