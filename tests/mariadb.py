@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import MySQLdb
@@ -70,7 +70,8 @@ class MariaDBServer:
         with self._cursor() as cursor:
             cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
             for (connected,) in cursor.fetchall():
-                cursor.execute(f"KILL IF EXISTS {connected}")
+                with suppress(MySQLdb.OperationalError):  # it just left
+                    cursor.execute(f"KILL {connected}")
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")
 
     def restart(self) -> None:

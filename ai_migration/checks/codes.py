@@ -81,9 +81,6 @@ SQLITE = Code(
     "Set DATABASES[...]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
     "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'}.",
 )
-NO_PARTIAL_UNIQUE = Code(
-    "W041", "Start migrations of one entity type from one place only; models.W036 is the same."
-)
 OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
 OTHER_CONFIG = Code("W051", "Bring the index in line.")
 

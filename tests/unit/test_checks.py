@@ -396,12 +396,10 @@ class Connection:
     """As much of a connection as the checks look at."""
 
     alias = "default"
-    display_name = "Test"
 
-    def __init__(self, vendor: str = "sqlite", partial: bool = True, **settings: Any) -> None:
+    def __init__(self, vendor: str = "sqlite", **settings: Any) -> None:
         self.vendor = vendor
         self.settings_dict = {"NAME": "/nowhere/db.sqlite3", **settings}
-        self.features = type("Features", (), {"supports_partial_indexes": partial})
 
 
 @pytest.fixture
@@ -450,13 +448,6 @@ def test_a_sqlite_file_that_has_its_log_for_good(
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory&cache=shared", ""])
 def test_sqlite_in_memory_has_one_process(connect: Callable[..., list[str]], name: str) -> None:
     assert connect(NAME=name, OPTIONS={}) == []
-
-
-def test_a_database_without_partial_unique_constraints(
-    connect: Callable[..., list[str]],
-) -> None:
-    [message] = connect(vendor="mysql", partial=False)
-    assert message.startswith("ai_migration.W041 ")
 
 
 @pytest.mark.parametrize("is_psycopg3", [True, False])
