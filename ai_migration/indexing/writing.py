@@ -80,10 +80,11 @@ def write_batch(
             counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
             for outcome in outcomes:
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
-                if not retryable:
-                    _record_failures(batch, outcome, lease.using)
             if batch.job is not None:
                 _count(batch.job, lease, counts, batch.entries[0].operation, outcomes)
+            if not retryable:  # after the job's row is ours: MySQL locks it for each failure
+                for outcome in outcomes:
+                    _record_failures(batch, outcome, lease.using)
     except OwnershipLostError:
         for outcome in foreign:
             _read_again(batch, outcome, lease.using, [r.entity_id for r in outcome.ledger_rows])

@@ -1,4 +1,4 @@
-"""What a partial index said, said so that MySQL and MariaDB understand it too."""
+"""What partial indexes said, said so that MySQL and MariaDB understand it too."""
 
 from django.db import migrations, models
 
@@ -30,6 +30,11 @@ class Migration(migrations.Migration):
             model_name='migrationjob',
             name='ai_migration_jobs_one_open',
         ),
+        # First: MySQL needs one for the foreign key while others go.
+        migrations.AddIndex(
+            model_name='queueentry',
+            index=models.Index(fields=['job'], name='ai_indexing_queue_of_job'),
+        ),
         migrations.RemoveIndex(
             model_name='queueentry',
             name='ai_indexing_queue_next',
@@ -37,6 +42,10 @@ class Migration(migrations.Migration):
         migrations.RemoveIndex(
             model_name='queueentry',
             name='ai_indexing_queue_claimed',
+        ),
+        migrations.RemoveIndex(
+            model_name='queueentry',
+            name='ai_indexing_queue_job',
         ),
         migrations.AddField(
             model_name='collection',
@@ -56,6 +65,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='queueentry',
             index=models.Index(fields=['status', 'priority', 'id'], name='ai_indexing_queue_next'),
+        ),
+        migrations.AddIndex(
+            model_name='queueentry',
+            index=models.Index(fields=['status', 'job', 'id'], name='ai_indexing_queue_job'),
         ),
         migrations.AddConstraint(
             model_name='collection',

@@ -63,7 +63,10 @@ class QueueEntry(models.Model):
         ]
         indexes = [
             models.Index(fields=["status", "priority", "id"], name="ai_indexing_queue_next"),
-            models.Index(fields=["job", "status", "id"], name="ai_indexing_queue_job"),
+            models.Index(fields=["status", "job", "id"], name="ai_indexing_queue_job"),
+            # Without the status: MySQL checks the foreign key again with each change of the
+            # index it uses for it, and would lock the job's row for each entry.
+            models.Index(fields=["job"], name="ai_indexing_queue_of_job"),
         ]
         verbose_name_plural = "queue entries"
 
