@@ -40,9 +40,16 @@ class MariaDBServer:
     def __init__(self, directory: Path) -> None:
         self._socket = directory / "socket"
         self._log = directory / "log"
-        self._data = directory / "data"
-        self._user = ("--user=root",) if os.geteuid() == 0 else ()
-        self._run("mariadb-install-db", "--skip-test-db", "--skip-name-resolve")
+        # A server that starts removes the temporary tables of others from a common `/tmp`.
+        self._options = [
+            "--no-defaults",
+            f"--datadir={directory / 'data'}",
+            f"--tmpdir={directory}",
+        ]
+        if os.geteuid() == 0:
+            self._options.append("--user=root")
+        install = self._command("mariadb-install-db", "--skip-test-db", "--skip-name-resolve")
+        subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
         self._start()
 
     def url(self, name: str) -> str:
@@ -114,10 +121,7 @@ class MariaDBServer:
         found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         if found is None:
             raise FileNotFoundError(f"{program} is not installed")
-        return [found, "--no-defaults", f"--datadir={self._data}", *self._user, *arguments]
-
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(self._command(program, *arguments), check=True, capture_output=True)
+        return [found, *self._options, *arguments]
 
 
 @contextmanager
