@@ -35,6 +35,7 @@ def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> N
         (OperationalError("database or disk is full"), False),
         (OperationalError("no such table: x"), False),
         (OperationalError(2013, "Lost connection"), True),
+        (OperationalError(1927, "Connection was killed"), True),
         (OperationalError(1021, "Disk full"), False),
         (InterfaceError("connection already closed"), True),
         (DatabaseError("anything else"), False),

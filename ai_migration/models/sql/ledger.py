@@ -95,7 +95,7 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
             f"AND entity_id IN ({_LISTED[connection.vendor]})",
             (collection_id, json.dumps(entity_ids)),
         )
-        return {row[0]: known(row) for row in listed.fetchall()}
+        return {row[0]: _known(row) for row in listed.fetchall()}
 
 
 def upsert(

@@ -7,8 +7,9 @@ from django.db import InterfaceError, OperationalError
 _POSTGRESQL = ("08", "40", "55", "57")
 """Classes of SQLSTATE: connection, rollback (deadlock), lock not available, operator
 intervention (a restart). PostgreSQL's manual, appendix A."""
-_MYSQL = frozenset({1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013})
-"""Too many connections, shutdown, lock wait, deadlock, no connection, gone away, lost."""
+_MYSQL = frozenset({1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 4031})
+"""Too many connections, shutdown, lock wait, deadlock, interrupted, killed, no connection,
+gone away, lost, idle for too long."""
 
 
 def is_outage(error: BaseException) -> bool:
