@@ -70,6 +70,7 @@ class Settings(BaseModel):
     LEASE_SECONDS: Seconds = 60.0
     QUEUE_WINDOW: PositiveInt = 32
     MAX_ATTEMPTS: PositiveInt = 5
+    MAX_CRASHES: Annotated[int, Field(ge=2, le=1000, strict=True)] = 5
     RETRY_DELAY_SECONDS: Seconds = 5.0
     MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
 

@@ -98,6 +98,7 @@ class Slice:
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
+        self._has_suspect = False  # one that is in hand, or that waits for empty hands
 
     def run(self) -> SliceReport:
         """Work until time is up, nothing is left, or somebody says stop.
@@ -123,10 +124,11 @@ class Slice:
                 is_dry = not self._claim()
             self._take_read()
             halted = self._halt(stopping)
-            is_all = is_dry or len(self._open) >= MAX_OPEN  # nothing more comes for now
+            # Whether nothing more comes for now.
+            is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
             self._send(flush=is_all and not self._reading)
             self._write_ready(halted)
-            if not self._open and not self._reading:
+            if not self._in_hand:
                 if stopping or (is_dry and not self._jobs.feed()):
                     return is_dry and not stopping
                 is_dry = False
@@ -146,7 +148,13 @@ class Slice:
 
     @property
     def _wants_more(self) -> bool:
+        if self._has_suspect and self._in_hand:
+            return False
         return len(self._reading) < 2 and len(self._open) < MAX_OPEN and self._pools.want_more
+
+    @property
+    def _in_hand(self) -> bool:
+        return bool(self._open or self._reading)
 
     def _wait(self) -> None:
         """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""
@@ -158,14 +166,18 @@ class Slice:
             time.sleep(min(timeout, 0.05))
 
     def _claim(self) -> bool:
-        """Claim the next entries and have them read; whether there were any."""
+        """Claim the next entries and have them read; whether there were any, or will be once
+        the hands are empty."""
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
-        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs)
+        in_hand = self._in_hand
+        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs, in_hand=in_hand)
+        waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
+        self._has_suspect = waits or any(entry.claims for entry in entries)
         self._jobs.note_claims(entries)
         for group in _groups(entries):
             self._start(group)
-        return bool(entries)
+        return bool(entries) or waits
 
     def _start(self, entries: list[QueueEntry]) -> None:
         """Have a group of entries that make one batch read and planned."""

@@ -122,7 +122,7 @@ def _settle_entries(
         )
         if batch.job is not None:
             QueueEntry.objects.using(lease.using).filter(pk__in=batch.entry_ids).update(
-                indexed=indexed, claims=0
+                indexed=indexed
             )
         counts = Counts()
     else:

@@ -60,8 +60,12 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the slot back; what is still claimed returns to the queue."""
-        _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1)
+        """Give the slot back; what is still claimed returns to the queue. Its worker lives, so
+        that this counts as no crash."""
+        if _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1):
+            QueueEntry.objects.using(self.using).filter(
+                status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.generation
+            ).update(status=EntryStatus.PENDING, claimed_by=None, available_at=None, claims=0)
         return_orphans(self.using)
 
 
@@ -130,7 +134,8 @@ def expire(using: str, holders: set[str] | None = None) -> int:
 
 
 def return_orphans(using: str) -> int:
-    """Put entries whose claim no lease stands behind back into the queue."""
+    """Put entries whose claim no lease stands behind back into the queue. Their ``claims``
+    stay: their worker died, and may have died of them."""
     held = WorkerSlot.objects.filter(
         pk=OuterRef("claimed_by"), generation=OuterRef("fence"), lease_expires_at__isnull=False
     )

@@ -293,12 +293,18 @@ class Command(ServiceCommand):
         deleted = clean_up()
         if self.as_json:
             self.write_json(
-                {"recovered": report.recovered, "started": report.started, "deleted": deleted}
+                {
+                    "recovered": report.recovered,
+                    "quarantined": report.quarantined,
+                    "started": report.started,
+                    "deleted": deleted,
+                }
             )
         else:
             started = f" ({', '.join(report.started)})" if report.started else ""
             self.stdout.write(
-                f"Returned {report.recovered:,} entries of dead workers to the queue, started "
+                f"Returned {report.recovered:,} entries of dead workers to the queue, isolated "
+                f"{report.quarantined:,} that kill their workers, started "
                 f"{len(report.started)} waiting jobs{started}, deleted {deleted} old jobs."
             )
         return DONE
