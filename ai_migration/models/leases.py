@@ -114,6 +114,14 @@ def take(slot_id: int, generation: int, holder: str) -> Lease | None:
     return Lease(slot_id, generation + 1, using) if taken else None
 
 
+def lock(name: str, using: str) -> None:
+    """Let one at a time pass, until its transaction ends. Call it first in the transaction."""
+    slots = WorkerSlot.objects.using(using)
+    if not slots.filter(name=name).update(last_seen_at=Now()):
+        slots.get_or_create(name=name)
+        slots.filter(name=name).update(last_seen_at=Now())
+
+
 def expire(using: str, holders: set[str] | None = None) -> int:
     """End the leases that ran out and give back what they had claimed.
 
