@@ -21,6 +21,7 @@ from django.db import DatabaseError
 from ai_migration.conf import get_settings
 from ai_migration.engine.finishing import finish_job
 from ai_migration.engine.jobs import JobWatch
+from ai_migration.engine.metrics import Tally, record
 from ai_migration.engine.pools import EmbedPools
 from ai_migration.engine.reading import ReadAhead
 from ai_migration.entities import registry
@@ -98,6 +99,7 @@ class Slice:
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
+        self._tally = Tally()
         self._has_suspect = False  # one that is in hand, or that waits for empty hands
 
     def run(self) -> SliceReport:
@@ -107,10 +109,16 @@ class Slice:
             OwnershipLostError: The lease was lost; nothing was half done.
             django.db.Error: The database is unavailable; the lease will run out.
         """
-        with EmbedPools(self.lease.using, self._clock) as self._pools:
-            with ReadAhead(self.lease.using) as self._reading:
-                is_idle = self._loop()
-            wait = self._pools.wakes_in or 0.0
+        try:
+            with EmbedPools(self.lease.using, self._clock) as self._pools:
+                with ReadAhead(self.lease.using) as self._reading:
+                    is_idle = self._loop()
+                wait = self._pools.wakes_in or 0.0
+        except OwnershipLostError:
+            self._tally += Tally(fences_lost=1)
+            raise
+        finally:
+            record(self.lease.slot_id, self._tally, self.lease.using)
         return SliceReport(self._written, is_idle, wait)
 
     def _loop(self) -> bool:
@@ -175,6 +183,8 @@ class Slice:
         waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
         self._has_suspect = waits or any(entry.claims for entry in entries)
         self._jobs.note_claims(entries)
+        if entries:
+            self._tally += Tally(slices=not self._tally.slices, claims=len(entries))
         for group in _groups(entries):
             self._start(group)
         return bool(entries) or waits
@@ -279,15 +289,22 @@ class Slice:
         elif not is_last:
             delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
         try:
-            write_batch(batch, self.lease, retry_delay=delay)
+            counts = write_batch(batch, self.lease, retry_delay=delay)
         except (StoreError, DatabaseError) as error:
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
             logger.warning("%s", error)
+            self._tally += Tally(fences_lost=1)
             self.lease.renew()  # it may be only the entries that are no longer ours
         else:
             self._written += 1
             self._renewed = self._clock()
+            self._tally += Tally(
+                batches=1,
+                batch_seconds=time.monotonic() - batch.since,
+                entities=counts.processed,
+                texts=counts.texts,
+            )
             self._jobs.break_circuit(batch)
 
     def _has_retryable(self, batch: Batch) -> bool:

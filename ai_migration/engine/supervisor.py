@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ai_migration.conf import get_settings
+from ai_migration.engine.metrics import Tally, drop_old_metrics, record
 from ai_migration.engine.quarantine import quarantine
 from ai_migration.jobs.collections import drop_retired
 from ai_migration.jobs.scheduling import start_waiting
@@ -38,6 +39,9 @@ def tick() -> TickReport:
     may run at once."""
     using = our_database()
     recovered = expire(using, _dead_holders(using))
+    if recovered:
+        slot, _ = WorkerSlot.objects.using(using).get_or_create(name="supervisor")
+        record(slot.pk, Tally(recoveries=recovered), using)
     QueueEntry.objects.using(using).filter(
         status=EntryStatus.PENDING, job__status=JobStatus.CANCELLED
     ).delete()
@@ -52,6 +56,7 @@ def clean_up() -> int:
     """
     using, settings = our_database(), get_settings()
     drop_retired(using, settings.KEEP_RETIRED_DAYS)
+    drop_old_metrics(using)
     if settings.CLEANUP_COMPLETED_AFTER_DAYS is None:
         return 0
     before = clock.now(using) - timedelta(days=settings.CLEANUP_COMPLETED_AFTER_DAYS)
