@@ -13,6 +13,7 @@ from django.utils.timezone import is_aware, localtime
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.engine.slice import SliceReport
 from ai_migration.engine.supervisor import clean_up, tick
 from ai_migration.engine.worker import run_worker, settle_in
@@ -28,6 +29,9 @@ from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, duration, summary
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob
 from ai_migration.types import JobStatus, MigrationProgress, SearchHit
+
+_PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
+"""Whoever looks at jobs, or wants one to go on, does the supervisor's work in passing."""
 
 
 class Command(ServiceCommand):
@@ -89,7 +93,10 @@ class Command(ServiceCommand):
             "supervise": self._supervise,
             "install-schedules": self._install_schedules,
         }
-        return actions[options["action"]](**options)
+        code = actions[options["action"]](**options)
+        if options["action"] in _PASSING:
+            recover_in_passing()
+        return code
 
     def _jobs(self, *, entity_type: str, status: str, limit: int, **_: Any) -> int:
         jobs = migration_service.list_jobs(

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from django.utils.duration import duration_iso_string
 
 from ai_migration.conf import NO_MESSAGES, get_settings
+from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
@@ -119,6 +120,7 @@ class Command(ServiceCommand):
     def _work(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
         """Work for a job until it ends, or leave that to others."""
         if options["detach"]:
+            recover_in_passing()
             progress = migration_service.get_progress(job_id)
         else:
             if not self.as_json:
