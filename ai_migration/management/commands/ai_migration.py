@@ -25,6 +25,7 @@ from ai_migration.jobs.progress import percent
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
+from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, duration, summary
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob
@@ -71,6 +72,9 @@ class Command(ServiceCommand):
         worker = action("worker", "Work for all jobs and for live traffic until stopped.")
         worker.add_argument(
             "--until-idle", action="store_true", help="Stop when there is nothing to do just now."
+        )
+        worker.add_argument(
+            "--slots", type=positive, default=1, metavar="N", help="So many processes of it."
         )
         action(
             "supervise",
@@ -244,7 +248,7 @@ class Command(ServiceCommand):
             self.stdout.write("Nothing was found.")
         return DONE
 
-    def _worker(self, *, until_idle: bool, **_: Any) -> int:
+    def _worker(self, *, until_idle: bool, slots: int, **_: Any) -> int:
         # A wrong config and missing tables are said at once: later they would be waited for.
         registry.discover()
         migration_service.list_jobs(limit=1)
@@ -258,13 +262,16 @@ class Command(ServiceCommand):
         if not self.as_json:
             self.stdout.write("Working. Ctrl-C stops after the batch in flight.")
             self.stdout.flush()
+
+        def should_stop() -> bool:
+            return interrupt.signal is not None
+
         with interrupt.caught():
-            settle_in()
-            run_worker(
-                should_stop=lambda: interrupt.signal is not None,
-                until_idle=until_idle,
-                on_slice=count,
-            )
+            if slots > 1:
+                batches = run_processes(slots, should_stop=should_stop, until_idle=until_idle)
+            else:
+                settle_in()
+                run_worker(should_stop=should_stop, until_idle=until_idle, on_slice=count)
         if self.as_json:
             self.write_json({"batches": batches})
         else:
