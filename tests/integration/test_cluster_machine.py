@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
 from ai_migration.engine.slice import Slice
 from ai_migration.engine.slots import WakeUp, has_work, wake_all, wake_one, work
@@ -22,7 +22,7 @@ from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database, take
 from ai_migration.types import JobStatus
-from tests.integration.support import Killed, Project
+from tests.integration.support import Killed, Project, make_articles, start
 from tests.integration.test_machine import CHAOS, SLOTS, STORES, WHICH, Service
 
 WORKERS = 2
@@ -62,7 +62,15 @@ class Cluster(Service):
         self.waiting.append(wake_up)
         self.seen.append(wake_up)
 
+    @initialize()
+    def rows(self) -> None:
+        make_articles(12)
+        start(batch_size=4)
+        wake_all(self.send)
+
     def take_message(self, which: int) -> WakeUp | None:
+        if not self.waiting:
+            wake_one(self.send)
         return self.waiting.pop(which % len(self.waiting)) if self.waiting else None
 
     # Messages
@@ -84,7 +92,8 @@ class Cluster(Service):
 
     @rule(which=WHICH)
     def lose(self, which: int) -> None:
-        self.take_message(which)
+        if self.waiting:
+            self.take_message(which)
 
     @rule()
     def supervise(self) -> None:
@@ -110,6 +119,13 @@ class Cluster(Service):
             except (Killed, OwnershipLostError):
                 pass
 
+    @rule(statements=st.integers(8, 40), times=st.integers(2, 6))
+    def die_again_and_again(self, statements: int, times: int) -> None:
+        for _ in range(times):
+            self.kill(0, statements)
+            self.leases_run_out()
+            tick()
+
     @rule(hours=st.integers(-30, 30))
     def another_host(self, hours: int) -> None:
         type(self).hours = hours
@@ -134,10 +150,9 @@ class Cluster(Service):
             QueueEntry.objects.update(available_at=None)
             self.supervise()
             for _ in range(MESSAGES):
-                message = self.take_message(0)
-                if message is None:
+                if not self.waiting:
                     break
-                work(message, self.send)
+                work(self.waiting.pop(0), self.send)
             assert not self.waiting, "messages never end"
             waiting = MigrationJob.objects.filter(status=JobStatus.PENDING)
             if not has_work(our_database()) and not waiting.exists():
