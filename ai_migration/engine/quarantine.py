@@ -12,7 +12,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.jobs import stop_job, too_many_failures
@@ -21,6 +20,7 @@ from ai_migration.entities.filters import apply_filters, load_filters
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.targets import live_collections
 from ai_migration.models import Collection, EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, Operation
 
 WORKER_DIED = "worker_died"

@@ -13,13 +13,13 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Now
 
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slots import wake_all
 from ai_migration.engine.supervisor import tick
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql.clock import Now
 
 logger = logging.getLogger("ai_migration")
 
