@@ -21,13 +21,13 @@ from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
-from ai_migration.jobs.progress import percent
+from ai_migration.jobs.progress import duration, percent
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
-from ai_migration.management.views import WORKED_FOR, duration, summary
+from ai_migration.management.views import WORKED_FOR, summary
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob
 from ai_migration.types import JobStatus, MigrationProgress, SearchHit
 
