@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -14,8 +15,8 @@ from django.utils.timezone import is_aware, localtime
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slice import SliceReport
-from ai_migration.engine.supervisor import clean_up, tick
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
@@ -23,6 +24,7 @@ from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
 from ai_migration.jobs.progress import duration, percent
 from ai_migration.jobs.service import migration_service
+from ai_migration.management import doctor
 from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.processes import run_processes
@@ -80,6 +82,9 @@ class Command(ServiceCommand):
             "supervise",
             "Recover what dead workers left, start jobs that wait, drop what is over; for cron.",
         )
+        doctor.add_arguments(
+            action("doctor", "Say what is wrong with the set-up and the engine, and what to do.")
+        )
         action("install-schedules", "Have the cluster run the supervisor every minute.")
 
     def run(self, **options: Any) -> int:
@@ -95,6 +100,7 @@ class Command(ServiceCommand):
             "search": self._search,
             "worker": self._worker,
             "supervise": self._supervise,
+            "doctor": partial(doctor.run, self),
             "install-schedules": self._install_schedules,
         }
         code = actions[options["action"]](**options)
@@ -303,15 +309,16 @@ class Command(ServiceCommand):
         return DONE
 
     def _supervise(self, **_: Any) -> int:
-        report = tick()
-        deleted = clean_up()
+        done = supervise()
+        report = done.tick
         if self.as_json:
             self.write_json(
                 {
                     "recovered": report.recovered,
                     "quarantined": report.quarantined,
                     "started": report.started,
-                    "deleted": deleted,
+                    "deleted": done.deleted,
+                    "woken": done.woken,
                 }
             )
         else:
@@ -319,7 +326,8 @@ class Command(ServiceCommand):
             self.stdout.write(
                 f"Returned {report.recovered:,} entries of dead workers to the queue, isolated "
                 f"{report.quarantined:,} that kill their workers, started "
-                f"{len(report.started)} waiting jobs{started}, deleted {deleted} old jobs."
+                f"{len(report.started)} waiting jobs{started}, deleted {done.deleted} old jobs, "
+                f"woke {done.woken} slots."
             )
         return DONE
 
