@@ -117,26 +117,27 @@ class Canary:
             time.sleep(_LOOK_EVERY)
         return flight
 
-    def _judged(self, flight: Flight, before: Flight) -> Finding:
+    @staticmethod
+    def _judged(flight: Flight, before: Flight) -> Finding:
         if flight.sent is None:
             return Finding("canary", "none was sent yet")
-        if not flight.is_away and (self.wait or flight.took <= SLOW):
-            return Finding("canary", f"a task came back after {duration(flight.took)}")
-        if not flight.is_away or (not before.is_away and before.took > SLOW):
-            took = flight.took if not flight.is_away else before.took
-            text = f"a task came back only after {duration(took)}"
+        last = before if flight.is_away else flight
+        if not last.is_away and last.took > SLOW:
+            text = f"a task came back only after {duration(last.took)}"
             advice = (
                 "The cluster has too much to do: give it more 'workers', or migrations a "
                 "cluster of their own (AI_MIGRATION['CLUSTER'])."
             )
             return Finding("canary", text, advice, Level.ERROR)
+        if not flight.is_away:
+            return Finding("canary", f"a task came back after {duration(flight.took)}")
         text = f"a task sent {duration(flight.sent)} ago has not come back"
         if flight.sent <= SLOW and flight.seen is not None and flight.seen < LATE:
             return Finding("canary", f"{text} yet; the last did {duration(flight.seen)} ago")
-        last = f"{duration(flight.seen)} ago" if flight.seen is not None else "never"
+        seen = f"{duration(flight.seen)} ago" if flight.seen is not None else "never"
         return Finding(
             "canary",
-            f"{text}; the last time one did: {last}",
+            f"{text}; the last time one did: {seen}",
             "No cluster takes tasks: it is stopped or stands still. Stop it (SIGKILL, if SIGTERM "
             "does not do) and start it: manage.py qcluster. What it had in hand is not lost.",
             Level.ERROR,
