@@ -51,12 +51,16 @@ def supervise() -> int:
         return 0
 
 
-def canary() -> None:
-    """Come back: the cluster takes tasks."""
-    from ai_migration.engine.heartbeats import CANARY, beat
+def canary(sent: int) -> None:
+    """Come back: the cluster takes tasks.
+
+    Args:
+        sent: When it was sent, in microseconds by the database's clock.
+    """
+    from ai_migration.engine.heartbeats import welcome_canary
 
     try:
-        beat(CANARY)
+        welcome_canary(sent)
     except Exception:
         logger.exception("The canary could not be recorded; the next one tries again")
 

@@ -93,7 +93,7 @@ class Canary:
         wait: Seconds to wait; 0: send none, and say what became of the last one.
     """
 
-    send: Callable[[], None]
+    send: Callable[[int], None]
     wait: float
 
     def run(self) -> Iterator[Finding]:
@@ -121,27 +121,23 @@ class Canary:
     def _judged(flight: Flight, before: Flight) -> Finding:
         if flight.sent is None:
             return Finding("canary", "none was sent yet")
-        last = before if flight.is_away else flight
-        if not last.is_away and last.took > SLOW:
-            text = f"a task came back only after {duration(last.took)}"
+        seen = f"{duration(flight.seen)} ago" if flight.seen is not None else "never"
+        away = f"a task sent {duration(flight.sent)} ago has not come back; the last did: {seen}"
+        if flight.is_away and (flight.seen is None or flight.seen > LATE):
             advice = (
-                "The cluster has too much to do: give it more 'workers', or migrations a "
-                "cluster of their own (AI_MIGRATION['CLUSTER'])."
+                "No cluster takes tasks: it is stopped or stands still. Stop it (SIGKILL, if "
+                "SIGTERM does not do) and start it: manage.py qcluster. Nothing is lost."
+            )
+            return Finding("canary", away, advice, Level.ERROR)
+        took = before.took if flight.is_away and not before.is_away else flight.took
+        text = away if flight.is_away else f"a task came back after {duration(took)}"
+        if took > SLOW:
+            advice = (
+                f"Tasks wait for {duration(took)}: give the cluster more 'workers', or "
+                f"migrations a cluster of their own (AI_MIGRATION['CLUSTER'])."
             )
             return Finding("canary", text, advice, Level.ERROR)
-        if not flight.is_away:
-            return Finding("canary", f"a task came back after {duration(flight.took)}")
-        text = f"a task sent {duration(flight.sent)} ago has not come back"
-        if flight.sent <= SLOW and flight.seen is not None and flight.seen < LATE:
-            return Finding("canary", f"{text} yet; the last did {duration(flight.seen)} ago")
-        seen = f"{duration(flight.seen)} ago" if flight.seen is not None else "never"
-        return Finding(
-            "canary",
-            f"{text}; the last time one did: {seen}",
-            "No cluster takes tasks: it is stopped or stands still. Stop it (SIGKILL, if SIGTERM "
-            "does not do) and start it: manage.py qcluster. What it had in hand is not lost.",
-            Level.ERROR,
-        )
+        return Finding("canary", text)
 
 
 @dataclass(frozen=True)
@@ -158,8 +154,9 @@ class Flight:
 
     @property
     def took(self) -> timedelta:
-        """How long it was away, where it came back."""
-        return (self.sent or timedelta()) - (self.seen or timedelta())
+        """How long it was away, or is."""
+        sent, seen = self.sent or timedelta(), self.seen or timedelta()
+        return sent if self.is_away else sent - seen
 
 
 def unreadable(schedule: Schedule) -> str:

@@ -87,9 +87,9 @@ class DjangoQDispatcher:
             Schedule.objects.filter(pk=schedule.pk).update(**wanted)
         return is_new or is_different
 
-    def send_canary(self) -> None:
-        """Put a task in the queue that does nothing but come back, now."""
-        _put(CANARY, name="ai_migration canary")
+    def send_canary(self, sent: int) -> None:
+        """Put a task in the queue, now, that does nothing but come back."""
+        _put(CANARY, sent, name="ai_migration canary")
 
     def send(self, wake_up: WakeUp) -> None:
         """Put a task in the queue: in the current transaction where the broker keeps its

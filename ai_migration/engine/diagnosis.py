@@ -28,6 +28,7 @@ PATIENCE = timedelta(minutes=1)
 MANY_CLAIMS = 3
 MANY_ATTEMPTS = 3
 _AT_MOST = 10
+_CLUSTER = "Start the cluster: manage.py qcluster"
 _RECOVER = "Run: manage.py ai_migration supervise"
 
 
@@ -95,10 +96,12 @@ class Supervisor:
         ticks = WorkerSlot.objects.using(self.using).filter(name=SUPERVISOR)
         slots = ticks.exclude(last_seen_at=None)
         seen = slots.annotate(seen=ago("last_seen_at")).values_list("seen", "holder").first()
-        fact = f"last tick {duration(seen[0])} ago by {seen[1]}" if seen else "no tick yet"
-        if self.is_needed and (not seen or seen[0] > LATE):
-            advice = f"Start the cluster: manage.py qcluster. {_RECOVER} (by cron, for good)"
-            yield Finding("supervisor", fact, advice, Level.ERROR)
+        if seen is None:  # if that lasts, the schedule is late
+            yield Finding("supervisor", "no tick yet")
+            return
+        fact = f"last tick {duration(seen[0])} ago by {seen[1]}"
+        if self.is_needed and seen[0] > LATE:
+            yield Finding("supervisor", fact, f"{_CLUSTER}. {_RECOVER}, from cron.", Level.ERROR)
         else:
             yield Finding("supervisor", fact)
 
@@ -227,5 +230,5 @@ def _is_worked(using: str) -> bool:
 
 def _start_somebody() -> str:
     if hasattr(get_dispatcher(), "send"):
-        return f"Start the cluster: manage.py qcluster. {_RECOVER}"
+        return f"{_CLUSTER}. {_RECOVER}"
     return "Start a worker: manage.py ai_migration worker"

@@ -10,20 +10,24 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from ai_migration.engine.supervisor import holder_name
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
 
 SUPERVISOR = "supervisor"
 CANARY = "canary"
 LATE = timedelta(minutes=3)
 """What is to happen every minute, and did not for so long, is late."""
-CANARY_LOST = timedelta(minutes=10)
-"""A canary that is away for longer is taken for lost, and another one is sent."""
+LOST_AFTER = timedelta(minutes=1)
+"""A canary that is away for longer may be lost, and another one is sent."""
+
+
+_IS_AWAY = Q(woken_at__isnull=False) & (Q(last_seen_at=None) | Q(last_seen_at__lt=F("woken_at")))
 
 
 def ago(field: str) -> Combinable:
@@ -48,11 +52,11 @@ def beat(name: str) -> None:
         slots.filter(name=name).update(holder=holder_name(), last_seen_at=Now())
 
 
-def send_canary(send: Callable[[], None]) -> bool:
+def send_canary(send: Callable[[int], None]) -> bool:
     """Send the canary out, unless it is on its way.
 
     Args:
-        send: Asks the cluster to run ``ai_migration.tasks.canary``.
+        send: Asks the cluster to run ``ai_migration.tasks.canary`` with this argument.
 
     Returns:
         Whether it was sent.
@@ -60,16 +64,28 @@ def send_canary(send: Callable[[], None]) -> bool:
     using = our_database()
     slots = WorkerSlot.objects.using(using)
     slots.get_or_create(name=CANARY)
-    is_home = Q(woken_at=None) | Q(last_seen_at__gte=F("woken_at"))
+    may_go = ~_IS_AWAY | Q(away__gt=LOST_AFTER)
     with transaction.atomic(using=using):
         is_sent = (
-            slots.annotate(away=ago("woken_at"))
-            .filter(is_home | Q(away__gt=CANARY_LOST), name=CANARY)
-            .update(woken_at=Now())
+            slots.annotate(away=ago("woken_at")).filter(may_go, name=CANARY).update(woken_at=Now())
         )
         if is_sent:
-            send()
+            send(clock.now_microseconds(using))
     return bool(is_sent)
+
+
+def welcome_canary(sent: int) -> None:
+    """Record that the canary came back.
+
+    Args:
+        sent: What it was sent with. Of two that were away, the row tells of the first to
+            come back.
+    """
+    using = our_database()
+    away = timedelta(microseconds=max(0, clock.now_microseconds(using) - sent))
+    left = ExpressionWrapper(Now() - Value(away), output_field=DateTimeField())
+    WorkerSlot.objects.using(using).filter(_IS_AWAY, name=CANARY).update(woken_at=left)
+    beat(CANARY)
 
 
 def is_worker_alive() -> bool:

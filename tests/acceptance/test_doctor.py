@@ -54,7 +54,7 @@ def age(name: str) -> None:
 
 @pytest.mark.vendors("postgresql")
 def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask: Any) -> None:
-    assert ask("--wait=0.1") == (1, ["supervisor", "canary"]), "it was never started"
+    assert ask("--wait=0.1") == (1, ["canary"]), "it was never started"
     with clusters.started() as cluster:
         clusters.manage("shell", "-v0", "-c", TICK)
         wait_until(WorkerSlot.objects.filter(name="supervisor").exists, "the tick")

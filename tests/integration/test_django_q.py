@@ -189,9 +189,9 @@ def test_tasks_work_and_never_raise(
 
     monkeypatch.setattr("ai_migration.engine.slots.work", fail)
     monkeypatch.setattr("ai_migration.engine.rounds.tick", fail)
-    monkeypatch.setattr("ai_migration.engine.heartbeats.beat", fail)
+    monkeypatch.setattr("ai_migration.engine.heartbeats.welcome_canary", fail)
     assert (tasks.run_slice(1, 1), tasks.supervise()) == (0, 0)
-    tasks.canary()
+    tasks.canary(0)
 
 
 def test_a_dispatcher_without_messages_needs_none(project: Project) -> None:

@@ -31,6 +31,7 @@ from ai_migration.engine.supervisor import holder_name
 from ai_migration.management.doctor import examine
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire
+from ai_migration.models.sql import clock
 from ai_migration.types import EntryStatus
 from tests.databases import FreshDatabase
 from tests.integration.support import Project, make_articles, start
@@ -284,14 +285,14 @@ def schedules() -> Any:
 
 @pytest.mark.usefixtures("installed")
 def test_a_cluster_that_ticks_is_well() -> None:
-    tasks.canary()
+    returns()
     assert errors() == []
     assert "a task came back after 0 s" in facts()
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_tick_that_does_not_come() -> None:
-    tasks.canary()
+    returns()
     WorkerSlot.objects.filter(name=SUPERVISOR).update(last_seen_at=F("last_seen_at") - HOURS)
     (error,) = errors()
     assert "supervisor: last tick 2 h 00 min ago" in error
@@ -300,12 +301,14 @@ def test_a_tick_that_does_not_come() -> None:
     beat(SUPERVISOR)
     assert errors() == [], "it catches up with what it missed"
     WorkerSlot.objects.filter(name=SUPERVISOR).delete()
-    assert "supervisor: no tick yet" in errors()
+    assert errors() == ["schedule: the supervisor was to run 2 h 00 min ago"]
+    schedules().update(next_run=timezone.now())
+    assert errors() == [], "the cluster has just been started"
 
 
 @pytest.mark.usefixtures("installed")
 def test_a_schedule_that_is_missing_or_not_ours(project: Project) -> None:
-    tasks.canary()
+    returns()
     project.set(CLUSTER="migrations")
     assert errors() == ["schedule: the supervisor's schedule was changed, or is another cluster's"]
     DjangoQDispatcher().install()
@@ -348,7 +351,7 @@ def test_one_schedule_that_cannot_be_read_blocks_all(values: dict[str, Any]) -> 
     from django_q.models import OrmQ
     from django_q.scheduler import scheduler
 
-    tasks.canary()
+    returns()
     OrmQ.objects.all().delete()
     schedules().create(func="math.floor", name="nightly")
     schedules().filter(name="nightly").update(**values)
@@ -363,7 +366,7 @@ def test_one_schedule_that_cannot_be_read_blocks_all(values: dict[str, Any]) -> 
 
 @pytest.mark.usefixtures("installed")
 def test_schedules_of_other_clusters_block_nothing_of_ours(project: Project) -> None:
-    tasks.canary()
+    returns()
     broken = schedules().create(func="math.floor", args="(", cluster="reports")
     assert errors() == []
     for cluster in (None, "default"):
@@ -382,6 +385,15 @@ def test_schedules_of_other_clusters_block_nothing_of_ours(project: Project) -> 
 # The canary
 
 
+def returns() -> None:
+    """As a cluster has it return at once."""
+    tasks.canary(clock.now_microseconds("default"))
+
+
+def lose(sent: int) -> None:
+    """As a broker does."""
+
+
 def judged(send: Any, wait: float) -> Finding:
     (finding,) = diagnosis.Canary(send, wait).run()
     return finding
@@ -392,7 +404,7 @@ def test_the_supervisor_sends_one_canary_at_a_time() -> None:
     assert tasks_in_queue().count("ai_migration.tasks.canary") == 1
     supervise()
     assert tasks_in_queue().count("ai_migration.tasks.canary") == 1
-    tasks.canary()
+    returns()
     supervise()
     assert tasks_in_queue().count("ai_migration.tasks.canary") == 2
     age()
@@ -407,54 +419,63 @@ def test_a_canary_that_comes_back(project: Project) -> None:
 
 
 def test_a_canary_that_does_not_come_back(project: Project) -> None:
-    def lose() -> None:
-        pass
-
     finding = judged(lose, 0.01)
     assert finding.level is Level.ERROR
-    assert "the last time one did: never" in finding.fact
+    assert "the last did: never" in finding.fact
     assert "qcluster" in finding.advice
-    tasks.canary()
+    returns()
     finding = judged(lose, 0.01)
     assert finding.level is Level.OK, "it is busy, and has taken tasks a moment ago"
     age(by=timedelta(minutes=5))
     for wait in (0, 0.01):
         finding = judged(lose, wait)
         assert finding.level is Level.ERROR
-        assert "5 min" in finding.fact
+        assert "the last did: 5 min" in finding.fact
+        assert "No cluster takes tasks" in finding.advice
 
 
 def test_a_canary_that_comes_back_late(project: Project) -> None:
-    assert send_canary(lambda: None)
-    WorkerSlot.objects.filter(name=CANARY).update(woken_at=F("woken_at") - timedelta(seconds=99))
-    tasks.canary()
+    send_canary(lose)
+    tasks.canary(clock.now_microseconds("default") - 99_000_000)
     for wait in (0, 0.01):
-        finding = judged(lambda: None, wait)
+        finding = judged(lose, wait)
         assert finding.level is Level.ERROR
-        assert "came back only after 1 min 39 s" in finding.fact
-        assert "too much to do" in finding.advice
-    tasks.canary()
+        assert "Tasks wait for 1 min 39 s" in finding.advice
+    returns()
     assert judged(tasks.canary, 5).fact == "a task came back after 0 s", "it is over"
+    send_canary(lose)
+    age(by=timedelta(seconds=45))
+    assert judged(lose, 0).level is Level.ERROR, "it is away for too long already"
+
+
+def test_one_that_was_lost_makes_room_for_another(project: Project) -> None:
+    """What a killed cluster had fetched comes when `retry` is over, and says nothing then."""
+    old: list[int] = []
+    send_canary(old.append)
+    age(by=timedelta(seconds=61))
+    assert judged(tasks.canary, 5).fact == "a task came back after 0 s"
+    tasks.canary(old[0] - 240_000_000)
+    assert judged(lose, 0).level is Level.OK
 
 
 def test_one_that_comes_back_while_another_is_waited_for(project: Project) -> None:
     """The cluster went on: what counts is how long a task takes now."""
-    assert send_canary(lambda: None)
-    age(by=timedelta(minutes=9))
-    returning = threading.Timer(0.3, returns)
-    returning.start()
+    assert send_canary(lose)
+    age(by=timedelta(seconds=50))
+
+    def returns_late() -> None:
+        tasks.canary(clock.now_microseconds("default") - 50_000_000)
+        connections.close_all()
+
+    later = threading.Timer(0.3, returns_late)
+    later.start()
     finding = judged(tasks.canary, 60)
-    returning.join()
+    later.join()
     assert finding.fact == "a task came back after 0 s"
 
 
-def returns() -> None:
-    tasks.canary()
-    connections.close_all()
-
-
 def test_a_broker_that_takes_nothing(project: Project) -> None:
-    def refuse() -> None:
+    def refuse(sent: int) -> None:
         raise ConnectionError("nobody listens")
 
     finding = judged(refuse, 1)
