@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
@@ -21,6 +20,7 @@ from ai_migration.engine.heartbeats import LATE, SUPERVISOR, ago, worker_slots
 from ai_migration.jobs.progress import duration
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, JobStatus
 
 PATIENCE = timedelta(minutes=1)

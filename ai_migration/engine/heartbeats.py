@@ -12,12 +12,12 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
 
 from ai_migration.engine.supervisor import holder_name
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
 
 SUPERVISOR = "supervisor"
 CANARY = "canary"
