@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db import transaction
 
 from ai_migration import tasks
@@ -100,6 +102,8 @@ def test_a_cluster_that_does_not_exist(
     assert codes() == []
     monkeypatch.setenv("Q_CLUSTER_NAME", "nobody")
     assert codes() == ["W126"]
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "cluster_name": "nobody"}
+    assert codes() == []
 
 
 def test_the_cluster_that_runs_our_tasks_is_examined(
@@ -192,6 +196,17 @@ def test_tasks_work_and_never_raise(
     monkeypatch.setattr("ai_migration.engine.heartbeats.welcome_canary", fail)
     assert (tasks.run_slice(1, 1), tasks.supervise()) == (0, 0)
     tasks.canary(0)
+
+
+def test_the_supervisor_from_cron_is_the_same_tick(project: Project, sent: list[WakeUp]) -> None:
+    """When the scheduler of the cluster stands still, or the broker lost all messages."""
+    project.set(DISPATCHER=PATH)
+    make_articles(2)
+    start()
+    sent.clear()
+    WorkerSlot.objects.update(woken_at=None)
+    call_command("ai_migration", "supervise", stdout=StringIO())
+    assert len(sent) == 2
 
 
 def test_a_dispatcher_without_messages_needs_none(project: Project) -> None:
