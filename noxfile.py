@@ -5,12 +5,16 @@ The plain `pytest` of the README tests one combination; this file has them all.
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "venv"
+
+# MariaDB's driver is compiled: only where somebody installed what that takes.
+DEV = ".[dev,mysql]" if shutil.which("mariadb_config") else ".[dev]"
 
 # Django 6.1 needs Python 3.12.
 VERSIONS = [
@@ -26,7 +30,7 @@ VERSIONS = [
 @nox.parametrize(("python", "django"), VERSIONS)
 def tests(session: nox.Session, django: str) -> None:
     """The tests on one Python and one Django."""
-    session.install("-q", "-e", ".[dev]", f"Django~={django}.0")
+    session.install("-q", "-e", DEV, f"Django~={django}.0")
     session.run("pytest", *session.posargs)
 
 
@@ -36,7 +40,7 @@ def lowest(session: nox.Session) -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["local"], *extras["pgvector"]]
-    session.install("-q", "-e", ".[dev]")
+    session.install("-q", "-e", DEV)
     session.install("-q", *(each.partition(",")[0].replace(">=", "==") for each in wanted))
     session.run("pytest", *session.posargs)
 

@@ -1,7 +1,7 @@
 """Fixtures for all tests.
 
-`database` runs a test on a fresh SQLite and on a fresh PostgreSQL database; tests/unit has
-none, and pytest-django lets nobody connect there.
+`database` runs a test on a fresh database of each vendor; tests/unit has none, and
+pytest-django lets nobody connect there.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.commands import Manage
-from tests.databases import VENDORS, Databases, FreshDatabase
-
-if TYPE_CHECKING:
-    from tests.postgres import PostgresServer
+from tests.databases import VENDORS, Databases, FreshDatabase, Server
 
 hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tests")
@@ -42,16 +38,21 @@ def databases() -> Iterator[Databases]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory)
 
-        def start_postgres() -> PostgresServer:
+        def start(vendor: str) -> Server:
             try:
-                from tests.postgres import postgres_server
-            except ImportError as error:
-                if "CI" in os.environ:
-                    raise
-                pytest.skip(f"PostgreSQL is not available here: {error}")
-            return stack.enter_context(postgres_server())
+                if vendor == "mysql":
+                    from tests.mariadb import mariadb_server
 
-        yield Databases(directory, start_postgres)
+                    return stack.enter_context(mariadb_server())
+                from tests.postgres import postgres_server
+
+                return stack.enter_context(postgres_server())
+            except (ImportError, FileNotFoundError) as error:
+                if vendor == "postgresql" and "CI" in os.environ:  # it comes with our wheels
+                    raise
+                pytest.skip(f"{vendor} is not available here: {error}")
+
+        yield Databases(directory, start)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Fresh, migrated databases: a copy of a template for every test, SQLite or PostgreSQL.
+"""Fresh, migrated databases: a copy of a template for every test, SQLite, PostgreSQL
+or MariaDB.
 
 They are real databases, not a transaction that is rolled back: a test may use threads,
 transactions and subprocesses, and kill them.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from django.core.management import call_command
 from django.db import connection, connections
@@ -24,10 +25,15 @@ from ai_migration.embedders import embedders
 from ai_migration.stores import stores
 from tests.settings import database_settings
 
-if TYPE_CHECKING:
-    from tests.postgres import PostgresServer
+VENDORS = ("sqlite", "postgresql", "mysql")
 
-VENDORS = ("sqlite", "postgresql")
+
+class Server(Protocol):
+    """A database server of this session: see tests/postgres.py and tests/mariadb.py."""
+
+    def create(self, name: str, *, template: str = ...) -> str: ...
+    def drop(self, name: str) -> None: ...
+    def restart(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,14 @@ class Databases:
 
     Args:
         directory: Where the SQLite files go.
-        start_postgres: Starts the server; called once, when the first test needs it.
+        start: Starts the server of a vendor; called once, when the first test needs it.
     """
 
-    def __init__(self, directory: Path, start_postgres: Callable[[], PostgresServer]) -> None:
+    def __init__(self, directory: Path, start: Callable[[str], Server]) -> None:
         self._directory = directory
-        self._start_postgres = start_postgres
+        self._start = start
+        self._servers: dict[str, Server] = {}
+        self._templates: set[str] = set()
         self._numbers = count(1)
 
     @contextmanager
@@ -79,20 +87,26 @@ class Databases:
         if vendor == "sqlite":
             url = self._copy(self._sqlite_template, name)
         else:
-            url = self.postgres.create(name, template=self._postgres_template)
+            url = self.server(vendor).create(name, template=self._template(vendor))
         try:
             with _connected(url, other):
                 yield FreshDatabase(vendor, url, other)
         finally:
-            if vendor == "postgresql":
-                self.postgres.drop(name)
+            if vendor != "sqlite":
+                self.server(vendor).drop(name)
             for file in self._directory.glob(f"{name}[._]*"):
                 file.unlink()
 
-    @cached_property
-    def postgres(self) -> PostgresServer:
+    def server(self, vendor: str) -> Server:
         """The server of this session."""
-        return self._start_postgres()
+        if vendor not in self._servers:
+            self._servers[vendor] = self._start(vendor)
+        return self._servers[vendor]
+
+    @property
+    def postgres(self) -> Server:
+        """The PostgreSQL of this session."""
+        return self.server("postgresql")
 
     @cached_property
     def _sqlite_template(self) -> Path:
@@ -102,13 +116,15 @@ class Databases:
     def _other_template(self) -> Path:
         return self._migrated_sqlite("other")
 
-    @cached_property
-    def _postgres_template(self) -> str:
-        url = self.postgres.create("template")
-        with _connected(url, self._url(self._directory / "unused")):
-            with connection.cursor() as cursor:
-                cursor.execute("CREATE EXTENSION vector")
-            _migrate("default")
+    def _template(self, vendor: str) -> str:
+        if vendor not in self._templates:
+            url = self.server(vendor).create("template")
+            with _connected(url, self._url(self._directory / "unused")):
+                if vendor == "postgresql":
+                    with connection.cursor() as cursor:
+                        cursor.execute("CREATE EXTENSION vector")
+                _migrate("default")
+            self._templates.add(vendor)
         return "template"
 
     def _migrated_sqlite(self, alias: str) -> Path:

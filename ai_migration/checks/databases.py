@@ -29,7 +29,7 @@ _UNAVAILABLE = (DatabaseError, InterfaceError)
 def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
     """What the database of our tables lacks, as far as can be told without a query."""
     connection = connections[our_database()]
-    return [*_check_driver(connection), *_check_sqlite(connection), *_check_unique(connection)]
+    return [*_check_driver(connection), *_check_sqlite(connection)]
 
 
 def check_indexes(
@@ -96,17 +96,6 @@ def _is_wal(name: str) -> bool:
     except OSError:
         return False
     return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
-
-
-def _check_unique(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    if connection.features.supports_partial_indexes:
-        return
-    text = (
-        f"The database {connection.alias!r} ({connection.display_name}) has no partial unique "
-        f"constraints. It cannot keep two processes, that start a migration of one entity type "
-        f"in the same instant, from both doing it."
-    )
-    yield codes.NO_PARTIAL_UNIQUE.message(text, obj=f"DATABASES[{connection.alias!r}]")
 
 
 def _check_rows(entity: Entity) -> Iterator[CheckMessage]:

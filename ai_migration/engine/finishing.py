@@ -8,7 +8,6 @@ from concurrent.futures import wait as wait_for
 
 from django.db import connections, transaction
 from django.db.models import F
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import OwnershipLostError
@@ -19,6 +18,7 @@ from ai_migration.jobs.transitions import transition
 from ai_migration.models import Collection, MigrationJob, QueueEntry
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.clock import Now
 from ai_migration.stores import VectorStore, stores
 from ai_migration.types import CollectionRef, CollectionStatus, EntryStatus, JobStatus
 

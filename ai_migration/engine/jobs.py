@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from datetime import timedelta
+from contextlib import suppress
 
 from django.db import DatabaseError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Now
+from django.db.models import Q
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
@@ -18,6 +17,8 @@ from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
 
@@ -95,17 +96,7 @@ class JobWatch:
         try:
             with transaction.atomic(using=self._using):
                 self._lease.renew()
-                transition(
-                    job_id,
-                    JobStatus.FAILED,
-                    using=self._using,
-                    actor="engine",
-                    reason=message[:1000],
-                    error_message=message[:5000],
-                    completed_at=Now(),
-                )
-        except InvalidTransitionError:
-            return  # paused or cancelled meanwhile
+                stop_job(job_id, message, self._using)
         finally:
             self._looked = float("-inf")
         start_waiting(self._using)
@@ -116,29 +107,16 @@ class JobWatch:
         if job_id is None or until - self._throttled.get(job_id, 0.0) < 0.5:
             return
         self._throttled[job_id] = until
-        moment = ExpressionWrapper(
-            Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
-        )
         MigrationJob.objects.using(self._using).filter(pk=job_id).update(
-            throttled_until=moment, throttle_reason=reason[:255]
+            throttled_until=clock.after(seconds), throttle_reason=reason[:255]
         )
 
     def break_circuit(self, batch: Batch) -> None:
         """Fail a job of whose rows since the last start too many failed."""
         if batch.job is None or not any(plan.failures or plan.embed.errors for plan in batch.plans):
             return
-        job = MigrationJob.objects.using(self._using).get(pk=batch.job.pk)
-        processed = job.processed_entities - job.breaker_processed
-        failed = job.failed_entities - job.breaker_failed
-        ratio = get_settings().MAX_FAILURE_RATIO
-        if processed >= MIN_ROWS_TO_BREAK and failed / processed > ratio:
-            last = job.failures.order_by("-pk").first()
-            self.fail(
-                job.pk,
-                f"{failed} of the last {processed} entities failed, more than "
-                f"MAX_FAILURE_RATIO {ratio:g} allows. The last error: "
-                f"{last.error if last else 'unknown'}",
-            )
+        if message := too_many_failures(batch.job.pk, self._using):
+            self.fail(batch.job.pk, message)
 
     def _feed(self, job_id: str) -> int:
         self._claimed[job_id] = 0
@@ -161,3 +139,33 @@ class JobWatch:
             self._known.update(self._running)
             self._looked = self._clock()
         return self._running
+
+
+def stop_job(job_id: str, message: str, using: str) -> None:
+    """Move a job to FAILED, unless it was paused or cancelled meanwhile."""
+    with suppress(InvalidTransitionError):
+        transition(
+            job_id,
+            JobStatus.FAILED,
+            using=using,
+            actor="engine",
+            reason=message[:1000],
+            error_message=message[:5000],
+            completed_at=Now(),
+        )
+
+
+def too_many_failures(job_id: str, using: str) -> str:
+    """Whether more of a job's rows failed since it was last started than the setting
+    ``MAX_FAILURE_RATIO`` allows; what to say about it, else empty."""
+    job = MigrationJob.objects.using(using).get(pk=job_id)
+    processed = job.processed_entities - job.breaker_processed
+    failed = job.failed_entities - job.breaker_failed
+    ratio = get_settings().MAX_FAILURE_RATIO
+    if processed < MIN_ROWS_TO_BREAK or failed / processed <= ratio:
+        return ""
+    last = job.failures.order_by("-pk").first()
+    return (
+        f"{failed} of the last {processed} entities failed, more than MAX_FAILURE_RATIO "
+        f"{ratio:g} allows. The last error: {last.error if last else 'unknown'}"
+    )

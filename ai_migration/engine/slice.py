@@ -19,8 +19,10 @@ from typing import Any
 from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
+from ai_migration.engine import throttling
 from ai_migration.engine.finishing import finish_job
 from ai_migration.engine.jobs import JobWatch
+from ai_migration.engine.metrics import Tally, record
 from ai_migration.engine.pools import EmbedPools
 from ai_migration.engine.reading import ReadAhead
 from ai_migration.entities import registry
@@ -39,6 +41,7 @@ from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql.outages import is_outage
+from ai_migration.models.sql.sessions import no_standing_still
 from ai_migration.types import Operation
 
 logger = logging.getLogger("ai_migration")
@@ -98,6 +101,8 @@ class Slice:
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
+        self._tally = Tally()
+        self._has_suspect = False  # one that is in hand, or that waits for empty hands
 
     def run(self) -> SliceReport:
         """Work until time is up, nothing is left, or somebody says stop.
@@ -106,10 +111,20 @@ class Slice:
             OwnershipLostError: The lease was lost; nothing was half done.
             django.db.Error: The database is unavailable; the lease will run out.
         """
-        with EmbedPools(self.lease.using, self._clock) as self._pools:
-            with ReadAhead(self.lease.using) as self._reading:
-                is_idle = self._loop()
-            wait = self._pools.wakes_in or 0.0
+        using = self.lease.using
+        try:
+            with (
+                no_standing_still(using, get_settings().LEASE_SECONDS),
+                EmbedPools(using, self._clock) as self._pools,
+            ):
+                with ReadAhead(using) as self._reading:
+                    is_idle = self._loop()
+                wait = self._pools.wakes_in or 0.0
+        except OwnershipLostError:
+            self._tally += Tally(fences_lost=1)
+            raise
+        finally:
+            record(self.lease.slot_id, self._tally, using)
         return SliceReport(self._written, is_idle, wait)
 
     def _loop(self) -> bool:
@@ -123,10 +138,11 @@ class Slice:
                 is_dry = not self._claim()
             self._take_read()
             halted = self._halt(stopping)
-            is_all = is_dry or len(self._open) >= MAX_OPEN  # nothing more comes for now
+            # Whether nothing more comes for now.
+            is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
             self._send(flush=is_all and not self._reading)
             self._write_ready(halted)
-            if not self._open and not self._reading:
+            if not self._in_hand:
                 if stopping or (is_dry and not self._jobs.feed()):
                     return is_dry and not stopping
                 is_dry = False
@@ -146,7 +162,13 @@ class Slice:
 
     @property
     def _wants_more(self) -> bool:
+        if self._has_suspect and self._in_hand:
+            return False
         return len(self._reading) < 2 and len(self._open) < MAX_OPEN and self._pools.want_more
+
+    @property
+    def _in_hand(self) -> bool:
+        return bool(self._open or self._reading)
 
     def _wait(self) -> None:
         """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""
@@ -158,14 +180,21 @@ class Slice:
             time.sleep(min(timeout, 0.05))
 
     def _claim(self) -> bool:
-        """Claim the next entries and have them read; whether there were any."""
+        """Claim the next entries and have them read; whether there were any, or will be once
+        the hands are empty."""
+        throttling.hold_jobs(self.lease.using)
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
-        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs)
+        in_hand = self._in_hand
+        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs, in_hand=in_hand)
+        waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
+        self._has_suspect = waits or any(entry.claims for entry in entries)
         self._jobs.note_claims(entries)
+        if entries:
+            self._tally += Tally(slices=not self._tally.slices, claims=len(entries))
         for group in _groups(entries):
             self._start(group)
-        return bool(entries)
+        return bool(entries) or waits
 
     def _start(self, entries: list[QueueEntry]) -> None:
         """Have a group of entries that make one batch read and planned."""
@@ -267,15 +296,22 @@ class Slice:
         elif not is_last:
             delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
         try:
-            write_batch(batch, self.lease, retry_delay=delay)
+            counts = write_batch(batch, self.lease, retry_delay=delay)
         except (StoreError, DatabaseError) as error:
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
             logger.warning("%s", error)
+            self._tally += Tally(fences_lost=1)
             self.lease.renew()  # it may be only the entries that are no longer ours
         else:
             self._written += 1
             self._renewed = self._clock()
+            self._tally += Tally(
+                batches=1,
+                batch_seconds=time.monotonic() - batch.since,
+                entities=counts.processed,
+                texts=counts.texts,
+            )
             self._jobs.break_circuit(batch)
 
     def _has_retryable(self, batch: Batch) -> bool:

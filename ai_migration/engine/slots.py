@@ -13,24 +13,31 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, Q, Value
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name
 from ai_migration.exceptions import OwnershipLostError
+from ai_migration.jobs.feeding import OPEN_ENTRIES
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
-from ai_migration.models.leases import Lease, our_database, take
+from ai_migration.models.leases import Lease, lock, our_database, take
+from ai_migration.models.sql.clock import Now
+from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus
 
 logger = logging.getLogger("ai_migration")
 
 LOST_AFTER = timedelta(seconds=60)
 """A message that nobody has acted upon for so long is taken for lost."""
+PATIENCE = 20.0
+"""Seconds a slot waits for a database that went away, before its lease has to run out."""
+_LOOK_EVERY = 0.5
 _NAME = "cluster"
+_MUTEX = "slots"
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,34 @@ Send = Callable[[WakeUp], None]
 """Delivers a message, now or when the current transaction commits."""
 
 
-def has_work(using: str) -> bool:
-    """Whether there is something to claim, or a job that will have some."""
-    if MigrationJob.objects.using(using).filter(status=JobStatus.RUNNING).exists():
+def has_work(using: str, *, within: float = 0.0) -> bool:
+    """Whether there is something to claim, or a job to be fed.
+
+    Args:
+        using: Database alias of our tables.
+        within: What can be claimed in so many seconds counts, too.
+    """
+    soon = ExpressionWrapper(Now() + Value(timedelta(seconds=within)), DateTimeField())
+    running = MigrationJob.objects.using(using).filter(
+        Q(throttled_until=None) | Q(throttled_until__lte=soon), status=JobStatus.RUNNING
+    )
+    entries = QueueEntry.objects.using(using)
+    due = entries.filter(
+        Q(available_at=None) | Q(available_at__lte=soon),
+        Q(job=None) | Q(job__in=list(running.values_list("pk", flat=True))),
+        status=EntryStatus.PENDING,
+    )
+    if due.exists():
         return True
-    live = QueueEntry.objects.using(using).filter(job=None, status=EntryStatus.PENDING)
-    return live.filter(Q(available_at=None) | Q(available_at__lte=Now())).exists()
+    claimed_or_not = entries.filter(job=OuterRef("pk"), status__in=OPEN_ENTRIES)
+    return running.filter(~Exists(claimed_or_not)).exists()
 
 
 def wake_one(send: Send) -> bool:
     """Have somebody work in an idle slot that nobody was asked for; whether there was one."""
     using = our_database()
     slots = WorkerSlot.objects.using(using)
-    names = [f"{_NAME}-{number}" for number in range(1, get_settings().WORKERS + 1)]
+    names = _names()
     known = {slot.name: slot for slot in slots.filter(name__in=names)}
     for name in names:
         slot = known.get(name) or slots.get_or_create(name=name)[0]
@@ -70,7 +92,11 @@ def wake_all(send: Send) -> int:
     """Have all idle slots worked in while there is work; how many were asked for."""
     using = our_database()
     woken = 0
-    while has_work(using) and woken < get_settings().WORKERS and wake_one(send):
+    while (
+        has_work(using, within=get_settings().SLICE_SECONDS)
+        and woken < get_settings().WORKERS
+        and wake_one(send)
+    ):
         woken += 1
     return woken
 
@@ -91,51 +117,88 @@ def work(
     lease = take(wake_up.slot_id, wake_up.generation, holder_name())
     if lease is None:
         return None
+    report = None
     try:
-        if has_work(lease.using):
-            wake_one(send)  # a job uses all slots that are free
-        return _slice(lease, should_stop)
+        report = _slice(lease, send, should_stop)
     except OwnershipLostError as error:
         logger.warning("%s", error)
-        return None
     finally:
-        _hand_over(lease, send)
+        _hand_over(lease, send, is_idle=report is not None and report.is_idle)
+    return report
 
 
-def _slice(lease: Lease, should_stop: Callable[[], bool]) -> SliceReport:
-    """Work until the slice's time is up; while what is left has to wait, wait."""
+def _slice(lease: Lease, send: Send, should_stop: Callable[[], bool]) -> SliceReport:
+    """Work until the time is up, or nothing is left to claim."""
     ends = time.monotonic() + get_settings().SLICE_SECONDS
     batches = 0
     while True:
+        if has_work(lease.using):
+            wake_one(send)  # a job uses all slots that are free
         seconds = max(0.1, ends - time.monotonic())
         report = Slice(lease, should_stop=should_stop, seconds=seconds).run()
         batches += report.batches
-        left = ends - time.monotonic()
-        if left <= 0 or should_stop() or not has_work(lease.using):
+        if not report.is_idle or not _keep_watch(lease, ends, should_stop):
             return SliceReport(batches, report.is_idle, report.wait)
-        if report.is_idle or not report.batches:
-            time.sleep(min(report.wait or 1.0, 1.0, left))
 
 
-def _hand_over(lease: Lease, send: Send) -> None:
-    """Release the slot and send the next message, both or neither."""
+def _keep_watch(lease: Lease, ends: float, should_stop: Callable[[], bool]) -> bool:
+    """Wait for something to claim, if nobody else is awake to do so; whether it came. There
+    are no messages that come later, and the supervisor's minute is long."""
+    while (left := ends - time.monotonic()) > 0 and not should_stop():
+        if _others_awake(lease) or not has_work(lease.using, within=left):
+            return False
+        time.sleep(min(_LOOK_EVERY, left))
+        if has_work(lease.using):
+            return True
+    return False
+
+
+def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
+    """Release the slot and send the next message, both or neither. While the database is
+    down, wait for it: what was claimed need not wait for the lease to run out then."""
     if connections[lease.using].needs_rollback:
         return
-    with transaction.atomic(using=lease.using):
-        lease.release()
-        if has_work(lease.using):
-            _ask(lease.slot_id, lease.generation + 1, lease.using, send)
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with transaction.atomic(using=lease.using):
+                lock(_MUTEX, lease.using)  # of two that leave, the second sees it
+                lease.release()
+                if not (is_idle and _others_awake(lease)) and has_work(
+                    lease.using, within=get_settings().SLICE_SECONDS
+                ):
+                    _ask(lease.slot_id, lease.generation + 1, lease.using, send)
+            return
+        except UNAVAILABLE:
+            connections.close_all()
+            if time.monotonic() > ends:
+                raise
+            time.sleep(_LOOK_EVERY)
+
+
+def _others_awake(lease: Lease) -> bool:
+    """Whether somebody works in another slot, or was asked to."""
+    awake = Q(lease_expires_at__gt=Now()) | Q(woken_at__gte=_lost_before())
+    slots = WorkerSlot.objects.using(lease.using).filter(awake, name__in=_names())
+    return slots.exclude(pk=lease.slot_id).exists()
+
+
+def _names() -> list[str]:
+    return [f"{_NAME}-{number}" for number in range(1, get_settings().WORKERS + 1)]
+
+
+def _lost_before() -> ExpressionWrapper[Any]:
+    return ExpressionWrapper(Now() - Value(LOST_AFTER), output_field=DateTimeField())
 
 
 def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
     """Send a message for a slot, unless it is held or one is on its way."""
-    before = ExpressionWrapper(Now() - Value(LOST_AFTER), output_field=DateTimeField())
     with transaction.atomic(using=using):
         asked = (
             WorkerSlot.objects.using(using)
             .filter(
                 Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
-                Q(woken_at=None) | Q(woken_at__lt=before),
+                Q(woken_at=None) | Q(woken_at__lt=_lost_before()),
                 pk=slot_id,
                 generation=generation,
             )

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from ai_migration.conf import get_settings
+from ai_migration.engine.metrics import Tally, drop_old_metrics, record
+from ai_migration.engine.quarantine import quarantine
 from ai_migration.jobs.collections import drop_retired
 from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
@@ -23,21 +25,27 @@ class TickReport:
 
     Attributes:
         recovered: Entries of dead workers that went back to the queue.
+        quarantined: Entries that kill their workers, which were halved or given up.
         started: Jobs that waited and run now.
     """
 
     recovered: int
+    quarantined: int
     started: list[str]
 
 
 def tick() -> TickReport:
-    """Recover expired leases and start waiting jobs. Any number may run at once."""
+    """Recover expired leases, isolate what kills workers, and start waiting jobs. Any number
+    may run at once."""
     using = our_database()
     recovered = expire(using, _dead_holders(using))
+    if recovered:
+        slot, _ = WorkerSlot.objects.using(using).get_or_create(name="supervisor")
+        record(slot.pk, Tally(recoveries=recovered), using)
     QueueEntry.objects.using(using).filter(
         status=EntryStatus.PENDING, job__status=JobStatus.CANCELLED
     ).delete()
-    return TickReport(recovered, start_waiting(using))
+    return TickReport(recovered, quarantine(using), start_waiting(using))
 
 
 def clean_up() -> int:
@@ -48,9 +56,13 @@ def clean_up() -> int:
     """
     using, settings = our_database(), get_settings()
     drop_retired(using, settings.KEEP_RETIRED_DAYS)
+    drop_old_metrics(using)
     if settings.CLEANUP_COMPLETED_AFTER_DAYS is None:
         return 0
     before = clock.now(using) - timedelta(days=settings.CLEANUP_COMPLETED_AFTER_DAYS)
+    QueueEntry.objects.using(using).filter(
+        job=None, status=EntryStatus.FAILED, completed_at__lt=before
+    ).delete()
     over = MigrationJob.objects.using(using).filter(
         status__in=[JobStatus.COMPLETED, JobStatus.CANCELLED], completed_at__lt=before
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class Batch:
         plans: One for each collection that is written.
         read_started: Before the source was read, microseconds by the database's clock.
         read_ended: After it was.
+        since: When that was by this process's monotonic clock, seconds.
     """
 
     entries: list[QueueEntry]
@@ -98,6 +100,7 @@ class Batch:
     plans: list[TargetPlan]
     read_started: int
     read_ended: int
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def is_embedded(self) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 from django.db import router, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
-from django.db.models.functions import Now
 
 import ai_migration.entities.registry as registry
-from ai_migration.conf import redacted
+from ai_migration.conf import get_settings, redacted
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
 
 IDS_PER_ENTRY = 1000
@@ -87,17 +88,27 @@ def enqueue(
 
 
 def claim(
-    lease: Lease, limit: int, *, only_jobs: AbstractCollection[str] | None = None
+    lease: Lease,
+    limit: int,
+    *,
+    only_jobs: AbstractCollection[str] | None = None,
+    in_hand: bool = False,
 ) -> list[QueueEntry]:
     """Take the next entries: by priority, then in the order they came.
 
-    Entries of a job that is not RUNNING, or that is throttled, stay where they are.
+    Entries of a job that is not RUNNING, or that is throttled, stay where they are. A
+    suspect, which some worker did not come back from, is taken alone: should it kill this
+    one too, no other entry is suspected for it.
 
     Args:
         lease: In whose name.
         limit: How many at most.
         only_jobs: Leave alone what does not belong to these jobs, or is a live change of
             an entity type they index.
+        in_hand: Whether the worker has entries already: take no suspect.
+
+    Returns:
+        The entries, with ``claims`` as they were before.
 
     Raises:
         OwnershipLostError: The lease was lost.
@@ -105,9 +116,7 @@ def claim(
     running = MigrationJob.objects.using(lease.using).filter(
         Q(throttled_until=None) | Q(throttled_until__lte=Now()), status=JobStatus.RUNNING
     )
-    wanted = QueueEntry.objects.using(lease.using).filter(
-        Q(available_at=None) | Q(available_at__lte=Now()), status=EntryStatus.PENDING
-    )
+    wanted = _due(lease.using)
     with transaction.atomic(using=lease.using):
         lease.renew()
         if only_jobs is None:
@@ -118,6 +127,9 @@ def claim(
             wanted = wanted.filter(Q(job__in=list(jobs)) | live)
         wanted = wanted.order_by("priority", "id").select_for_update(skip_locked=True)
         entries = list(wanted[:limit])
+        if entries and entries[0].claims:
+            entries = [] if in_hand else entries[:1]
+        entries[1:] = takewhile(lambda entry: not entry.claims, entries[1:])
         QueueEntry.objects.using(lease.using).filter(pk__in=[entry.pk for entry in entries]).update(
             status=EntryStatus.CLAIMED,
             claimed_by=lease.slot_id,
@@ -126,6 +138,19 @@ def claim(
             claims=F("claims") + 1,
         )
     return entries
+
+
+def suspects_wait(using: str) -> bool:
+    """Whether there is an entry that is only taken by workers with empty hands."""
+    return _due(using).filter(claims__gt=0).exists()
+
+
+def _due(using: str) -> QuerySet[QueueEntry]:
+    return QueueEntry.objects.using(using).filter(
+        Q(available_at=None) | Q(available_at__lte=Now()),
+        status=EntryStatus.PENDING,
+        claims__lt=get_settings().MAX_CRASHES,
+    )
 
 
 def owned(lease: Lease, entry_ids: Sequence[int]) -> QuerySet[QueueEntry]:
@@ -146,7 +171,7 @@ def give_back(
     error: str = "",
     is_attempt: bool = False,
 ) -> int:
-    """Return claimed entries to the queue.
+    """Return claimed entries to the queue. Whoever does lives, so that it counts as no crash.
 
     Args:
         lease: Whose they are.
@@ -163,5 +188,6 @@ def give_back(
         claimed_by=None,
         available_at=available if delay else None,
         attempts=F("attempts") + int(is_attempt),
+        claims=0,
         error=redacted(error)[:1000],
     )

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
@@ -25,6 +24,7 @@ from ai_migration.indexing.outcomes import Outcome, outcome_of
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.ledger import LedgerRow
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch
@@ -34,12 +34,13 @@ logger = logging.getLogger("ai_migration")
 
 @dataclass(frozen=True)
 class Counts:
-    """What came of the entities of a batch."""
+    """What came of the entities of a batch, and how many texts were embedded for it."""
 
     indexed: int = 0
     skipped: int = 0
     removed: int = 0
     failed: int = 0
+    texts: int = 0
 
     @property
     def processed(self) -> int:
@@ -63,7 +64,7 @@ def write_batch(
         delay_reason: Why entries go back, if they do.
 
     Returns:
-        What was counted; all zero when the entries went back.
+        What was counted; no entities when the entries went back.
 
     Raises:
         OwnershipLostError: Nothing was changed.
@@ -78,12 +79,15 @@ def write_batch(
         with transaction.atomic(using=lease.using):
             lease.renew()
             counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
+            texts = sum(stop - start for each in outcomes for start, stop in each.spans)
+            counts = replace(counts, texts=texts)
             for outcome in outcomes:
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
-                if not retryable:
-                    _record_failures(batch, outcome, lease.using)
             if batch.job is not None:
-                _count(batch.job, lease, counts, batch.entries[0].operation, outcomes)
+                _count(batch.job, lease, counts, batch.entries[0].operation)
+            if not retryable:  # after the job's row is ours: MySQL locks it for each failure
+                for outcome in outcomes:
+                    _record_failures(batch, outcome, lease.using)
     except OwnershipLostError:
         for outcome in foreign:
             _read_again(batch, outcome, lease.using, [r.entity_id for r in outcome.ledger_rows])
@@ -121,7 +125,7 @@ def _settle_entries(
         )
         if batch.job is not None:
             QueueEntry.objects.using(lease.using).filter(pk__in=batch.entry_ids).update(
-                indexed=indexed, claims=0
+                indexed=indexed
             )
         counts = Counts()
     else:
@@ -305,7 +309,6 @@ def _count(
     lease: Lease,
     counts: Counts,
     operation: str,
-    outcomes: Sequence[Outcome],
 ) -> None:
     """Add to the job's counters; a retry moves entities from failed to what they are now."""
     retried = counts.processed if operation == Operation.RETRY else 0
@@ -315,7 +318,7 @@ def _count(
         "skipped_entities": counts.skipped,
         "removed_entities": counts.removed,
         "failed_entities": counts.failed - retried,
-        "embedded_texts": sum(stop - start for each in outcomes for start, stop in each.spans),
+        "embedded_texts": counts.texts,
     }
     MigrationJob.objects.using(lease.using).filter(pk=job.pk).update(
         **{name: F(name) + change for name, change in changes.items() if change},

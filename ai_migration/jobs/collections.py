@@ -8,7 +8,6 @@ from enum import Enum
 
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
-from django.db.models.functions import Now
 
 from ai_migration.embedders import embedders
 from ai_migration.entities.entity import Entity
@@ -16,6 +15,7 @@ from ai_migration.exceptions import ConflictingJobError, StoreError
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
 from ai_migration.stores import stores
 from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONValue
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
@@ -25,6 +24,7 @@ from ai_migration.models import (
     SearchableEntity,
 )
 from ai_migration.models.jobs import JobPhase
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.plans import in_index_order
 from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidTransitionError
 from ai_migration.jobs.transitions import Change, transition
-from ai_migration.models import MigrationJob, WorkerSlot
+from ai_migration.models import MigrationJob
+from ai_migration.models.leases import lock
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import JobStatus
 
 _MUTEX = "scheduler"
@@ -67,9 +68,6 @@ def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **valu
 
 def _lock_and_count(using: str) -> int:
     """Take the mutex of the transaction, and count the free slots."""
-    slots = WorkerSlot.objects.using(using)
-    if not slots.filter(name=_MUTEX).update(last_seen_at=Now()):
-        slots.get_or_create(name=_MUTEX)
-        slots.filter(name=_MUTEX).update(last_seen_at=Now())
+    lock(_MUTEX, using)
     running = MigrationJob.objects.using(using).filter(status=JobStatus.RUNNING).count()
     return get_settings().MAX_CONCURRENT_JOBS - running

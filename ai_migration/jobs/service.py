@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.db.models.functions import Now
 
 from ai_migration.dispatch import wake
 from ai_migration.entities import registry
@@ -29,6 +28,7 @@ from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJo
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
 from ai_migration.stores import stores
 from ai_migration.types import (
     OPEN_STATUSES,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 
 from ai_migration.exceptions import (
     ConflictingJobError,
@@ -15,6 +14,7 @@ from ai_migration.exceptions import (
     UnknownJobError,
 )
 from ai_migration.models import JobEvent, MigrationJob
+from ai_migration.models.sql.clock import Now
 from ai_migration.types import OPEN_STATUSES, JobStatus
 
 S = JobStatus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 
 from ai_migration.types import CollectionRef, CollectionStatus
 
@@ -29,20 +29,17 @@ class Collection(models.Model):
     dropped_at = models.DateTimeField(
         null=True, help_text="When its vectors were removed: no way back to it since."
     )
+    # A unique constraint with a condition, for all databases: MySQL has none, and NULLs differ.
+    role = models.GeneratedField(
+        expression=Case(When(~Q(status=CollectionStatus.RETIRED), then=F("status"))),
+        output_field=models.CharField(max_length=10, null=True),
+        db_persist=True,
+    )
 
     class Meta:
         db_table = "ai_collections"
         constraints = [
-            models.UniqueConstraint(
-                fields=["entity_type"],
-                condition=Q(status=CollectionStatus.ACTIVE),
-                name="ai_collections_one_active",
-            ),
-            models.UniqueConstraint(
-                fields=["entity_type"],
-                condition=Q(status=CollectionStatus.BUILDING),
-                name="ai_collections_one_building",
-            ),
+            models.UniqueConstraint(fields=["entity_type", "role"], name="ai_collections_one_each"),
             models.CheckConstraint(
                 condition=Q(status__in=CollectionStatus.values), name="ai_collections_status"
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, When
 
 from ai_migration.models.collections import Collection
 from ai_migration.models.jobs import MigrationJob
@@ -22,19 +22,18 @@ class EntityFailure(models.Model):
     attempts = models.PositiveIntegerField(default=1)
     first_failed_at = models.DateTimeField(auto_now_add=True)
     last_failed_at = models.DateTimeField(auto_now=True)
+    live_in = models.GeneratedField(  # unique, as `Collection.role`
+        expression=Case(When(job=None, then=F("collection"))),
+        output_field=models.BigIntegerField(null=True),
+        db_persist=True,
+    )
 
     class Meta:
         db_table = "ai_entity_failures"
         constraints = [
+            models.UniqueConstraint(fields=["job", "entity_id"], name="ai_entity_failures_once"),
             models.UniqueConstraint(
-                fields=["job", "entity_id"],
-                condition=Q(job__isnull=False),
-                name="ai_entity_failures_job",
-            ),
-            models.UniqueConstraint(
-                fields=["collection", "entity_id"],
-                condition=Q(job__isnull=True),
-                name="ai_entity_failures_live",
+                fields=["live_in", "entity_id"], name="ai_entity_failures_live"
             ),
         ]
         indexes = [

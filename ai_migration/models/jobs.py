@@ -7,7 +7,7 @@ import time
 import uuid
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 
 from ai_migration.models.collections import Collection
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
@@ -77,16 +77,17 @@ class MigrationJob(models.Model):
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
     last_updated_at = models.DateTimeField(auto_now=True)
+    writes_to = models.GeneratedField(  # unique, as `Collection.role`
+        expression=Case(When(status__in=OPEN_STATUSES, then=F("collection"))),
+        output_field=models.BigIntegerField(null=True),
+        db_persist=True,
+    )
 
     class Meta:
         db_table = "ai_migration_jobs"
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["collection"],
-                condition=Q(status__in=OPEN_STATUSES),
-                name="ai_migration_jobs_one_open",
-            ),
+            models.UniqueConstraint(fields=["writes_to"], name="ai_migration_jobs_one_open"),
             models.CheckConstraint(
                 condition=Q(status__in=JobStatus.values), name="ai_migration_jobs_status"
             ),

@@ -17,11 +17,11 @@ from django.db.models import (
     Value,
 )
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.queue import QueueEntry
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus
 
@@ -60,8 +60,12 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give the slot back; what is still claimed returns to the queue."""
-        _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1)
+        """Give the slot back; what is still claimed returns to the queue. Its worker lives, so
+        that this counts as no crash."""
+        if _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1):
+            QueueEntry.objects.using(self.using).filter(
+                status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.generation
+            ).update(status=EntryStatus.PENDING, claimed_by=None, available_at=None, claims=0)
         return_orphans(self.using)
 
 
@@ -110,6 +114,14 @@ def take(slot_id: int, generation: int, holder: str) -> Lease | None:
     return Lease(slot_id, generation + 1, using) if taken else None
 
 
+def lock(name: str, using: str) -> None:
+    """Let one at a time pass, until its transaction ends. Call it first in the transaction."""
+    slots = WorkerSlot.objects.using(using)
+    if not slots.filter(name=name).update(last_seen_at=Now()):
+        slots.get_or_create(name=name)
+        slots.filter(name=name).update(last_seen_at=Now())
+
+
 def expire(using: str, holders: set[str] | None = None) -> int:
     """End the leases that ran out and give back what they had claimed.
 
@@ -130,7 +142,8 @@ def expire(using: str, holders: set[str] | None = None) -> int:
 
 
 def return_orphans(using: str) -> int:
-    """Put entries whose claim no lease stands behind back into the queue."""
+    """Put entries whose claim no lease stands behind back into the queue. Their ``claims``
+    stay: their worker died, and may have died of them."""
     held = WorkerSlot.objects.filter(
         pk=OuterRef("claimed_by"), generation=OuterRef("fence"), lease_expires_at__isnull=False
     )

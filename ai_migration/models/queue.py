@@ -34,7 +34,8 @@ class QueueEntry(models.Model):
         default=0, help_text="Failed attempts; being throttled or deferred is none."
     )
     claims = models.PositiveIntegerField(
-        default=0, help_text="Claims since the last progress: a crash loop shows here."
+        default=0,
+        help_text="Claims that no worker came back from, and the present one.",
     )
     claimed_by = models.ForeignKey(
         WorkerSlot, null=True, on_delete=models.SET_NULL, related_name="entries", db_index=False
@@ -62,17 +63,12 @@ class QueueEntry(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["priority", "id"],
-                condition=Q(status=EntryStatus.PENDING),
-                name="ai_indexing_queue_next",
-            ),
-            models.Index(
-                fields=["claimed_by", "fence"],
-                condition=Q(status=EntryStatus.CLAIMED),
-                name="ai_indexing_queue_claimed",
-            ),
-            models.Index(fields=["job", "status", "id"], name="ai_indexing_queue_job"),
+            models.Index(fields=["status", "priority", "id"], name="ai_indexing_queue_next"),
+            models.Index(fields=["status", "job", "id"], name="ai_indexing_queue_job"),
+            models.Index(fields=["status", "claims"], name="ai_indexing_queue_suspects"),
+            # Without the status: MySQL checks the foreign key again with each change of the
+            # index it uses for it, and would lock the job's row for each entry.
+            models.Index(fields=["job"], name="ai_indexing_queue_of_job"),
         ]
         verbose_name_plural = "queue entries"
 

@@ -147,7 +147,7 @@ class ClusterSite:
 
         def look() -> bool:
             claimed = QueueEntry.objects.filter(status=EntryStatus.CLAIMED).values("claimed_by")
-            slots = WorkerSlot.objects.filter(pk__in=claimed).exclude(holder="")
+            slots = WorkerSlot.objects.filter(pk__in=claimed).exclude(lease_expires_at=None)
             for holder in slots.values_list("holder", flat=True)[:1]:
                 with suppress(psutil.NoSuchProcess):
                     found.append(psutil.Process(_pid(holder)))
@@ -163,7 +163,7 @@ class ClusterSite:
             time.sleep(self._lease + 1)
             return  # nobody can do anything
         pids = {process.pid for process in processes}
-        slots = WorkerSlot.objects.exclude(holder="").values_list("pk", "holder")
+        slots = WorkerSlot.objects.exclude(lease_expires_at=None).values_list("pk", "holder")
         mine = [slot for slot, holder in slots if _pid(holder) in pids]
         in_hand = list(QueueEntry.objects.filter(claimed_by__in=mine, status=EntryStatus.CLAIMED))
         if victim == "group":
@@ -226,7 +226,7 @@ class ForegroundSite:
         self._stack.close()
 
     def _is_working(self) -> bool:
-        return is_over(self._job) or WorkerSlot.objects.exclude(holder="").exists()
+        return is_over(self._job) or WorkerSlot.objects.exclude(lease_expires_at=None).exists()
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
         process = self._stack.enter_context(

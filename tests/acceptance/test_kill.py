@@ -180,7 +180,7 @@ def test_many_kills_among_live_changes(world: World, manage: Manage, seed: int) 
 
 
 @pytest.mark.parametrize("command", [COMMAND, WORKER], ids=["foreground", "worker"])
-@pytest.mark.vendors("postgresql")
+@pytest.mark.vendors("postgresql", "mysql")
 def test_a_restart_of_the_database_is_survived(
     world: World, manage: Manage, command: tuple[str, ...]
 ) -> None:
@@ -194,7 +194,7 @@ def test_a_restart_of_the_database_is_survived(
     with started(slow, manage, *command) as process:
         wait_until(lambda: embedded_texts(world.log) > 100, "the worker works")
         connections.close_all()
-        world.databases.postgres.restart()
+        world.databases.server(world.database.vendor).restart()
         wait_until(lambda: newest_job("article").status == JobStatus.COMPLETED, "the job ends")
         if command is WORKER:
             assert process.poll() is None

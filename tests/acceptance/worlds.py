@@ -22,6 +22,7 @@ from tests.testapp.models import Article
 STORES = {
     "sqlite": "ai_migration.stores.database.DatabaseStore",
     "postgresql": "ai_migration.stores.pgvector.PgVectorStore",
+    "mysql": "ai_migration.stores.database.DatabaseStore",
 }
 ENTITY_CONFIG = Path(__file__).resolve().parent.parent / "testapp" / "ai-entity-config.yml"
 _numbers = count(1)
@@ -53,17 +54,18 @@ class World:
         connections.close_all()  # a copy is only made of what nobody uses
         name = f"copy_{next(_numbers)}"
         other_url = _copy_file(self.database.other_url, name + "_other")
-        if self.database.vendor == "postgresql":
-            template = str(self.database.settings["NAME"])
-            url = self.databases.postgres.create(name, template=template)
-        else:
+        vendor = self.database.vendor
+        if vendor == "sqlite":
             url = _copy_file(self.database.url, name)
+        else:
+            template = str(self.database.settings["NAME"])
+            url = self.databases.server(vendor).create(name, template=template)
         try:
             with _connected(url, other_url):
-                yield replace(self, database=FreshDatabase(self.database.vendor, url, other_url))
+                yield replace(self, database=FreshDatabase(vendor, url, other_url))
         finally:
-            if self.database.vendor == "postgresql":
-                self.databases.postgres.drop(name)
+            if vendor != "sqlite":
+                self.databases.server(vendor).drop(name)
             for file in _path(other_url).parent.glob(f"{name}[._]*"):
                 file.unlink()
 

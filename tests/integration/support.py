@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import numpy as np
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from ai_migration import migration_service
 from ai_migration.embedders import embedders
@@ -20,7 +22,7 @@ from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
 from ai_migration.entities.reader import EntityReader
 from ai_migration.indexing.batches import Target, chunks_of
-from ai_migration.models import Collection, EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models import Collection, EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.models.ledger import SearchableEntity
 from ai_migration.stores import stores
@@ -136,6 +138,49 @@ def finish(job: MigrationJob) -> MigrationProgress:
     """Work until the job is over, and say how it ended; its counters must add up."""
     work()
     return progress(job)
+
+
+class Killed(BaseException):
+    """A worker's process is killed here: nothing catches it, and nothing is released."""
+
+
+class Poison:
+    """Texts that kill the process that embeds them.
+
+    Args:
+        script: Of the embedder.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.titles: set[str] = set()
+        self._dying = threading.Event()
+        self._buried = threading.Event()
+        script.react = self._embed
+
+    def clock(self) -> float:
+        """The clock of a worker that can be killed."""
+        if self._dying.is_set():
+            self._buried.set()
+            raise Killed
+        return time.monotonic()
+
+    def again(self) -> None:
+        """Another worker, that lives."""
+        self._dying.clear()
+        self._buried.clear()
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        if any(text.splitlines()[0] in self.titles for text in texts):
+            self._dying.set()
+            self._buried.wait()
+            raise Killed
+
+
+def die() -> None:
+    """After :class:`Killed`: the leases of whoever was killed run out."""
+    WorkerSlot.objects.filter(lease_expires_at__isnull=False).update(
+        lease_expires_at=F("lease_expires_at") - timedelta(days=1)
+    )
 
 
 def run(entity_type: str = "article", **request: Any) -> MigrationProgress:

@@ -113,10 +113,10 @@ def test_transactions_are_real(database: FreshDatabase) -> None:
     assert not Collection.objects.exists()
 
 
-@pytest.mark.vendors("postgresql")
+@pytest.mark.vendors("postgresql", "mysql")
 def test_the_server_can_crash_and_come_back(database: FreshDatabase, databases: Databases) -> None:
     Country.objects.create(code="AT", name="Austria")
-    databases.postgres.restart()
+    databases.server(database.vendor).restart()
     with pytest.raises(OperationalError):
         Country.objects.count()
     connection.close()

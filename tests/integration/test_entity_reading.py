@@ -692,6 +692,8 @@ def test_lookups(project: Project, lookup: str, value: object, found: list[str])
         Article.objects.create(title=title, price=price, attributes=attributes, status=status)
     Article.objects.update(created_at=datetime(2024, 1, 15, tzinfo=UTC))
     Article.objects.filter(title="b").update(created_at=datetime(2025, 1, 15, tzinfo=UTC))
+    if connection.vendor == "mysql" and value == 42:
+        found = ["a", "b"]  # MariaDB compares what JSON values look like
     assert matching(lookups={lookup: value}) == found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.commands import ROOT
-from tests.databases import VENDORS, Databases
+from tests.databases import Databases
 
 MANAGE = ROOT / "example_project" / "manage.py"
 INTROSPECT = ROOT / "example_project" / "pydocs" / "introspect.py"
@@ -64,7 +64,7 @@ def sqlite_example(sqlite_template: Path, tmp_path: Path) -> Example:
     return _copied(sqlite_template, tmp_path / "example.sqlite3")
 
 
-@pytest.fixture(params=VENDORS)
+@pytest.fixture(params=("sqlite", "postgresql"))
 def example(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Example]:
     """The example project on a migrated database."""
     if request.param == "sqlite":

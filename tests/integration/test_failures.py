@@ -194,6 +194,23 @@ def test_too_many_failures_stop_the_job(project: Project, script: Script) -> Non
     assert_in_line()
 
 
+def test_only_failures_since_the_last_start_count(project: Project, script: Script) -> None:
+    make_articles(300)
+    project.set(MAX_FAILURE_RATIO=0.3)
+    bad = {f"title: Title {number}" for number in (*range(60), 100, 200)}
+
+    def react(texts: Sequence[str]) -> None:
+        if any(text.splitlines()[0] in bad for text in texts):
+            raise ValueError("this one")
+
+    script.react = react
+    job = start(batch_size=50)
+    assert finish(job).status == JobStatus.FAILED
+    migration_service.resume_migration(job.pk)
+    ended = finish(job)  # 10 of the next 50 fail: 60 of 100 in all
+    assert (ended.status, counts(ended)) == (JobStatus.COMPLETED, (238, 0, 0, 62))
+
+
 def test_few_failures_stop_no_job(project: Project, script: Script) -> None:
     make_articles(49)
 

@@ -209,6 +209,10 @@ class Service(RuleBasedStateMachine):
 
     # What must come of it
 
+    def settle(self) -> None:
+        """Work until there is nothing to do."""
+        work()
+
     def teardown(self) -> None:
         self.mood = None
         self.refused.clear()
@@ -219,7 +223,7 @@ class Service(RuleBasedStateMachine):
         for job in MigrationJob.objects.filter(status__in=[JobStatus.PAUSED, JobStatus.FAILED]):
             with contextlib.suppress(InvalidTransitionError, ConflictingJobError):
                 migration_service.resume_migration(job.pk)
-        work()
+        self.settle()
         for job in MigrationJob.objects.filter(status=JobStatus.PAUSED):
             migration_service.cancel_migration(job.pk)
         self.jobs_add_up()
@@ -232,15 +236,24 @@ class Service(RuleBasedStateMachine):
         rows = Article.objects.count()
         assert counts(run()) == (0, rows, 0, 0)
         assert len(self.script.texts) == before, "nothing is paid twice"
-        # A FAILED job keeps its entries: it can be resumed.
+        # A FAILED job keeps its entries: it can be resumed. So does a live change that failed.
         left = QueueEntry.objects.exclude(status="COMPLETED").exclude(job__status="FAILED")
+        left = left.exclude(status="FAILED")
         assert not left.exists()
 
 
-@pytest.mark.parametrize(
-    "store",
-    ["ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore"],
+STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
+CHAOS = settings(
+    max_examples=10,
+    stateful_step_count=25,
+    deadline=None,
+    phases=[Phase.generate],
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("store", STORES)
 def test_anything_in_any_order(project: Project, store: str) -> None:
     project.set(MAX_CONCURRENT_JOBS=SLOTS, MAX_ATTEMPTS=3)
     script = project.embedder(max_batch_size=3)
@@ -250,14 +263,4 @@ def test_anything_in_any_order(project: Project, store: str) -> None:
         def __init__(self) -> None:
             super().__init__(script)
 
-    run_state_machine_as_test(
-        Scripted,
-        settings=settings(
-            max_examples=10,
-            stateful_step_count=25,
-            deadline=None,
-            phases=[Phase.generate],
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(Scripted, settings=CHAOS)

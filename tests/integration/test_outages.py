@@ -20,7 +20,14 @@ class CauseError(Exception):
 
 @pytest.mark.parametrize(
     ("sqlstate", "expected"),
-    [(None, True), ("57P01", True), ("40P01", True), ("08006", True), ("53100", False)],
+    [
+        (None, True),
+        ("57P01", True),
+        ("40P01", True),
+        ("08006", True),
+        ("53100", False),
+        ("25P03", True),
+    ],
 )
 def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> None:
     error = OperationalError("words")
@@ -35,6 +42,7 @@ def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> N
         (OperationalError("database or disk is full"), False),
         (OperationalError("no such table: x"), False),
         (OperationalError(2013, "Lost connection"), True),
+        (OperationalError(1927, "Connection was killed"), True),
         (OperationalError(1021, "Disk full"), False),
         (InterfaceError("connection already closed"), True),
         (DatabaseError("anything else"), False),

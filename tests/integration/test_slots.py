@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connection
 from django.db.models import F
 
-from ai_migration import enqueue
-from ai_migration.engine.slots import WakeUp, has_work, wake_all, wake_one, work
-from ai_migration.models import WorkerSlot
+from ai_migration import enqueue, migration_service
+from ai_migration.engine.slice import SliceReport
+from ai_migration.engine.slots import WakeUp, _hand_over, has_work, wake_all, wake_one, work
+from ai_migration.jobs.feeding import feed
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database, take
+from ai_migration.models.sql import clock
 from ai_migration.types import JobStatus
 from tests.integration.support import Project, assert_in_line, make_articles, progress, start
 
@@ -142,3 +146,107 @@ def test_a_worker_whose_lease_was_lost_hands_nothing_over(
     monkeypatch.setattr("ai_migration.engine.slots._slice", lose)
     assert work(message, bus.send) is None
     assert message.slot_id not in {waiting.slot_id for waiting in bus.waiting}
+
+
+def throttle(seconds: float) -> None:
+    until = clock.now(our_database()) + timedelta(seconds=seconds)
+    MigrationJob.objects.update(throttled_until=until, throttle_reason="429")
+
+
+def ready(job: MigrationJob) -> None:
+    """What a job waits for is over."""
+    MigrationJob.objects.filter(pk=job.pk).update(throttled_until=None)
+
+
+def test_what_cannot_be_claimed_for_long_leaves_all_slots_idle(bus: Bus) -> None:
+    make_articles(3)
+    job = start()
+    wake_all(bus.send)
+    throttle(3600)
+    bus.deliver()
+    assert not bus.waiting
+    assert all(slot.lease_expires_at is None for slot in slots())
+    assert wake_all(bus.send) == 0, "the supervisor lets them sleep, too"
+    ready(job)
+    assert wake_all(bus.send) == 2
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+
+
+def batches(report: SliceReport | None) -> int:
+    assert report is not None
+    return report.batches
+
+
+def test_one_slot_keeps_watch_for_what_comes_soon(bus: Bus, project: Project) -> None:
+    project.set(SLICE_SECONDS=20)
+    make_articles(3)
+    job = start(batch_size=1)
+    wake_all(bus.send)
+    first, second = bus.waiting
+    bus.waiting.clear()
+    throttle(0.4)
+    assert batches(work(first, bus.send)) == 0, "the other one was asked to work, too"
+    assert not bus.waiting
+    assert batches(work(second, bus.send)) > 0
+    assert progress(job).status == JobStatus.COMPLETED
+
+
+def test_of_two_that_leave_one_is_called_back(bus: Bus, project: Project) -> None:
+    project.set(SLICE_SECONDS=20)
+    make_articles(3)
+    start()
+    wake_all(bus.send)
+    leases = [take(message.slot_id, message.generation, "me:1") for message in bus.waiting]
+    bus.waiting.clear()
+    throttle(10)
+    for lease in leases:
+        assert lease is not None
+        _hand_over(lease, bus.send, is_idle=True)
+    (message,) = bus.waiting
+    assert message.slot_id == slots()[1].pk
+
+
+@pytest.mark.parametrize("state", ["available_at", "open", "paused"])
+def test_work_is_what_can_be_claimed(bus: Bus, state: str) -> None:
+    make_articles(3)
+    job = start()
+    using = our_database()
+    assert has_work(using), "it has to be fed"
+    feed(job.pk, using)
+    assert has_work(using)
+    match state:
+        case "available_at":
+            until = clock.now(using) + timedelta(seconds=60)
+            QueueEntry.objects.update(available_at=until)
+            assert has_work(using, within=120)
+        case "open":
+            QueueEntry.objects.update(status="CLAIMED")
+        case "paused":
+            migration_service.pause_migration(job.pk)
+    assert not has_work(using)
+
+
+@pytest.mark.vendors("postgresql")
+def test_a_slot_outlives_the_database_and_is_given_back(bus: Bus, project: Project) -> None:
+    script = project.embedder()
+    make_articles(3)
+    job = start()
+    wake_one(bus.send)
+
+    def crash(texts: object) -> None:
+        script.react = lambda texts: None
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        connection.close()
+
+    script.react = crash
+    with pytest.raises(OperationalError):
+        work(bus.waiting.pop(), bus.send)
+    assert not WorkerSlot.objects.filter(lease_expires_at__isnull=False).exists()
+    assert set(QueueEntry.objects.values_list("status", "claims")) == {("PENDING", 0)}
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED

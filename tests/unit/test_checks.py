@@ -158,6 +158,39 @@ def test_a_dispatcher_that_is_none(use: Callable[..., None], dispatcher: str) ->
     assert dispatcher in only("E005").msg
 
 
+def quiet() -> str | None:
+    return None
+
+
+GIVEN = "ai_migration.throttles"
+
+
+def test_throttles_that_are_right(use: Callable[..., None]) -> None:
+    hours = {"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": "22:00", "end": "06:00"}}
+    use(THROTTLE=[f"{HERE}.quiet", {"BACKEND": f"{HERE}.quiet"}, hours])
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("throttle", "words"),
+    [
+        ("nope.nope", "cannot be imported"),
+        (f"{HERE}.GIVEN", "cannot be called"),
+        (f"{HERE}.NoWaker", "cannot be called"),
+        (f"{GIVEN}.HoursOfDay", "missing 2 required positional arguments"),
+        ({"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": SECRET, "end": "6"}}, "'***'"),
+        ({"BACKEND": f"{HERE}.quiet", "OPTIONS": {"token": SECRET}}, "no class"),
+        (f"{GIVEN}.ReplicationLag", "'default' is sqlite, not PostgreSQL"),
+        ({"BACKEND": f"{GIVEN}.Connections", "OPTIONS": {"max_share": 0}}, "not above 0"),
+    ],
+)
+def test_a_throttle_that_is_none(use: Callable[..., None], throttle: Any, words: str) -> None:
+    use(THROTTLE=[f"{HERE}.quiet", throttle])
+    message = only("E006")
+    assert "AI_MIGRATION['THROTTLE'][1]" in message.msg
+    assert words in message.msg
+
+
 # Backends
 
 
@@ -396,12 +429,10 @@ class Connection:
     """As much of a connection as the checks look at."""
 
     alias = "default"
-    display_name = "Test"
 
-    def __init__(self, vendor: str = "sqlite", partial: bool = True, **settings: Any) -> None:
+    def __init__(self, vendor: str = "sqlite", **settings: Any) -> None:
         self.vendor = vendor
         self.settings_dict = {"NAME": "/nowhere/db.sqlite3", **settings}
-        self.features = type("Features", (), {"supports_partial_indexes": partial})
 
 
 @pytest.fixture
@@ -450,13 +481,6 @@ def test_a_sqlite_file_that_has_its_log_for_good(
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory&cache=shared", ""])
 def test_sqlite_in_memory_has_one_process(connect: Callable[..., list[str]], name: str) -> None:
     assert connect(NAME=name, OPTIONS={}) == []
-
-
-def test_a_database_without_partial_unique_constraints(
-    connect: Callable[..., list[str]],
-) -> None:
-    [message] = connect(vendor="mysql", partial=False)
-    assert message.startswith("ai_migration.W041 ")
 
 
 @pytest.mark.parametrize("is_psycopg3", [True, False])

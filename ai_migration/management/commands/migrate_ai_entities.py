@@ -9,13 +9,15 @@ from django.core.management.base import CommandParser
 from django.utils.duration import duration_iso_string
 
 from ai_migration.conf import NO_MESSAGES, get_settings
+from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.jobs.progress import duration
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import DONE, FAILED, ServiceCommand
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
-from ai_migration.management.views import duration, summary
+from ai_migration.management.views import summary
 from ai_migration.types import (
     JobStatus,
     MigrationFilters,
@@ -119,6 +121,7 @@ class Command(ServiceCommand):
     def _work(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
         """Work for a job until it ends, or leave that to others."""
         if options["detach"]:
+            recover_in_passing()
             progress = migration_service.get_progress(job_id)
         else:
             if not self.as_json:

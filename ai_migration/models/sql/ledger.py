@@ -1,24 +1,26 @@
 """The ledger's bulk reads and writes.
 
-PostgreSQL takes a batch as binary arrays in one statement; SQLite as ``executemany``;
-any other database through the ORM. All three obey the same rule: a row whose version is
-newer than the reads of the writer stays as it is.
+PostgreSQL takes a batch as binary arrays in one statement; SQLite as ``executemany``; MySQL
+and MariaDB as a JSON document. All three obey the same rule: a row whose version is newer
+than the reads of the writer stays as it is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import connections
 
 from ai_migration.models.ledger import SearchableEntity
+from ai_migration.models.sql import json_rows
+from ai_migration.models.sql.json_rows import execute_rows
 
 _CHUNK = 500
-"""Parameters in one portable statement: below the smallest limit of any database."""
+"""Parameters in one statement: below the smallest limit of any database."""
 
 _entity_id = itemgetter(0)
 
@@ -28,6 +30,20 @@ INSERT INTO ai_searchable_entities
 {source}
 ON CONFLICT (collection_id, entity_id) DO NOTHING
 """
+
+
+_LISTED = {
+    "sqlite": "SELECT value FROM json_each(%s)",
+    "mysql": f"SELECT id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id {json_rows.ENTITY_ID} PATH '$')) "
+    "AS t",
+}
+_COLUMNS = {
+    "entity_id": json_rows.ENTITY_ID,
+    "content_hash": "varchar(32)",
+    "metadata_hash": "varchar(32)",
+    "chunk_count": "bigint",
+    "known_version": "bigint",
+}
 
 
 class KnownEntity(NamedTuple):
@@ -73,28 +89,13 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
             binary=True,
         )
         return {row[0]: _known(row) for row in cursor.fetchall()}
-    if connection.vendor == "sqlite":
-        with connection.cursor() as listed:
-            listed.execute(
-                f"SELECT {columns} FROM ai_searchable_entities WHERE collection_id = %s "
-                "AND entity_id IN (SELECT value FROM json_each(%s))",
-                (collection_id, json.dumps(entity_ids)),
-            )
-            return {row[0]: _known(row) for row in listed.fetchall()}
-    return {row.entity_id: row for row in _portable_lookup(using, collection_id, entity_ids)}
-
-
-def _portable_lookup(
-    using: str, collection_id: int, entity_ids: Sequence[str]
-) -> Iterator[KnownEntity]:
-    """The twin for every other database."""
-    rows = SearchableEntity.objects.using(using).filter(collection_id=collection_id)
-    for start in range(0, len(entity_ids), _CHUNK):
-        found = rows.filter(entity_id__in=entity_ids[start : start + _CHUNK]).values_list(
-            "entity_id", "content_hash", "metadata_hash", "chunk_count", "version"
+    with connection.cursor() as listed:
+        listed.execute(
+            f"SELECT {columns} FROM ai_searchable_entities WHERE collection_id = %s "
+            f"AND entity_id IN ({_LISTED[connection.vendor]})",
+            (collection_id, json.dumps(entity_ids)),
         )
-        for entity_id, content, metadata, chunks, version in found:
-            yield KnownEntity(entity_id, bytes(content), bytes(metadata), chunks, version)
+        return {row[0]: _known(row) for row in listed.fetchall()}
 
 
 def upsert(
@@ -123,12 +124,9 @@ def upsert(
     stale = {row.entity_id for row in rows if row.known_version > read_started}
     if stale:
         ordered = [row for row in ordered if row.entity_id not in stale]
-    vendor = connections[using].vendor
-    if vendor not in _WRITERS:
-        return stale | _upsert_portable(using, collection_id, ordered, version)
     absent = [row for row in ordered if row.known_version == 0]
     present = [row for row in ordered if row.known_version]
-    insert, update = _WRITERS[vendor]
+    insert, update = _WRITERS[connections[using].vendor]
     written = insert(using, collection_id, absent, version) if absent else 0
     written += update(using, collection_id, present, version) if present else 0
     if written < len(ordered):
@@ -202,50 +200,40 @@ def _executemany(using: str, sql: str, parameters: Sequence[tuple[Any, ...]]) ->
         return int(cursor.rowcount)
 
 
+def _insert_mysql(using: str, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+    sql = (
+        "INSERT IGNORE INTO ai_searchable_entities "
+        "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version) "
+        "SELECT %(collection)s, entity_id, UNHEX(content_hash), UNHEX(metadata_hash), "
+        "chunk_count, %(version)s FROM {rows}"
+    )
+    return execute_rows(
+        using, sql, _COLUMNS, map(_hexed, rows), collection=collection_id, version=version
+    )
+
+
+def _update_mysql(using: str, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+    sql = (
+        "UPDATE ai_searchable_entities AS l JOIN {rows} "
+        "ON l.entity_id = t.entity_id AND l.version = t.known_version "
+        "SET l.content_hash = UNHEX(t.content_hash), l.metadata_hash = UNHEX(t.metadata_hash), "
+        "l.chunk_count = t.chunk_count, l.version = %(version)s "
+        "WHERE l.collection_id = %(collection)s"
+    )
+    return execute_rows(
+        using, sql, _COLUMNS, map(_hexed, rows), collection=collection_id, version=version
+    )
+
+
+def _hexed(row: LedgerRow) -> tuple[Any, ...]:
+    return (row.entity_id, row.content_hash.hex(), row.metadata_hash.hex(), *row[3:])
+
+
 _WRITERS = {
     "postgresql": (_insert_postgresql, _update_postgresql),
     "sqlite": (_insert_sqlite, _update_sqlite),
+    "mysql": (_insert_mysql, _update_mysql),
 }
-
-
-def _upsert_portable(
-    using: str, collection_id: int, rows: Sequence[LedgerRow], version: int
-) -> set[str]:
-    """The twin for every other database: lock, compare, write."""
-    manager = SearchableEntity.objects.using(using)
-    stale: set[str] = set()
-    with transaction.atomic(using=using):
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            locked = manager.select_for_update().filter(
-                collection_id=collection_id, entity_id__in=[row.entity_id for row in part]
-            )
-            versions = dict(locked.values_list("entity_id", "version"))
-            fields = ["content_hash", "metadata_hash", "chunk_count", "version"]
-            features = connections[using].features
-            same = [row for row in part if versions.get(row.entity_id, 0) == row.known_version]
-            stale |= {row.entity_id for row in part} - {row.entity_id for row in same}
-            manager.bulk_create(
-                [
-                    SearchableEntity(
-                        collection_id=collection_id,
-                        entity_id=row.entity_id,
-                        content_hash=row.content_hash,
-                        metadata_hash=row.metadata_hash,
-                        chunk_count=row.chunk_count,
-                        version=version,
-                    )
-                    for row in same
-                ],
-                update_conflicts=True,
-                update_fields=fields,
-                unique_fields=(
-                    ["collection", "entity_id"]
-                    if features.supports_update_conflicts_with_target
-                    else None
-                ),
-            )
-    return stale
 
 
 def _others(using: str, collection_id: int, entity_ids: Sequence[str], version: int) -> set[str]:

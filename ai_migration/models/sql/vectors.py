@@ -1,18 +1,20 @@
 """Bulk reads and writes of ``ai_vectors``.
 
-PostgreSQL takes a batch as binary arrays in one statement; any other database as
-``executemany``. Payloads are JSON documents, vectors little-endian float32.
+PostgreSQL takes a batch as binary arrays in one statement, MySQL and MariaDB as a JSON
+document, SQLite as ``executemany``. Payloads are JSON documents, vectors little-endian float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from django.db import connections
-from django.db.models.constants import OnConflict
 
+from ai_migration.models.sql.json_rows import ENTITY_ID, TEXT, execute_rows
 from ai_migration.models.vectors import StoredVector
 from ai_migration.types import Vectors
 
@@ -44,7 +46,9 @@ def upsert(
         vectors: float32, shape ``(n, dimensions)``.
         documents: Payload of each vector; None: none has any.
     """
-    write = _upsert_postgresql if _is_postgresql(using) else _upsert_portable
+    write = {"postgresql": _upsert_postgresql, "mysql": _upsert_mysql}.get(
+        connections[using].vendor, _upsert_sqlite
+    )
     rows = max(1, STATEMENT_BYTES // max(1, vectors.shape[1] * 4))
     for start in range(0, len(entity_ids), rows):
         part = slice(start, start + rows)
@@ -95,7 +99,7 @@ def _upsert_postgresql(
     )
 
 
-def _upsert_portable(
+def _upsert_mysql(
     using: str,
     collection_id: int,
     entity_ids: Sequence[str],
@@ -103,25 +107,48 @@ def _upsert_portable(
     vectors: Vectors,
     documents: Sequence[str] | None,
 ) -> None:
-    ops = connections[using].ops
-    columns = ["collection_id", "entity_id", "chunk", "vector", "metadata"]
-    replace = ops.on_conflict_suffix_sql(columns, OnConflict.UPDATE, columns[3:], columns[:3])
-    names = ", ".join(map(ops.quote_name, columns))
-    packed, width = vectors.tobytes(), vectors.shape[1] * 4
-    rows = [
-        (collection_id, entity_id, int(chunk), packed[start : start + width], document)
-        for entity_id, chunk, start, document in zip(
-            entity_ids,
-            chunks,
-            range(0, len(packed), width),
-            [None] * len(entity_ids) if documents is None else documents,
-            strict=True,
-        )
-    ]
+    execute_rows(
+        using,
+        "INSERT INTO ai_vectors (collection_id, entity_id, chunk, `vector`, metadata) "
+        "SELECT %(collection)s, t.entity_id, t.chunk, FROM_BASE64(t.packed), t.document "
+        "FROM {rows} ON DUPLICATE KEY UPDATE "
+        "`vector` = FROM_BASE64(t.packed), metadata = t.document",
+        {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT},
+        (
+            (entity_id, chunk, b64encode(packed).decode(), document)
+            for entity_id, chunk, packed, document in _rows(entity_ids, chunks, vectors, documents)
+        ),
+        collection=collection_id,
+    )
+
+
+def _upsert_sqlite(
+    using: str,
+    collection_id: int,
+    entity_ids: Sequence[str],
+    chunks: Sequence[int],
+    vectors: Vectors,
+    documents: Sequence[str] | None,
+) -> None:
     with connections[using].cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO ai_vectors ({names}) VALUES (%s, %s, %s, %s, %s) {replace}", rows
+            "INSERT INTO ai_vectors (collection_id, entity_id, chunk, vector, metadata) "
+            "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (collection_id, entity_id, chunk) "
+            "DO UPDATE SET vector = excluded.vector, metadata = excluded.metadata",
+            [(collection_id, *row) for row in _rows(entity_ids, chunks, vectors, documents)],
         )
+
+
+def _rows(
+    entity_ids: Sequence[str],
+    chunks: Sequence[int],
+    vectors: Vectors,
+    documents: Sequence[str] | None,
+) -> Iterator[tuple[str, int, bytes, str | None]]:
+    packed, width = vectors.tobytes(), vectors.shape[1] * 4
+    texts = repeat(None) if documents is None else documents
+    for i, (entity_id, chunk, document) in enumerate(zip(entity_ids, chunks, texts, strict=False)):
+        yield entity_id, int(chunk), packed[i * width : (i + 1) * width], document
 
 
 def update_metadata(
@@ -140,6 +167,17 @@ def update_metadata(
             "WHERE collection_id = $1::bigint AND ai_vectors.entity_id = new.entity_id "
             f"AND chunk <> {NO_CHUNK}",
             (collection_id, TextArray(entity_ids), JsonbArray(documents)),
+        )
+        return
+    if connections[using].vendor == "mysql":
+        execute_rows(
+            using,
+            "UPDATE ai_vectors AS v JOIN {rows} ON v.entity_id = t.entity_id "
+            "SET v.metadata = t.document WHERE v.collection_id = %(collection)s "
+            f"AND v.chunk <> {NO_CHUNK}",
+            {"entity_id": ENTITY_ID, "document": TEXT},
+            zip(entity_ids, documents, strict=True),
+            collection=collection_id,
         )
         return
     with connections[using].cursor() as cursor:
@@ -167,6 +205,16 @@ def delete(using: str, collection_id: int, entity_ids: Sequence[str]) -> None:
             (collection_id, TextArray(entity_ids)),
         )
         return
+    if connections[using].vendor == "mysql":
+        execute_rows(
+            using,
+            "DELETE v FROM ai_vectors AS v JOIN {rows} ON v.entity_id = t.entity_id "
+            f"WHERE v.collection_id = %(collection)s AND v.chunk <> {NO_CHUNK}",
+            {"entity_id": ENTITY_ID},
+            ([entity_id] for entity_id in entity_ids),
+            collection=collection_id,
+        )
+        return
     with connections[using].cursor() as cursor:
         cursor.executemany(
             "DELETE FROM ai_vectors WHERE collection_id = %s AND entity_id = %s "
@@ -177,24 +225,26 @@ def delete(using: str, collection_id: int, entity_ids: Sequence[str]) -> None:
 
 def page(using: str, collection_id: int, after: tuple[str, int], limit: int) -> list[Row]:
     """The rows that follow ``after`` in the order of (entity, chunk)."""
+    # MySQL takes no comparison of pairs for a range of an index: the first part says it again.
     where = (
-        "FROM ai_vectors WHERE collection_id = {} AND (entity_id, chunk) > ({}, {}) "
+        "FROM ai_vectors WHERE collection_id = {} AND entity_id >= {} "
+        "AND (entity_id, chunk) > ({}, {}) "
         f"AND chunk <> {NO_CHUNK} ORDER BY entity_id, chunk LIMIT {{}}"
     )
-    params = (collection_id, *after, limit)
+    params = (collection_id, after[0], *after, limit)
     if _is_postgresql(using):
         from ai_migration.models.sql.raw import execute_raw
 
         # Binary: the vectors would come as hexadecimal text otherwise.
         sql = "SELECT entity_id, chunk, vector, metadata::text " + where.format(
-            "$1::bigint", "$2::text", "$3::int", "$4::bigint"
+            "$1::bigint", "$2::text", "$3::text", "$4::int", "$5::bigint"
         )
         rows: list[Any] = execute_raw(connections[using], sql, params, binary=True).fetchall()
         return rows
     name = connections[using].ops.quote_name("vector")
     with connections[using].cursor() as cursor:
         cursor.execute(
-            f"SELECT entity_id, chunk, {name}, metadata " + where.format(*["%s"] * 4), params
+            f"SELECT entity_id, chunk, {name}, metadata " + where.format(*["%s"] * 5), params
         )
         return list(cursor.fetchall())
 

@@ -1,0 +1,111 @@
+"""What the engine does, counted in our tables: a row for each minute and worker slot."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, astuple, dataclass, fields
+from datetime import datetime, timedelta
+
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
+from django.db.models import F, Sum
+
+from ai_migration.models import EngineMetrics
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
+
+logger = logging.getLogger("ai_migration")
+
+KEEP_FOR = timedelta(days=7)
+"""How far back :func:`engine_minutes` can look."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is counted.
+
+    Attributes:
+        slices: Slices that had something to do.
+        claims: Entries that were claimed.
+        batches: Batches that were written.
+        batch_seconds: From read to written, added up over the batches.
+        entities: Entities that were indexed, skipped, removed or recorded as failed.
+        texts: Texts that were embedded.
+        recoveries: Entries of dead workers that went back to the queue.
+        fences_lost: Results that were dropped: somebody else owned the work by then.
+    """
+
+    slices: int = 0
+    claims: int = 0
+    batches: int = 0
+    batch_seconds: float = 0.0
+    entities: int = 0
+    texts: int = 0
+    recoveries: int = 0
+    fences_lost: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class EngineMinute:
+    """What all slots together did in one minute.
+
+    Attributes:
+        at: When it began.
+        tally: What they did.
+    """
+
+    at: datetime
+    tally: Tally
+
+
+def record(slot_id: int, tally: Tally, using: str) -> None:
+    """Add to what a slot did in this minute. Nothing is written for nothing, and nothing
+    fails: what is not counted is done all the same.
+
+    Args:
+        slot_id: The slot.
+        tally: What it did.
+        using: Database alias of our tables.
+    """
+    counted = {name: number for name, number in asdict(tally).items() if number}
+    if not counted:
+        return
+    try:
+        with transaction.atomic(using=using):
+            minute = clock.now(using).replace(second=0, microsecond=0)
+            rows = EngineMetrics.objects.using(using).filter(minute=minute, slot=slot_id)
+            more = {name: F(name) + number for name, number in counted.items()}
+            if not rows.update(**more):
+                try:
+                    with transaction.atomic(using=using):
+                        rows.create(minute=minute, slot_id=slot_id, **counted)
+                except IntegrityError:  # somebody was faster
+                    rows.update(**more)
+    except (DatabaseError, InterfaceError) as error:
+        logger.info("Metrics of slot %s were not written: %s", slot_id, error)
+
+
+def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
+    """What the engine did lately, oldest first; minutes in which it did nothing are absent.
+
+    Args:
+        last: How far to look back, :data:`KEEP_FOR` at most.
+    """
+    using = our_database()
+    sums = {f"sum_{field.name}": Sum(field.name) for field in fields(Tally)}
+    rows = (
+        EngineMetrics.objects.using(using)
+        .filter(minute__gt=clock.now(using) - last)
+        .values("minute")
+        .annotate(**sums)
+        .order_by("minute")
+        .values_list("minute", *sums)
+    )
+    return [EngineMinute(at, Tally(*numbers)) for at, *numbers in rows]
+
+
+def drop_old_metrics(using: str) -> None:
+    """Delete what is older than :data:`KEEP_FOR`."""
+    EngineMetrics.objects.using(using).filter(minute__lt=clock.now(using) - KEEP_FOR).delete()

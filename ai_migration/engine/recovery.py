@@ -1,0 +1,65 @@
+"""Recovery in passing: whoever looks at the jobs does what the supervisor should have done.
+
+A cluster's scheduler can be blocked, and a host without one has no supervisor at all. Nobody
+would notice but the people who look: so looking recovers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.slots import wake_all
+from ai_migration.engine.supervisor import tick
+from ai_migration.models import WorkerSlot
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql.clock import Now
+
+logger = logging.getLogger("ai_migration")
+
+EVERY = timedelta(seconds=10)
+"""At most so often, over all processes and hosts."""
+_NAME = "passer-by"
+
+
+def recover_in_passing() -> None:
+    """The supervisor's tick, and a wake-up for idle slots, unless somebody did it just now.
+
+    For every place where people look at jobs: costs one look at one row when there is
+    nothing to do, never fails, and happens after the caller's transaction, if there is one.
+    """
+    with _forgiving():
+        transaction.on_commit(_recover, using=our_database())
+
+
+def _recover() -> None:
+    with _forgiving():
+        if _is_due():
+            tick()
+            send = getattr(get_dispatcher(), "send", None)
+            if send is not None:
+                wake_all(send)
+
+
+@contextmanager
+def _forgiving() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whoever looked was not here for this
+        logger.info("Nothing was recovered in passing: %s", error)
+
+
+def _is_due() -> bool:
+    """Whether it is time; then it is not, for everybody else."""
+    slots = WorkerSlot.objects.using(our_database()).filter(name=_NAME)
+    before = ExpressionWrapper(Now() - Value(EVERY), output_field=DateTimeField())
+    due = Q(last_seen_at=None) | Q(last_seen_at__lt=before)
+    if not slots.exists():
+        slots.get_or_create(name=_NAME)
+    return slots.filter(due).exists() and bool(slots.filter(due).update(last_seen_at=Now()))

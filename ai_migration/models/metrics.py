@@ -1,0 +1,40 @@
+"""What the engine did, minute by minute."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from ai_migration.models.workers import WorkerSlot
+
+
+class EngineMetrics(models.Model):
+    """One minute of one worker slot. Written once a slice, and only if it did something."""
+
+    minute = models.DateTimeField()
+    slot = models.ForeignKey(
+        WorkerSlot, on_delete=models.CASCADE, related_name="metrics", db_index=False
+    )
+    slices = models.PositiveBigIntegerField(default=0)
+    claims = models.PositiveBigIntegerField(default=0, help_text="Entries that were claimed.")
+    batches = models.PositiveBigIntegerField(default=0, help_text="Batches that were written.")
+    batch_seconds = models.FloatField(
+        default=0.0, help_text="From read to written, added up over the batches."
+    )
+    entities = models.PositiveBigIntegerField(default=0)
+    texts = models.PositiveBigIntegerField(default=0, help_text="Texts that were embedded.")
+    recoveries = models.PositiveBigIntegerField(
+        default=0, help_text="Entries of dead workers that went back to the queue."
+    )
+    fences_lost = models.PositiveBigIntegerField(
+        default=0, help_text="Results that were dropped: somebody else owned the work by then."
+    )
+
+    class Meta:
+        db_table = "ai_engine_metrics"
+        constraints = [
+            models.UniqueConstraint(fields=["minute", "slot"], name="ai_engine_metrics_one"),
+        ]
+        verbose_name_plural = "engine metrics"
+
+    def __str__(self) -> str:
+        return f"{self.slot_id} at {self.minute:%Y-%m-%d %H:%M}"

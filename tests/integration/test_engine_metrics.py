@@ -1,0 +1,99 @@
+"""What the engine counts of itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from ai_migration.engine.metrics import KEEP_FOR, EngineMinute, Tally, engine_minutes, record
+from ai_migration.engine.slice import Slice
+from ai_migration.engine.supervisor import clean_up, tick
+from ai_migration.exceptions import OwnershipLostError
+from ai_migration.indexing import queue
+from ai_migration.jobs.feeding import feed
+from ai_migration.models import EngineMetrics, WorkerSlot
+from ai_migration.models.leases import acquire, our_database
+from tests.integration.support import Project, die, lease, make_articles, run, start
+
+
+def total() -> Tally:
+    """What was counted, whatever minutes it fell into."""
+    return sum((minute.tally for minute in engine_minutes()), Tally())
+
+
+def test_a_run_is_counted(project: Project) -> None:
+    project.article("title", "body", chunking={"size": 40, "overlap": 0})
+    make_articles(11)
+    make_articles(1, start=11, body="A long one. " * 20)
+    job = start(batch_size=4)
+    held = lease("worker")
+    Slice(held).run()
+    counted = total()
+    assert (counted.slices, counted.entities) == (1, 12)
+    assert counted.claims == counted.batches + 1 == 5, "three ranges, a sweep, and the finish"
+    job.refresh_from_db()
+    assert counted.texts == job.embedded_texts > 12
+    assert counted.batch_seconds > 0
+    assert (counted.recoveries, counted.fences_lost) == (0, 0)
+    Slice(held).run()
+    assert total() == counted, "nothing is counted, or written, of a slice without work"
+
+
+def test_the_dead_and_the_overtaken_are_counted(project: Project) -> None:
+    script = project.embedder()
+    make_articles(3)
+    job = start()
+    feed(job.pk, our_database())
+    dead = acquire("dead", "dead:1")
+    assert dead is not None
+    queue.claim(dead, 8)
+    die()
+    tick()
+    assert total() == Tally(recoveries=1)
+
+    def lose(texts: object) -> None:
+        script.react = lambda texts: None
+        WorkerSlot.objects.filter(name="worker").update(generation=F("generation") + 1)
+        connection.close()
+
+    script.react = lose
+    with pytest.raises(OwnershipLostError):
+        Slice(lease("worker")).run()
+    assert total().fences_lost >= 1
+    assert total().batches == 0
+
+
+def test_minutes_add_up_over_slots(project: Project) -> None:
+    using = our_database()
+    for name in ("one", "two"):
+        for _ in range(2):
+            record(lease(name).slot_id, Tally(batches=1, batch_seconds=0.5), using)
+            die()
+    assert EngineMetrics.objects.values("slot").distinct().count() == 2
+    EngineMetrics.objects.update(minute=EngineMetrics.objects.earliest("minute").minute)
+    (minute,) = engine_minutes()
+    assert minute == EngineMinute(minute.at, Tally(batches=4, batch_seconds=2.0))
+    assert (minute.at.second, minute.at.microsecond) == (0, 0)
+
+
+def test_old_minutes_are_dropped(project: Project) -> None:
+    make_articles(1)
+    run()
+    EngineMetrics.objects.update(minute=F("minute") - timedelta(hours=4))
+    assert not engine_minutes()
+    assert engine_minutes(timedelta(hours=5))
+    clean_up()
+    assert engine_minutes(timedelta(hours=5))
+    EngineMetrics.objects.update(minute=F("minute") - KEEP_FOR)
+    clean_up()
+    assert not EngineMetrics.objects.exists()
+
+
+def test_nothing_fails_because_it_cannot_be_counted(project: Project) -> None:
+    make_articles(3)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ai_engine_metrics RENAME TO elsewhere")
+    assert run().indexed == 3
