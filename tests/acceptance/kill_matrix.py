@@ -35,7 +35,7 @@ from tests.acceptance.sites import LIMIT, ClusterSite, ForegroundSite, Site
 from tests.acceptance.victims import wait_until
 from tests.acceptance.worlds import World, dawdling, settings_for, write_articles
 from tests.databases import Databases
-from tests.postgres import postgres_server
+from tests.postgres import PostgresServer, postgres_server
 from tests.redis_server import RedisServer, redis_server
 
 VICTIMS = {
@@ -96,7 +96,9 @@ def site_of(
         site = ForegroundSite(world)
     else:
         q_cluster = redis_broker(redis.url) if redis else ORM
-        site = ClusterSite(Clusters(world, q_cluster, fault), world.databases.postgres, redis)
+        postgres = world.databases.postgres
+        assert isinstance(postgres, PostgresServer)
+        site = ClusterSite(Clusters(world, q_cluster, fault), postgres, redis)
     try:
         yield site
     finally:
@@ -158,7 +160,7 @@ def kill_at_random(kills: int, seed: int) -> int:
     bad = paid_twice = jobs = 0
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aim-matrix-")))
-        databases = Databases(directory, lambda: stack.enter_context(postgres_server()))
+        databases = Databases(directory, lambda vendor: stack.enter_context(postgres_server()))
         redis = stack.enter_context(redis_server())
         while done.total() < kills:
             broker = rng.choices(list(VICTIMS), [4, 4, 1])[0]
