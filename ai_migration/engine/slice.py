@@ -140,7 +140,7 @@ class Slice:
             halted = self._halt(stopping)
             # Whether nothing more comes for now.
             is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
-            self._send(flush=is_all and not self._reading)
+            self._send(flush=(is_all or stopping) and not self._reading)
             self._write_ready(halted)
             if not self._in_hand:
                 if stopping or (is_dry and not self._jobs.feed()):
@@ -266,15 +266,17 @@ class Slice:
             )
 
     def _halt(self, stopping: bool) -> set[int]:
-        """Stop sending for all when the slice ends, else for jobs that were paused,
-        cancelled or failed. The batches that is about, by ``id``: decided once a round, so
-        that nothing is sent for a batch that is then given back."""
+        """Stop sending for all when the slice ends, but for the rows that were begun; and for
+        jobs that were paused, cancelled or failed. The batches that is about, by ``id``:
+        decided once a round, so that nothing is sent for a batch that is then given back."""
         halted = set()
         for batch in self._open:
-            if stopping or (batch.job is not None and not self._jobs.is_running(batch.job.pk)):
+            is_wanted = batch.job is None or self._jobs.is_running(batch.job.pk)
+            if stopping or not is_wanted:
                 halted.add(id(batch))
                 for plan in batch.plans:
-                    self._pools.pool(plan.target, batch.job).drop_waiting(plan.embed)
+                    pool = self._pools.pool(plan.target, batch.job)
+                    pool.drop_waiting(plan.embed, but_finish_rows=is_wanted)
         return halted
 
     # Writing
