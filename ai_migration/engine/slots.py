@@ -30,7 +30,7 @@ from ai_migration.types import EntryStatus, JobStatus
 
 logger = logging.getLogger("ai_migration")
 
-LOST_AFTER = timedelta(seconds=60)
+LOST_AFTER = timedelta(seconds=30)
 """A message that nobody has acted upon for so long is taken for lost."""
 PATIENCE = 20.0
 """Seconds a slot waits for a database that went away, before its lease has to run out."""

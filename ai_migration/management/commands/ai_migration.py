@@ -13,9 +13,9 @@ from django.utils.timezone import is_aware, localtime
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import recover, recover_in_passing
 from ai_migration.engine.slice import SliceReport
-from ai_migration.engine.supervisor import clean_up, tick
+from ai_migration.engine.supervisor import clean_up
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
@@ -303,7 +303,7 @@ class Command(ServiceCommand):
         return DONE
 
     def _supervise(self, **_: Any) -> int:
-        report = tick()
+        report = recover()
         deleted = clean_up()
         if self.as_json:
             self.write_json(
