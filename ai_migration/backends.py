@@ -75,28 +75,10 @@ class BackendRegistry(Generic[Backend]):
         if alias not in configured:
             known = ", ".join(sorted(configured))
             raise SettingsError(f"{where} does not exist. Known aliases: {known}.")
-        path, options = configured[alias].BACKEND, configured[alias].OPTIONS
-        backend_class = self._class(path, where)
-        try:
-            return backend_class(**options)
-        except AIMigrationError:
-            raise
-        except Exception as error:  # whatever it is, its words may repeat an option
-            words = _without_options(str(error), options)
-            if not isinstance(error, TypeError):
-                words = f"{type(error).__name__}: {words}"
-            raise BackendOptionsError(f"{where}['OPTIONS'] do not fit {path}: {words}") from None
+        return make_backend(self._class(configured[alias], where), configured[alias], where)
 
-    def _class(self, path: str, where: str) -> type[Backend]:
-        try:
-            backend_class = import_string(path)
-        except AIMigrationError:
-            raise
-        except Exception as error:  # a module can raise anything while it is imported
-            words = str(error) if isinstance(error, ImportError) else repr(error)
-            raise BackendImportError(
-                f"{where}['BACKEND'] is {path!r}, which cannot be imported: {words}"
-            ) from error
+    def _class(self, configured: BackendSettings, where: str) -> type[Backend]:
+        path, backend_class = configured.BACKEND, import_backend(configured, where)
         base = self._base()
         if not (isinstance(backend_class, type) and issubclass(backend_class, base)):
             raise BackendTypeError(f"{where}['BACKEND'] is {path!r}, which is no {base.__name__}")
@@ -110,6 +92,44 @@ class BackendRegistry(Generic[Backend]):
     def _forget(self, *, setting: str, **_: Any) -> None:
         if setting == "AI_MIGRATION":
             self.reset()
+
+
+def import_backend(configured: BackendSettings, where: str) -> Any:
+    """What ``BACKEND`` names.
+
+    Raises:
+        BackendImportError: Nothing that can be imported.
+    """
+    path = configured.BACKEND
+    try:
+        return import_string(path)
+    except AIMigrationError:
+        raise
+    except Exception as error:  # a module can raise anything while it is imported
+        words = str(error) if isinstance(error, ImportError) else repr(error)
+        raise BackendImportError(
+            f"{where}['BACKEND'] is {path!r}, which cannot be imported: {words}"
+        ) from error
+
+
+def make_backend(
+    backend_class: Callable[..., Backend], configured: BackendSettings, where: str
+) -> Backend:
+    """An instance, made with ``OPTIONS``.
+
+    Raises:
+        BackendOptionsError: The class refuses them.
+    """
+    path, options = configured.BACKEND, configured.OPTIONS
+    try:
+        return backend_class(**options)
+    except AIMigrationError:
+        raise
+    except Exception as error:  # whatever it is, its words may repeat an option
+        words = _without_options(str(error), options)
+        if not isinstance(error, TypeError):
+            words = f"{type(error).__name__}: {words}"
+        raise BackendOptionsError(f"{where}['OPTIONS'] do not fit {path}: {words}") from None
 
 
 def _without_options(words: str, options: object) -> str:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from django.conf import settings as django_settings
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+)
 
 from ai_migration.exceptions import SettingsError
 
@@ -31,12 +38,20 @@ NO_MESSAGES = "ai_migration.dispatchers.none.NullDispatcher"
 
 
 class BackendSettings(BaseModel):
-    """One alias of ``EMBEDDERS`` or ``STORES``."""
+    """One alias of ``EMBEDDERS`` or ``STORES``, or one entry of ``THROTTLE``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     BACKEND: str
     OPTIONS: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+def _named(value: object) -> object:
+    return {"BACKEND": value} if isinstance(value, str) else value
+
+
+ThrottleSettings = Annotated[BackendSettings, BeforeValidator(_named)]
+"""A dotted path alone, or one with ``OPTIONS``."""
 
 
 class Settings(BaseModel):
@@ -73,6 +88,7 @@ class Settings(BaseModel):
     MAX_CRASHES: Annotated[int, Field(ge=2, le=1000, strict=True)] = 5
     RETRY_DELAY_SECONDS: Seconds = 5.0
     MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
+    THROTTLE: list[ThrottleSettings] = []
 
 
 class SettingsFault(Enum):
@@ -123,7 +139,8 @@ def get_settings() -> Settings:
 def redacted(message: str) -> str:
     """Somebody else's words without the keys that our backends were given."""
     configured = get_settings()
-    for backend in (*configured.EMBEDDERS.values(), *configured.STORES.values()):
+    aliases = (*configured.EMBEDDERS.values(), *configured.STORES.values())
+    for backend in (*aliases, *configured.THROTTLE):
         for name, value in backend.OPTIONS.items():
             if isinstance(value, str) and len(value) > 3 and _SECRET.search(name):
                 message = message.replace(value, "***")
@@ -133,7 +150,8 @@ def redacted(message: str) -> str:
 def settings_problems(raw: object) -> list[SettingsProblem]:
     """Every fault of an ``AI_MIGRATION`` value; empty when there is none.
 
-    Values of ``EMBEDDERS`` and ``STORES`` are never repeated: options may be secrets.
+    Values of ``EMBEDDERS``, ``STORES`` and ``THROTTLE`` are never repeated: options may be
+    secrets.
     """
     validated = _validate(raw)
     return [] if isinstance(validated, Settings) else validated
@@ -201,7 +219,7 @@ def _problem(detail: Any) -> SettingsProblem:
 def _value(detail: Any, location: list[object]) -> str:
     """What was given, where it cannot be an option of a backend; else its type."""
     given = detail["input"]
-    harmless = location[0] not in ("EMBEDDERS", "STORES")
+    harmless = location[0] not in ("EMBEDDERS", "STORES", "THROTTLE")
     if harmless and isinstance(given, bool | int | float | str | None):
         return f"is {_short(given)}"
     return f"is a {type(given).__name__}"

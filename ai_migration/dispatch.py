@@ -14,7 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatcher(Protocol):
-    """What the setting ``DISPATCHER`` names: something that can start a worker's slice."""
+    """What the setting ``DISPATCHER`` names: something that can start a worker's slice.
+
+    Optional methods: ``check()`` gives system checks, ``install()`` makes schedules,
+    ``send(wake_up)`` and ``send_canary(sent)`` deliver messages, ``diagnoses(wait)`` adds to
+    ``ai_migration doctor``.
+    """
 
     def wake(self) -> None:
         """Ask for a worker to look at the queue soon. Must not raise, must not block:

@@ -36,21 +36,33 @@ def run_slice(slot_id: int, generation: int) -> int:
 
 
 def supervise() -> int:
-    """The tick: recover what died, start what waits, wake slots while there is work.
+    """The supervisor's round: recover what died, start what waits, wake slots while there is
+    work, send the canary.
 
     Returns:
         How many slots were asked to work.
     """
-    from ai_migration.engine.slots import wake_all
-    from ai_migration.engine.supervisor import clean_up, tick
+    from ai_migration.engine.rounds import supervise
 
     try:
-        tick()
-        clean_up()
-        return wake_all(_send())
+        return supervise().woken
     except Exception:
         logger.exception("The supervisor's tick failed; the next one tries again")
         return 0
+
+
+def canary(sent: int) -> None:
+    """Come back: the cluster takes tasks.
+
+    Args:
+        sent: When it was sent, in microseconds by the database's clock.
+    """
+    from ai_migration.engine.heartbeats import welcome_canary
+
+    try:
+        welcome_canary(sent)
+    except Exception:
+        logger.exception("The canary could not be recorded; the next one tries again")
 
 
 def _send() -> Send:

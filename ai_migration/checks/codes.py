@@ -52,6 +52,10 @@ DISPATCHER = Code(
     "E005", "Name a class without arguments that has a method wake(), or remove the key."
 )
 
+THROTTLE = Code(
+    "E006", "Name a callable that returns a reason or None, or a class whose instances do so."
+)
+
 BACKEND_IMPORT = Code("E010", "Correct the dotted path, or install the package it is in.")
 BACKEND_TYPE = Code("E011", "Name a concrete subclass of Embedder or VectorStore.")
 BACKEND_OPTIONS = Code("E012", "OPTIONS are the keyword arguments of the backend's class.")

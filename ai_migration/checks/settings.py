@@ -1,15 +1,17 @@
-"""AI_MIGRATION itself, and the dispatcher it names."""
+"""AI_MIGRATION itself, the dispatcher and the throttles it names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage
 
 from ai_migration.checks import codes
-from ai_migration.conf import SettingsFault, settings_problems
+from ai_migration.conf import SettingsFault, get_settings, settings_problems
 from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.throttling import make_throttle
 from ai_migration.exceptions import SettingsError
 
 OBJECT = "AI_MIGRATION"
@@ -28,19 +30,31 @@ def settings_are_valid() -> bool:
 
 
 def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """Unknown keys, wrong values, missing aliases, and a dispatcher that is none."""
+    """Unknown keys, wrong values, missing aliases, a dispatcher or a throttle that is none."""
     problems = settings_problems(_raw())
     if problems:
         return [
             _CODES[item.fault].message(f"{item.message}.", hint=item.hint, obj=OBJECT)
             for item in problems
         ]
+    return [*_check_dispatcher(), *_check_throttles()]
+
+
+def _check_dispatcher() -> list[CheckMessage]:
     try:
         dispatcher = get_dispatcher()
     except SettingsError as error:
         return [codes.DISPATCHER.message(error.message, obj=OBJECT)]
     own = getattr(dispatcher, "check", None)
     return list(own()) if own else []
+
+
+def _check_throttles() -> Iterator[CheckMessage]:
+    for number, configured in enumerate(get_settings().THROTTLE):
+        try:
+            make_throttle(number, configured)
+        except SettingsError as error:
+            yield codes.THROTTLE.message(error.message, obj=OBJECT)
 
 
 def _raw() -> object:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -32,11 +34,36 @@ def check_cluster() -> list[CheckMessage]:
     return list(_findings())
 
 
-def _findings() -> Iterator[CheckMessage]:
-    from django_q.conf import Conf
+@dataclass(frozen=True)
+class _Cluster:
+    """What the cluster that runs our tasks is set to."""
 
+    timeout: int | None
+    retry: int
+    queue_limit: int
+    bulk: int
+    workers: int
+    ack_failures: bool
+    max_attempts: int
+    guard_cycle: float
+    orm: str | None
+
+    @classmethod
+    def ours(cls) -> _Cluster:
+        """``Q_CLUSTER``, with what ``ALT_CLUSTERS`` has for the setting ``CLUSTER``."""
+        from django_q.conf import Conf
+
+        values = {each.name: getattr(Conf, each.name.upper()) for each in fields(cls)}
+        own = (_configured().get("ALT_CLUSTERS") or {}).get(get_settings().CLUSTER) or {}
+        if "workers" in own and "queue_limit" not in _configured():
+            values["queue_limit"] = own["workers"] ** 2  # django-q2's default
+        return cls(**{name: own.get(name, value) for name, value in values.items()})
+
+
+def _findings() -> Iterator[CheckMessage]:
+    ours = _Cluster.ours()
     shortest = math.ceil(get_settings().SLICE_SECONDS) + PROVIDER_SECONDS
-    timeout = Conf.TIMEOUT
+    timeout = ours.timeout
     if timeout is None or timeout < shortest:
         yield _warning(
             f"Q_CLUSTER['timeout'] is {timeout}: a slice and one slow request take {shortest} s.",
@@ -44,47 +71,51 @@ def _findings() -> Iterator[CheckMessage]:
             id="ai_migration.W121",
         )
         timeout = max(shortest, timeout or 0)
-    waiting = math.ceil((Conf.QUEUE_LIMIT + Conf.BULK) / max(1, Conf.WORKERS))
+    waiting = math.ceil((ours.queue_limit + ours.bulk) / max(1, ours.workers))
     retry = (timeout + 5) * (1 + waiting) + 15
-    if (Conf.RETRY or 0) < retry:
+    if (ours.retry or 0) < retry:
         yield _warning(
-            f"Q_CLUSTER['retry'] is {Conf.RETRY}: its clock runs while a task waits behind "
-            f"{Conf.QUEUE_LIMIT + Conf.BULK} others, so that slow tasks are run twice.",
+            f"Q_CLUSTER['retry'] is {ours.retry}: its clock runs while a task waits behind "
+            f"{ours.queue_limit + ours.bulk} others, so that slow tasks are run twice.",
             f"Set it to {retry} or more, or make 'queue_limit' smaller.",
             id="ai_migration.W122",
         )
-    if not Conf.ACK_FAILURES or not Conf.MAX_ATTEMPTS:
+    if not ours.ack_failures or not ours.max_attempts:
         yield _warning(
             "Q_CLUSTER repeats a task that fails for ever.",
             "Set 'ack_failures': True and 'max_attempts': 1; our tables say what is to be done.",
             id="ai_migration.W123",
         )
-    if Conf.GUARD_CYCLE not in GUARD_CYCLES:
+    if ours.guard_cycle not in GUARD_CYCLES:
         yield _warning(
-            f"Q_CLUSTER['guard_cycle'] is {Conf.GUARD_CYCLE}: schedules are looked at each half "
+            f"Q_CLUSTER['guard_cycle'] is {ours.guard_cycle}: schedules are looked at each half "
             f"minute counted in cycles.",
             f"Set it to one of {', '.join(map(str, GUARD_CYCLES))}.",
             id="ai_migration.W124",
         )
-    if Conf.ORM and _reconnects(Conf.ORM):
+    if ours.orm and _reconnects(ours.orm):
         yield _warning(
-            f"DATABASES[{Conf.ORM!r}]['CONN_MAX_AGE'] is 0: an idle cluster opens several "
+            f"DATABASES[{ours.orm!r}]['CONN_MAX_AGE'] is 0: an idle cluster opens several "
             f"connections a second.",
             "Set it to 60, say.",
             id="ai_migration.W125",
         )
-    configured = getattr(settings, "Q_CLUSTER", {})
-    alternatives = configured.get("ALT_CLUSTERS") or {}
+    known = {_configured().get("name"), _configured().get("cluster_name")}
+    known |= set(_configured().get("ALT_CLUSTERS") or {})
     for source, name in (
         ("AI_MIGRATION['CLUSTER']", get_settings().CLUSTER),
         ("The environment's Q_CLUSTER_NAME", os.environ.get("Q_CLUSTER_NAME")),
     ):
-        if name and name != configured.get("name") and name not in alternatives:
+        if name and name not in known:
             yield _warning(
                 f"{source} is {name!r}, and Q_CLUSTER['ALT_CLUSTERS'] has no such cluster.",
                 "Add it there, with its number of workers.",
                 id="ai_migration.W126",
             )
+
+
+def _configured() -> dict[str, Any]:
+    return getattr(settings, "Q_CLUSTER", {})
 
 
 def _reconnects(alias: str) -> bool:

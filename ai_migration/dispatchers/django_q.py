@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from django.core.checks import CheckMessage
 from django.db import transaction
 
@@ -10,8 +12,12 @@ from ai_migration.engine.slots import WakeUp, wake_one
 from ai_migration.exceptions import MissingDependencyError
 from ai_migration.models.leases import our_database
 
+if TYPE_CHECKING:
+    from ai_migration.engine.diagnosis import Diagnosis
+
 TASK = "ai_migration.tasks.run_slice"
 SUPERVISE = "ai_migration.tasks.supervise"
+CANARY = "ai_migration.tasks.canary"
 SCHEDULE = "ai_migration supervisor"
 
 
@@ -56,6 +62,16 @@ class DjangoQDispatcher:
 
         return check_cluster()
 
+    def diagnoses(self, wait: float) -> list[Diagnosis]:
+        """What ``ai_migration doctor`` looks at: the schedules, and whether tasks are run.
+
+        Args:
+            wait: Seconds the cluster is given to run one; 0: send none.
+        """
+        from ai_migration.dispatchers._django_q_diagnosis import Canary, Schedules
+
+        return [Schedules(SCHEDULE, _wanted()), Canary(self.send_canary, wait)]
+
     def install(self) -> bool:
         """Make the schedule of the supervisor's tick, or bring it in line.
 
@@ -64,14 +80,16 @@ class DjangoQDispatcher:
         """
         from django_q.models import Schedule
 
-        cluster = get_settings().CLUSTER
-        wanted = {"func": SUPERVISE, "schedule_type": Schedule.MINUTES, "minutes": 1}
-        wanted |= {"repeats": -1, "cluster": cluster}
+        wanted = _wanted()
         schedule, is_new = Schedule.objects.get_or_create(name=SCHEDULE, defaults=wanted)
         is_different = any(getattr(schedule, name) != value for name, value in wanted.items())
         if is_different:
             Schedule.objects.filter(pk=schedule.pk).update(**wanted)
         return is_new or is_different
+
+    def send_canary(self, sent: int) -> None:
+        """Put a task in the queue, now, that does nothing but come back."""
+        _put(CANARY, sent, name="ai_migration canary")
 
     def send(self, wake_up: WakeUp) -> None:
         """Put a task in the queue: in the current transaction where the broker keeps its
@@ -79,8 +97,11 @@ class DjangoQDispatcher:
         then costs the transaction nothing: the supervisor asks again."""
         from django_q.conf import Conf
 
+        number, generation = wake_up.slot_id, wake_up.generation
+
         def put() -> None:
-            _put(wake_up)
+            name = f"ai_migration slot {number} generation {generation}"
+            _put(TASK, number, generation, name=name)
 
         if our_database() == Conf.ORM:
             put()
@@ -88,14 +109,21 @@ class DjangoQDispatcher:
             transaction.on_commit(put, using=our_database(), robust=True)
 
 
-def _put(wake_up: WakeUp) -> None:
+def _wanted() -> dict[str, Any]:
+    """What the supervisor's schedule has to say."""
+    from django_q.models import Schedule
+
+    wanted = {"func": SUPERVISE, "schedule_type": Schedule.MINUTES, "minutes": 1}
+    return {**wanted, "repeats": -1, "cluster": get_settings().CLUSTER}
+
+
+def _put(task: str, *arguments: int, name: str) -> None:
     from django_q.tasks import async_task
 
     async_task(
-        TASK,
-        wake_up.slot_id,
-        wake_up.generation,
-        task_name=f"ai_migration slot {wake_up.slot_id} generation {wake_up.generation}",
+        task,
+        *arguments,
+        task_name=name,
         cluster=get_settings().CLUSTER,
         save=False,
         ack_failure=True,

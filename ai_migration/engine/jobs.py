@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from datetime import timedelta
 
 from django.db import DatabaseError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models import Q
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
@@ -18,6 +17,7 @@ from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.types import JobStatus
@@ -107,11 +107,8 @@ class JobWatch:
         if job_id is None or until - self._throttled.get(job_id, 0.0) < 0.5:
             return
         self._throttled[job_id] = until
-        moment = ExpressionWrapper(
-            Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
-        )
         MigrationJob.objects.using(self._using).filter(pk=job_id).update(
-            throttled_until=moment, throttle_reason=reason[:255]
+            throttled_until=clock.after(seconds), throttle_reason=reason[:255]
         )
 
     def break_circuit(self, batch: Batch) -> None:

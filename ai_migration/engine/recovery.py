@@ -16,7 +16,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
 
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slots import wake_all
-from ai_migration.engine.supervisor import TickReport, tick
+from ai_migration.engine.supervisor import tick
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.clock import Now
@@ -26,16 +26,6 @@ logger = logging.getLogger("ai_migration")
 EVERY = timedelta(seconds=10)
 """At most so often, over all processes and hosts."""
 _NAME = "passer-by"
-
-
-def recover() -> TickReport:
-    """The supervisor's tick; then idle slots are woken while there is work, if there is a
-    cluster."""
-    report = tick()
-    send = getattr(get_dispatcher(), "send", None)
-    if send is not None:
-        wake_all(send)
-    return report
 
 
 def recover_in_passing() -> None:
@@ -51,7 +41,10 @@ def recover_in_passing() -> None:
 def _recover() -> None:
     with _forgiving():
         if _is_due():
-            recover()
+            tick()
+            send = getattr(get_dispatcher(), "send", None)
+            if send is not None:
+                wake_all(send)
 
 
 @contextmanager

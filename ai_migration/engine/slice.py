@@ -19,6 +19,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
+from ai_migration.engine import throttling
 from ai_migration.engine.finishing import finish_job
 from ai_migration.engine.jobs import JobWatch
 from ai_migration.engine.metrics import Tally, record
@@ -176,6 +177,7 @@ class Slice:
     def _claim(self) -> bool:
         """Claim the next entries and have them read; whether there were any, or will be once
         the hands are empty."""
+        throttling.hold_jobs(self.lease.using)
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
         in_hand = self._in_hand

@@ -77,3 +77,15 @@ def recent_rate(job: MigrationJob, using: str) -> float:
         return 0.0
     seconds = (clock.now(using) - min(began)).total_seconds()
     return float(sum(rows for _, rows in recent)) / seconds if seconds > 0 else 0.0
+
+
+def duration(length: timedelta) -> str:
+    """A length of time as people say it: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    seconds = round(length.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02} s"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
 from typing import IO, Any, cast
 
 from django.core.management.base import OutputWrapper
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ai_migration.jobs.progress import duration
 from ai_migration.types import JobStatus, MigrationProgress
 
 WORKED_FOR = (JobStatus.RUNNING, JobStatus.PENDING)
@@ -43,18 +43,6 @@ def summary(progress: MigrationProgress) -> str:
     )
     about = "about " if progress.total_is_estimate else ""
     return f"{progress.job_id} {progress.status}: {counts} of {about}{progress.total:,}"
-
-
-def duration(length: timedelta) -> str:
-    """A length of time as people say it: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    seconds = round(length.total_seconds())
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02} s"
-    if seconds < 86_400:
-        return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
-    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
 
 
 def view_of(output: OutputWrapper) -> View:

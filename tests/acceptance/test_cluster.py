@@ -74,7 +74,8 @@ def test_a_killed_cluster_loses_nothing(clusters: Clusters, victim: str, tmp_pat
         if victim == "group":
             kill_group(cluster)
         else:
-            holder = WorkerSlot.objects.exclude(holder="").values_list("holder", flat=True)[0]
+            held = WorkerSlot.objects.exclude(lease_expires_at=None)
+            holder = held.values_list("holder", flat=True)[0]
             pid = int(holder.rpartition(":")[2])
             next(child for child in children(cluster) if child.pid == pid).send_signal(
                 signal.SIGKILL

@@ -135,6 +135,8 @@ def test_without_our_tables_every_command_says_migrate(
             [AI, "search", "country", "x"],
             [AI, "worker", "--until-idle"],
             [AI, "supervise"],
+            [AI, "doctor"],
+            [AI, "doctor", "--heartbeat", "worker"],
         ):
             assert_answer(manage(*arguments), 1, ["manage.py migrate"])
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,18 @@ import pytest
 from tests.databases import FreshDatabase
 from tests.integration.embedders import Script
 from tests.integration.support import Project
+
+GOOD_CLUSTER = {
+    "TIMEOUT": 60,
+    "RETRY": 300,
+    "QUEUE_LIMIT": 4,
+    "BULK": 1,
+    "WORKERS": 4,
+    "ACK_FAILURES": True,
+    "MAX_ATTEMPTS": 1,
+    "GUARD_CYCLE": 0.5,
+    "ORM": None,
+}
 
 
 @pytest.fixture
@@ -25,3 +38,14 @@ def project(database: FreshDatabase, settings: Any, tmp_path: Path) -> Project:
 def script(project: Project) -> Script:
     """What the default embedder is asked, and what it is to answer."""
     return project.embedder()
+
+
+@pytest.fixture
+def conf(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """django-q2's settings, all good."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains of its own defaults
+        from django_q.conf import Conf
+    for name, value in GOOD_CLUSTER.items():
+        monkeypatch.setattr(Conf, name, value)
+    return Conf

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import warnings
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db import transaction
 
 from ai_migration import tasks
@@ -16,42 +17,26 @@ from ai_migration.dispatchers import django_q as dispatcher_module
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
 from ai_migration.engine.slots import WakeUp
 from ai_migration.exceptions import SettingsError
+from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
 from tests.databases import FreshDatabase
 from tests.integration.support import Project, make_articles, progress, start
 
 PATH = "ai_migration.dispatchers.django_q.DjangoQDispatcher"
-GOOD = {
-    "TIMEOUT": 60,
-    "RETRY": 300,
-    "QUEUE_LIMIT": 4,
-    "BULK": 1,
-    "WORKERS": 4,
-    "ACK_FAILURES": True,
-    "MAX_ATTEMPTS": 1,
-    "GUARD_CYCLE": 0.5,
-    "ORM": None,
-}
-
-
-@pytest.fixture
-def conf(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """django-q2's settings, all good."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains of its own defaults
-        from django_q.conf import Conf
-    for name, value in GOOD.items():
-        monkeypatch.setattr(Conf, name, value)
-    return Conf
 
 
 @pytest.fixture
 def sent(conf: Any, monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
     """What was put in the queue of tasks."""
-    put: list[WakeUp] = []
-    monkeypatch.setattr(dispatcher_module, "_put", put.append)
-    return put
+    sent: list[WakeUp] = []
+
+    def put(task: str, *arguments: int, name: str) -> None:
+        if task == dispatcher_module.TASK:
+            sent.append(WakeUp(*arguments))
+
+    monkeypatch.setattr(dispatcher_module, "_put", put)
+    return sent
 
 
 @pytest.fixture
@@ -117,6 +102,23 @@ def test_a_cluster_that_does_not_exist(
     assert codes() == []
     monkeypatch.setenv("Q_CLUSTER_NAME", "nobody")
     assert codes() == ["W126"]
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "cluster_name": "nobody"}
+    assert codes() == []
+
+
+def test_the_cluster_that_runs_our_tasks_is_examined(
+    project: Project, conf: Any, installed: None, settings: Any
+) -> None:
+    """Its own workers, queue_limit and time-out, where ALT_CLUSTERS has them."""
+    project.set(CLUSTER="migrations")
+    for own, found in (
+        ({"workers": 1}, []),
+        ({"workers": 4, "retry": 100}, ["W122"]),
+        ({"workers": 20, "timeout": 10, "retry": 3000}, ["W121"]),
+        ({"workers": 1, "queue_limit": 50}, ["W122"]),
+    ):
+        settings.Q_CLUSTER = {"name": "shop", "ALT_CLUSTERS": {"migrations": own}}
+        assert codes() == found, own
 
 
 def test_the_checks_of_a_dispatcher_are_run_by_django(
@@ -190,11 +192,25 @@ def test_tasks_work_and_never_raise(
         raise RuntimeError("no")
 
     monkeypatch.setattr("ai_migration.engine.slots.work", fail)
-    monkeypatch.setattr("ai_migration.engine.supervisor.tick", fail)
+    monkeypatch.setattr("ai_migration.engine.rounds.tick", fail)
+    monkeypatch.setattr("ai_migration.engine.heartbeats.welcome_canary", fail)
     assert (tasks.run_slice(1, 1), tasks.supervise()) == (0, 0)
+    tasks.canary(0)
+
+
+def test_the_supervisor_from_cron_is_the_same_tick(project: Project, sent: list[WakeUp]) -> None:
+    """When the scheduler of the cluster stands still, or the broker lost all messages."""
+    project.set(DISPATCHER=PATH)
+    make_articles(2)
+    start()
+    sent.clear()
+    WorkerSlot.objects.update(woken_at=None)
+    call_command("ai_migration", "supervise", stdout=StringIO())
+    assert len(sent) == 2
 
 
 def test_a_dispatcher_without_messages_needs_none(project: Project) -> None:
     make_articles(2)
     start()
-    assert tasks.supervise() == 2
+    assert tasks.supervise() == 0
+    assert not WorkerSlot.objects.filter(name__startswith="cluster").exists()

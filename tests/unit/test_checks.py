@@ -158,6 +158,39 @@ def test_a_dispatcher_that_is_none(use: Callable[..., None], dispatcher: str) ->
     assert dispatcher in only("E005").msg
 
 
+def quiet() -> str | None:
+    return None
+
+
+GIVEN = "ai_migration.throttles"
+
+
+def test_throttles_that_are_right(use: Callable[..., None]) -> None:
+    hours = {"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": "22:00", "end": "06:00"}}
+    use(THROTTLE=[f"{HERE}.quiet", {"BACKEND": f"{HERE}.quiet"}, hours])
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("throttle", "words"),
+    [
+        ("nope.nope", "cannot be imported"),
+        (f"{HERE}.GIVEN", "cannot be called"),
+        (f"{HERE}.NoWaker", "cannot be called"),
+        (f"{GIVEN}.HoursOfDay", "missing 2 required positional arguments"),
+        ({"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": SECRET, "end": "6"}}, "'***'"),
+        ({"BACKEND": f"{HERE}.quiet", "OPTIONS": {"token": SECRET}}, "no class"),
+        (f"{GIVEN}.ReplicationLag", "'default' is sqlite, not PostgreSQL"),
+        ({"BACKEND": f"{GIVEN}.Connections", "OPTIONS": {"max_share": 0}}, "not above 0"),
+    ],
+)
+def test_a_throttle_that_is_none(use: Callable[..., None], throttle: Any, words: str) -> None:
+    use(THROTTLE=[f"{HERE}.quiet", throttle])
+    message = only("E006")
+    assert "AI_MIGRATION['THROTTLE'][1]" in message.msg
+    assert words in message.msg
+
+
 # Backends
 
 

@@ -28,6 +28,7 @@ SECRET = "sk-very-secret"
         {"ENABLED": False, "ENTITY_CONFIG": None, "DEFAULT_RATE_LIMIT": None},
         {"ENTITY_CONFIG": "config/entities.yml", "SLICE_SECONDS": 5, "MAX_FAILURE_RATIO": 1},
         {"EMBEDDERS": {"default": HASH, "other": {**HASH, "OPTIONS": {"dimensions": 8}}}},
+        {"THROTTLE": ["a.b", {"BACKEND": "a.C", "OPTIONS": {"limit": 5}}]},
     ],
 )
 def test_right_settings_are_no_problem(raw: dict[str, Any]) -> None:
@@ -83,6 +84,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known(
         ("EMBEDDERS", {"default": "x"}, "['default'] is a str: it should be a valid dictionary"),
         ("EMBEDDERS", {"default": {}}, "['default']['BACKEND'] is missing"),
         ("STORES", {"default": HASH, "": HASH}, "['']: an alias is a name"),
+        ("THROTTLE", "a.b", "is a str: it should be a valid list"),
+        ("THROTTLE", ["a.b", 5], "[1] is a int: it should be a valid dictionary"),
+        ("THROTTLE", [{"OPTIONS": {}}], "[0]['BACKEND'] is missing"),
         ("STORES", {"default": HASH, "a" * 101: HASH}, "an alias is a name"),
         ("STORES", {"default": {**HASH, "OPTIONS": {1: 2}}}, "the name of an option is text"),
     ],
@@ -114,6 +118,8 @@ def test_the_alias_default_has_to_be_there(key: str) -> None:
         {"EMBEDDERS": {"default": SECRET}},
         {"EMBEDDERS": {"default": {"BACKEND": [SECRET]}}},
         {"EMBEDDERS": {"default": {**HASH, "OPTIONS": SECRET}}},
+        {"THROTTLE": SECRET},
+        {"THROTTLE": [{"BACKEND": "a.B", "OPTIONS": SECRET}]},
         {"EMBEDDERS": {"default": {**HASH, "OPTIONS": [SECRET], "api_key": SECRET}}},
     ],
 )

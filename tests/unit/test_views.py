@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from django.core.management.base import OutputWrapper
 
+from ai_migration.jobs.progress import duration
 from ai_migration.management.tables import table
-from ai_migration.management.views import Bar, Lines, duration, view_of
+from ai_migration.management.views import Bar, Lines, view_of
 
 
 @pytest.mark.parametrize(

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils.timezone import is_aware, localtime
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.recovery import recover, recover_in_passing
+from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slice import SliceReport
-from ai_migration.engine.supervisor import clean_up
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
-from ai_migration.jobs.progress import percent
 from ai_migration.jobs.service import migration_service
+from ai_migration.management import doctor
 from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
+from ai_migration.management.documents import (
+    describe_hit,
+    describe_progress,
+    event_document,
+    failure_document,
+    job_document,
+    local,
+    percent_of,
+)
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
-from ai_migration.management.views import WORKED_FOR, duration, summary
-from ai_migration.models import EntityFailure, JobEvent, MigrationJob
-from ai_migration.types import JobStatus, MigrationProgress, SearchHit
+from ai_migration.management.views import WORKED_FOR, summary
+from ai_migration.models import MigrationJob
+from ai_migration.types import JobStatus
 
 _PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
 """Whoever looks at jobs, or wants one to go on, does the supervisor's work in passing."""
@@ -80,6 +87,9 @@ class Command(ServiceCommand):
             "supervise",
             "Recover what dead workers left, start jobs that wait, drop what is over; for cron.",
         )
+        doctor.add_arguments(
+            action("doctor", "Say what is wrong with the set-up and the engine, and what to do.")
+        )
         action("install-schedules", "Have the cluster run the supervisor every minute.")
 
     def run(self, **options: Any) -> int:
@@ -95,6 +105,7 @@ class Command(ServiceCommand):
             "search": self._search,
             "worker": self._worker,
             "supervise": self._supervise,
+            "doctor": partial(doctor.run, self),
             "install-schedules": self._install_schedules,
         }
         code = actions[options["action"]](**options)
@@ -106,7 +117,7 @@ class Command(ServiceCommand):
         jobs = migration_service.list_jobs(
             entity_type=entity_type, status=status and status.upper(), limit=limit
         )
-        documents = [_job(job) for job in jobs]
+        documents = [job_document(job) for job in jobs]
         if self.as_json:
             self.write_json(documents)
             return DONE
@@ -123,10 +134,10 @@ class Command(ServiceCommand):
                             job.pk,
                             job.entity_type,
                             job.status,
-                            f"{_percent(job):g} %",
+                            f"{percent_of(job):g} %",
                             f"{job.total_entities:,}",
                             f"{job.failed_entities:,}",
-                            f"{_local(job.created_at):%Y-%m-%d %H:%M}",
+                            f"{local(job.created_at):%Y-%m-%d %H:%M}",
                         ]
                         for job in jobs
                     ],
@@ -142,18 +153,18 @@ class Command(ServiceCommand):
             self.write_json(
                 {
                     **progress.as_json(),
-                    "events": [_event(event) for event in events],
-                    "failures": [_failure(failure) for failure in failures],
+                    "events": [event_document(event) for event in events],
+                    "failures": [failure_document(failure) for failure in failures],
                 }
             )
             return DONE
-        self.stdout.write(_described(progress))
+        self.stdout.write(describe_progress(progress))
         self.stdout.write(
             table(
                 ["when", "who", "from", "to", "why"],
                 [
                     [
-                        f"{_local(e.at):%Y-%m-%d %H:%M:%S}",
+                        f"{local(e.at):%Y-%m-%d %H:%M:%S}",
                         *(e.actor, e.from_status, e.to_status, e.reason),
                     ]
                     for e in events
@@ -243,7 +254,7 @@ class Command(ServiceCommand):
             self.write_json([hit.as_json() for hit in hits])
             return DONE
         for hit in hits:
-            self.stdout.write(_hit(hit))
+            self.stdout.write(describe_hit(hit))
         if not hits:
             self.stdout.write("Nothing was found.")
         return DONE
@@ -303,15 +314,16 @@ class Command(ServiceCommand):
         return DONE
 
     def _supervise(self, **_: Any) -> int:
-        report = recover()
-        deleted = clean_up()
+        done = supervise()
+        report = done.tick
         if self.as_json:
             self.write_json(
                 {
                     "recovered": report.recovered,
                     "quarantined": report.quarantined,
                     "started": report.started,
-                    "deleted": deleted,
+                    "deleted": done.deleted,
+                    "woken": done.woken,
                 }
             )
         else:
@@ -319,76 +331,7 @@ class Command(ServiceCommand):
             self.stdout.write(
                 f"Returned {report.recovered:,} entries of dead workers to the queue, isolated "
                 f"{report.quarantined:,} that kill their workers, started "
-                f"{len(report.started)} waiting jobs{started}, deleted {deleted} old jobs."
+                f"{len(report.started)} waiting jobs{started}, deleted {done.deleted} old jobs, "
+                f"woke {done.woken} slots."
             )
         return DONE
-
-
-def _described(progress: MigrationProgress) -> str:
-    lines = [
-        summary(progress),
-        f"  type       {progress.entity_type}",
-        f"  done       {progress.percent_complete:g} %",
-    ]
-    if progress.entities_per_second:
-        lines[-1] += f" at {progress.entities_per_second:,.0f}/s"
-    if progress.estimated_time_remaining is not None:
-        lines.append(f"  time left  {duration(progress.estimated_time_remaining)}")
-    if progress.throttled_until is not None:
-        until = _local(progress.throttled_until)
-        lines.append(f"  throttled  until {until:%H:%M:%S}: {progress.throttle_reason}")
-    if progress.error_message:
-        lines.append(f"  error      {progress.error_message}")
-    return "\n".join(lines)
-
-
-def _local(moment: datetime) -> datetime:
-    return localtime(moment) if is_aware(moment) else moment
-
-
-def _percent(job: MigrationJob) -> float:
-    total = max(job.total_entities, job.processed_entities)
-    return percent(job.processed_entities, total, JobStatus(job.status))
-
-
-def _job(job: MigrationJob) -> dict[str, Any]:
-    return {
-        "jobId": job.pk,
-        "entityType": job.entity_type,
-        "status": job.status,
-        "totalEntities": job.total_entities,
-        "processedEntities": job.processed_entities,
-        "failedEntities": job.failed_entities,
-        "createdBy": job.created_by,
-        "createdAt": job.created_at.isoformat(),
-        "startedAt": job.started_at and job.started_at.isoformat(),
-        "completedAt": job.completed_at and job.completed_at.isoformat(),
-        "errorMessage": job.error_message or None,
-    }
-
-
-def _event(event: JobEvent) -> dict[str, Any]:
-    return {
-        "at": event.at.isoformat(),
-        "actor": event.actor,
-        "from": event.from_status or None,
-        "to": event.to_status,
-        "reason": event.reason,
-    }
-
-
-def _failure(failure: EntityFailure) -> dict[str, Any]:
-    return {
-        "entityId": failure.entity_id,
-        "code": failure.error_code,
-        "error": failure.error,
-        "attempts": failure.attempts,
-    }
-
-
-def _hit(hit: SearchHit) -> str:
-    first_line, _, rest = hit.text.partition("\n")
-    lines = [f"{hit.score:6.3f}  {hit.id}  {textwrap.shorten(first_line, 200, placeholder='…')}"]
-    if rest.strip():
-        lines.append(f"        {textwrap.shorten(rest, 160, placeholder='…')}")
-    return "\n".join(lines)

@@ -13,10 +13,11 @@ from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.jobs.progress import duration
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import DONE, FAILED, ServiceCommand
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
-from ai_migration.management.views import duration, summary
+from ai_migration.management.views import summary
 from ai_migration.types import (
     JobStatus,
     MigrationFilters,

@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import functions
+from django.db.models import DateTimeField, ExpressionWrapper, Value, functions
+from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,3 +50,10 @@ def now_microseconds(using: str) -> int:
 def now(using: str) -> datetime:
     """The same clock as an aware datetime."""
     return _EPOCH + timedelta(microseconds=now_microseconds(using))
+
+
+def after(seconds: float) -> Combinable:
+    """The moment so many seconds from now, for use within a query."""
+    return ExpressionWrapper(
+        Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
+    )

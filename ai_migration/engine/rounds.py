@@ -1,0 +1,44 @@
+"""The supervisor's round, the same from a cluster's schedule and from ``cron``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.heartbeats import SUPERVISOR, beat, send_canary
+from ai_migration.engine.slots import wake_all
+from ai_migration.engine.supervisor import TickReport, clean_up, tick
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round did.
+
+    Attributes:
+        tick: What was recovered and started.
+        deleted: Old jobs that were deleted.
+        woken: Slots that were asked to work.
+    """
+
+    tick: TickReport
+    deleted: int
+    woken: int
+
+
+def supervise() -> Round:
+    """Recover what died, start what waits, drop what is over; record that this was done. Where
+    the dispatcher has messages: wake idle slots while there is work, and send the canary.
+
+    Raises:
+        SettingsError: The dispatcher cannot be made.
+    """
+    done = tick()
+    beat(SUPERVISOR)
+    deleted = clean_up()
+    dispatcher = get_dispatcher()
+    send = getattr(dispatcher, "send", None)
+    woken = wake_all(send) if send else 0
+    canary = getattr(dispatcher, "send_canary", None)
+    if canary:
+        send_canary(canary)
+    return Round(done, deleted, woken)

@@ -1,0 +1,103 @@
+"""``manage.py ai_migration doctor``: the system checks and the live facts, with what to do."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from django.core import checks
+from django.core.management.base import CommandParser
+
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.diagnosis import Finding, Level, diagnose
+from ai_migration.engine.heartbeats import is_cluster_alive, is_worker_alive
+from ai_migration.exceptions import SettingsError
+from ai_migration.management.base import DONE, FAILED, ServiceCommand
+from ai_migration.models.leases import our_database
+
+_MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.ERROR: "ERROR"}
+_HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The options of the action."""
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="How long a cluster may take to run a task; 0: send it none.",
+    )
+    parser.add_argument(
+        "--heartbeat",
+        choices=sorted(_HEARTBEATS),
+        help="Only ask whether a worker of this host, or the cluster, is alive.",
+    )
+
+
+def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any) -> int:
+    """Print what was found.
+
+    Returns:
+        The exit code: 1 if there is something to be acted upon.
+    """
+    if heartbeat is not None:
+        return _say_heartbeat(command, heartbeat)
+    findings = examine(wait)
+    is_well = all(finding.level is not Level.ERROR for finding in findings)
+    if command.as_json:
+        command.write_json({"healthy": is_well, "findings": [asdict(each) for each in findings]})
+    else:
+        for finding in findings:
+            mark = f"{_MARKS[finding.level]:<7}  "
+            command.stdout.write(f"{mark}{finding.name}: {finding.fact}")
+            if finding.advice:
+                command.stdout.write(f"{'':<{len(mark)}}{finding.advice}")
+        command.stdout.write("All is well." if is_well else "Something has to be done.")
+    return DONE if is_well else FAILED
+
+
+def examine(wait: float) -> list[Finding]:
+    """Our system checks that are not silenced, and what the engine's tables and the dispatcher
+    show; only the checks where the settings are wrong.
+
+    Args:
+        wait: Seconds a cluster is given to run a task; 0: send it none.
+    """
+    messages = checks.run_checks(tags=["ai_migration"], databases=[our_database()])
+    findings = [
+        _finding(message)
+        for message in sorted(messages, key=lambda message: -message.level)
+        if message.level >= checks.WARNING and not message.is_silenced()
+    ]
+    try:
+        get_dispatcher()
+    except SettingsError:
+        return findings  # which say so
+    return findings + diagnose(wait)
+
+
+def _finding(message: checks.CheckMessage) -> Finding:
+    level = Level.ERROR if message.is_serious() else Level.WARNING
+    where = f"{message.obj}: " if isinstance(message.obj, str) else ""
+    return Finding(f"check {message.id}", f"{where}{message.msg}", message.hint or "", level)
+
+
+def _say_heartbeat(command: ServiceCommand, kind: str) -> int:
+    is_alive = _HEARTBEATS[kind]()
+    if command.as_json:
+        command.write_json({"healthy": is_alive})
+    else:
+        command.stdout.write(f"The {kind} is alive." if is_alive else f"No sign of the {kind}.")
+    return DONE if is_alive else FAILED
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{value[:20]!r} is no number from 0 to 3600")
+    return seconds

@@ -1,0 +1,91 @@
+"""Jobs and hits as JSON documents and as lines of text."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import datetime
+from typing import Any
+
+from django.utils.timezone import is_aware, localtime
+
+from ai_migration.jobs.progress import duration, percent
+from ai_migration.management.views import summary
+from ai_migration.models import EntityFailure, JobEvent, MigrationJob
+from ai_migration.types import JobStatus, MigrationProgress, SearchHit
+
+
+def describe_progress(progress: MigrationProgress) -> str:
+    """A job, a line for each fact."""
+    lines = [
+        summary(progress),
+        f"  type       {progress.entity_type}",
+        f"  done       {progress.percent_complete:g} %",
+    ]
+    if progress.entities_per_second:
+        lines[-1] += f" at {progress.entities_per_second:,.0f}/s"
+    if progress.estimated_time_remaining is not None:
+        lines.append(f"  time left  {duration(progress.estimated_time_remaining)}")
+    if progress.throttled_until is not None:
+        until = local(progress.throttled_until)
+        lines.append(f"  throttled  until {until:%H:%M:%S}: {progress.throttle_reason}")
+    if progress.error_message:
+        lines.append(f"  error      {progress.error_message}")
+    return "\n".join(lines)
+
+
+def local(moment: datetime) -> datetime:
+    """A moment in the time zone of the settings."""
+    return localtime(moment) if is_aware(moment) else moment
+
+
+def percent_of(job: MigrationJob) -> float:
+    """How far a job is."""
+    total = max(job.total_entities, job.processed_entities)
+    return percent(job.processed_entities, total, JobStatus(job.status))
+
+
+def job_document(job: MigrationJob) -> dict[str, Any]:
+    """A line of the list of jobs."""
+    return {
+        "jobId": job.pk,
+        "entityType": job.entity_type,
+        "status": job.status,
+        "totalEntities": job.total_entities,
+        "processedEntities": job.processed_entities,
+        "failedEntities": job.failed_entities,
+        "createdBy": job.created_by,
+        "createdAt": job.created_at.isoformat(),
+        "startedAt": job.started_at and job.started_at.isoformat(),
+        "completedAt": job.completed_at and job.completed_at.isoformat(),
+        "errorMessage": job.error_message or None,
+    }
+
+
+def event_document(event: JobEvent) -> dict[str, Any]:
+    """A line of the audit log."""
+    return {
+        "at": event.at.isoformat(),
+        "actor": event.actor,
+        "from": event.from_status or None,
+        "to": event.to_status,
+        "reason": event.reason,
+    }
+
+
+def failure_document(failure: EntityFailure) -> dict[str, Any]:
+    """An entity that failed."""
+    return {
+        "entityId": failure.entity_id,
+        "code": failure.error_code,
+        "error": failure.error,
+        "attempts": failure.attempts,
+    }
+
+
+def describe_hit(hit: SearchHit) -> str:
+    """What was found, on one line or two."""
+    first_line, _, rest = hit.text.partition("\n")
+    lines = [f"{hit.score:6.3f}  {hit.id}  {textwrap.shorten(first_line, 200, placeholder='…')}"]
+    if rest.strip():
+        lines.append(f"        {textwrap.shorten(rest, 160, placeholder='…')}")
+    return "\n".join(lines)
