@@ -41,6 +41,7 @@ from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql.outages import is_outage
+from ai_migration.models.sql.sessions import no_standing_still
 from ai_migration.types import Operation
 
 logger = logging.getLogger("ai_migration")
@@ -110,16 +111,20 @@ class Slice:
             OwnershipLostError: The lease was lost; nothing was half done.
             django.db.Error: The database is unavailable; the lease will run out.
         """
+        using = self.lease.using
         try:
-            with EmbedPools(self.lease.using, self._clock) as self._pools:
-                with ReadAhead(self.lease.using) as self._reading:
+            with (
+                no_standing_still(using, get_settings().LEASE_SECONDS),
+                EmbedPools(using, self._clock) as self._pools,
+            ):
+                with ReadAhead(using) as self._reading:
                     is_idle = self._loop()
                 wait = self._pools.wakes_in or 0.0
         except OwnershipLostError:
             self._tally += Tally(fences_lost=1)
             raise
         finally:
-            record(self.lease.slot_id, self._tally, self.lease.using)
+            record(self.lease.slot_id, self._tally, using)
         return SliceReport(self._written, is_idle, wait)
 
     def _loop(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, Q, Value
 
 from ai_migration.conf import get_settings
@@ -26,6 +26,7 @@ from ai_migration.jobs.feeding import OPEN_ENTRIES
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take
 from ai_migration.models.sql.clock import Now
+from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus
 
 logger = logging.getLogger("ai_migration")
@@ -171,7 +172,7 @@ def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
                 ):
                     _ask(lease.slot_id, lease.generation + 1, lease.using, send)
             return
-        except (OperationalError, InterfaceError):
+        except UNAVAILABLE:
             connections.close_all()
             if time.monotonic() > ends:
                 raise

@@ -7,13 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
-from ai_migration.models.sql.outages import is_outage
+from ai_migration.models.sql.outages import UNAVAILABLE, is_outage
 
 logger = logging.getLogger("ai_migration")
 
@@ -54,7 +54,7 @@ def run_worker(
                 logger.warning("%s", error)
                 lease = None
                 continue
-            except (OperationalError, InterfaceError) as error:
+            except UNAVAILABLE as error:
                 words = "does not answer" if is_outage(error) else "refuses"
                 logger.warning("The database %s; trying again: %s", words, error)
                 connections.close_all()
@@ -97,7 +97,7 @@ def release(lease: Lease) -> None:
     """Give the slot back; if the database does not answer, the lease runs out by itself."""
     try:
         lease.release()
-    except (OperationalError, InterfaceError):
+    except UNAVAILABLE:
         logger.warning("The worker slot could not be released; its lease runs out by itself")
 
 

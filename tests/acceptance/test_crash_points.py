@@ -265,3 +265,13 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(world: World, fault: str)
     before = taken_over(world, orders)
     wrong = unsettled("article") + index_state("article").differences(before)
     assert bool(wrong) is bool(fault), wrong
+
+
+@pytest.mark.vendors("postgresql", "mysql")
+def test_a_worker_that_is_frozen_in_a_transaction_holds_nobody_up(world: World) -> None:
+    """It has locks: of its slot, its entries, its job. The server takes them from it."""
+    start = first_run(world)
+    points = world.orders(start=start, crash_at=6, place="write_batch", signal=signal.SIGSTOP)
+    before = taken_over(world, points)
+    wrong = unsettled("article") + index_state("article").differences(before)
+    assert not wrong, wrong

@@ -20,7 +20,14 @@ class CauseError(Exception):
 
 @pytest.mark.parametrize(
     ("sqlstate", "expected"),
-    [(None, True), ("57P01", True), ("40P01", True), ("08006", True), ("53100", False)],
+    [
+        (None, True),
+        ("57P01", True),
+        ("40P01", True),
+        ("08006", True),
+        ("53100", False),
+        ("25P03", True),
+    ],
 )
 def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> None:
     error = OperationalError("words")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 
 _POSTGRESQL = ("08", "40", "55", "57")
 """Classes of SQLSTATE: connection, rollback (deadlock), lock not available, operator
 intervention (a restart). PostgreSQL's manual, appendix A."""
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
+"""What Django raises for an outage, among other things."""
+_STOOD_STILL = "25P03"
+"""The server ended a transaction that stood still: the process was frozen."""
 _MYSQL = frozenset({1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 4031})
 """Too many connections, shutdown, lock wait, deadlock, interrupted, killed, no connection,
 gone away, lost, idle for too long."""
@@ -21,9 +25,11 @@ def is_outage(error: BaseException) -> bool:
     """
     if isinstance(error, InterfaceError):
         return True
+    state: str | None = getattr(error.__cause__, "sqlstate", "")
+    if state == _STOOD_STILL:
+        return True
     if not isinstance(error, OperationalError):
         return False
-    state: str | None = getattr(error.__cause__, "sqlstate", "")
     if state != "":  # psycopg; without a state there was no server to give one
         return state is None or state.startswith(_POSTGRESQL)
     code = error.args[0] if error.args else None
