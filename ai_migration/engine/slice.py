@@ -31,6 +31,7 @@ from ai_migration.exceptions import (
     AIMigrationError,
     FatalEmbedderError,
     OwnershipLostError,
+    RebuildRequiredError,
     StoreError,
 )
 from ai_migration.indexing import queue
@@ -234,12 +235,17 @@ class Slice:
     def _targets(self, entry: QueueEntry) -> list[Target]:
         if entry.job_id is not None:
             return [target_of(self._jobs.get(entry.job_id).collection)]
-        targets = []
+        targets, wrong = [], None
         for collection in live_collections(entry.entity_type, self.lease.using):
             try:
                 targets.append(target_of(collection))
-            except AIMigrationError as error:  # a rebuild will read these rows
+            except RebuildRequiredError as error:  # a rebuild will read these rows
                 logger.warning("%s", error)
+            except AIMigrationError as error:  # another worker may have the right settings
+                logger.warning("%s", error)
+                wrong = error
+        if wrong is not None and not targets:
+            raise wrong
         return targets
 
     # Embedding
@@ -258,8 +264,9 @@ class Slice:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
 
     def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
-        live = [batch for batch in self._open if batch.job is None]
-        for batch in [batch for batch in live if batch.plans[0].target.embedder is pool.embedder]:
+        for batch in [batch for batch in self._open if batch.job is None]:
+            if all(plan.target.embedder is not pool.embedder for plan in batch.plans):
+                continue
             self._open.remove(batch)
             queue.give_back(
                 self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True

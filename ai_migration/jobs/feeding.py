@@ -15,6 +15,7 @@ from ai_migration.conf import get_settings
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
+from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.collections import ConfigChange, snapshot_change
 from ai_migration.models import (
     EntityFailure,
@@ -26,7 +27,14 @@ from ai_migration.models import (
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.plans import in_index_order
-from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
+from ai_migration.types import (
+    CollectionStatus,
+    EntryStatus,
+    JobStatus,
+    MigrationMode,
+    Operation,
+    Priority,
+)
 
 OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
 SWEEP_SIZE = 20_000
@@ -45,12 +53,17 @@ def feed(job_id: str, using: str) -> int:
 
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
+        AIMigrationError: The collection it fills serves nobody any more.
     """
     with transaction.atomic(using=using):
         jobs = MigrationJob.objects.using(using).filter(pk=job_id)
         if not jobs.filter(status=JobStatus.RUNNING).update(last_updated_at=Now()):  # locks
             return 0
         job = jobs.select_related("collection").get()
+        if job.collection.status == CollectionStatus.RETIRED:  # while the job was started
+            raise AIMigrationError(
+                f"The index that {job_id} fills was replaced by a newer one: start a new migration."
+            )
         entity = registry.get(job.entity_type)
         follow_config(job, entity)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()
