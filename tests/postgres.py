@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -45,9 +46,15 @@ class PostgresServer:
         )
 
     def restart(self) -> None:
-        """Crash the server and start it again: every connection breaks, nothing committed
-        is lost."""
+        """Crash the server, unless it is dead, and start it again: every connection breaks,
+        nothing committed is lost."""
         self._pg_ctl("-m", "immediate", "restart")
+
+    def processes(self) -> list[psutil.Process]:
+        """The server, and what it has forked for its clients and for itself."""
+        pid = int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
+        main = psutil.Process(pid)
+        return [main, *main.children()]
 
     def tune(self) -> None:
         """Never wait for the disk: these databases need not survive the machine."""

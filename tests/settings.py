@@ -3,6 +3,7 @@
 DATABASE_URL, OTHER_DATABASE_URL: the databases `default` and `other`.
 AI_MIGRATION_JSON: merged into AI_MIGRATION, key by key.
 Q_CLUSTER_JSON: installs django-q2, with this Q_CLUSTER.
+ACCEPTANCE_JSON: installs tests.acceptance.apps, which reads it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if "Q_CLUSTER_JSON" in os.environ:
     INSTALLED_APPS.append("django_q")
     Q_CLUSTER: dict[str, Any] = json.loads(os.environ["Q_CLUSTER_JSON"])
+
+if "ACCEPTANCE_JSON" in os.environ:
+    INSTALLED_APPS.append("tests.acceptance.apps.Switches")
 
 AI_MIGRATION: dict[str, Any] = {
     "ENTITY_CONFIG": BASE_DIR / "testapp" / "ai-entity-config.yml",

@@ -12,15 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
-from tests.acceptance.victims import TIMEOUT
+from ai_migration.models import MigrationJob
+from tests.acceptance.victims import TIMEOUT, wait_until
 from tests.acceptance.worlds import World
 from tests.commands import ROOT
 
+BATCH = 10
+LOST_AFTER = 5
+"""Seconds until a message is taken for lost: the product gives it a minute."""
 Q_CLUSTER = {
     "name": "tests",
-    "orm": "default",
     "workers": 2,
     "timeout": 30,
     "retry": 120,
@@ -31,6 +32,7 @@ Q_CLUSTER = {
     "poll": 0.2,
     "guard_cycle": 0.25,
 }
+ORM = {**Q_CLUSTER, "orm": "default"}
 DISPATCHER = "ai_migration.dispatchers.django_q.DjangoQDispatcher"
 
 
@@ -41,10 +43,12 @@ class Clusters:
     Attributes:
         world: The database and the settings.
         q_cluster: Q_CLUSTER.
+        fault: What is broken in their processes; see `sabotage.FAULTS`.
     """
 
     world: World
-    q_cluster: dict[str, Any] = field(default_factory=lambda: dict(Q_CLUSTER))
+    q_cluster: dict[str, Any] = field(default_factory=lambda: dict(ORM))
+    fault: str = ""
 
     def manage(self, *arguments: str) -> str:
         """Run a command; what it printed."""
@@ -60,11 +64,16 @@ class Clusters:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def start_job(self, entity_type: str = "article") -> str:
+        """Start a job, and leave it to the cluster; its id."""
+        command = ["migrate_ai_entities", entity_type, "--batch-size", str(BATCH)]
+        return str(json.loads(self.manage(*command, "--detach", "--json"))["jobId"])
+
     @contextmanager
-    def started(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A cluster; all of it is killed at the end."""
+    def started(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A cluster, or another command; all of it is killed at the end."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "django", "qcluster"],
+            [sys.executable, "-m", "django", *(command or ["qcluster"])],
             cwd=ROOT,
             env=self._environ(),
             stdin=subprocess.DEVNULL,
@@ -80,7 +89,12 @@ class Clusters:
     def _environ(self) -> dict[str, str]:
         settings = {**self.world.settings, "DISPATCHER": DISPATCHER}
         environ = self.world.database.environ(**settings)
-        return {**environ, "Q_CLUSTER_JSON": json.dumps(self.q_cluster)}
+        switches = {"fault": self.fault, "lost_after": LOST_AFTER}
+        return {
+            **environ,
+            "Q_CLUSTER_JSON": json.dumps(self.q_cluster),
+            "ACCEPTANCE_JSON": json.dumps(switches),
+        }
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -90,6 +104,16 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The processes of a cluster below its main one."""
-    return psutil.Process(process.pid).children(recursive=True)
+def redis_broker(url: str) -> dict[str, Any]:
+    """Q_CLUSTER with a Redis broker."""
+    return {**Q_CLUSTER, "redis": url}
+
+
+def is_over(job: str) -> bool:
+    """Whether a job has ended, well or not."""
+    return MigrationJob.objects.get(pk=job).is_finished
+
+
+def wait_for_end(job: str) -> None:
+    """Wait until a job has ended."""
+    wait_until(lambda: is_over(job), "the end of the job")

@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import FrameType
 from typing import Any
 from unittest import mock
@@ -127,15 +129,24 @@ def no_transaction() -> Iterator[None]:
 
 
 @contextmanager
-def vectors_afterwards() -> Iterator[None]:
-    """The vectors leave the transaction of the ledger: they are written after it."""
+def vectors_afterwards(seconds: float = 0.0) -> Iterator[None]:
+    """The vectors leave the transaction of the ledger: they are written after it.
+
+    Args:
+        seconds: How long after it.
+    """
     from ai_migration.indexing import writing
 
     write = writing._write_vectors
 
     def write_later(outcome: Any, newer: set[str]) -> None:
         using = outcome.plan.target.store.using
-        transaction.on_commit(lambda: write(outcome, newer), using=using)
+
+        def write_now() -> None:
+            time.sleep(seconds)
+            write(outcome, newer)
+
+        transaction.on_commit(write_now, using=using)
 
     with mock.patch.object(writing, "_write_vectors", write_later):
         yield
@@ -146,4 +157,5 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "no fence": no_fence,
     "no transaction": no_transaction,
     "vectors afterwards": vectors_afterwards,
+    "vectors long afterwards": partial(vectors_afterwards, 1.0),
 }

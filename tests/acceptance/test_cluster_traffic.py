@@ -10,8 +10,7 @@ from django.db import connections
 from ai_migration.indexing.queue import enqueue
 from ai_migration.models import MigrationJob, SearchableEntity
 from ai_migration.types import JobStatus, Priority
-from tests.acceptance.clusters import Clusters
-from tests.acceptance.test_cluster import assert_done, start
+from tests.acceptance.clusters import Clusters, wait_for_end
 from tests.acceptance.victims import wait_until
 from tests.acceptance.worlds import World, dawdling, write_articles
 from tests.testapp.models import Article, Country
@@ -26,7 +25,7 @@ def test_a_live_change_overtakes_a_backfill(world: World) -> None:
     connections.close_all()
     clusters.manage("migrate", "django_q", "-v0")
     with clusters.started():
-        job = start(clusters)
+        job = clusters.start_job()
         wait_until(lambda: SearchableEntity.objects.count() > 50, "some rows")
         new = Article.objects.create(title="Just now", body="The last row of the table.")
         enqueue("article", [new.pk], priority=Priority.HIGH)
@@ -43,14 +42,14 @@ def test_a_job_waits_for_a_free_place_and_starts_by_itself(world: World) -> None
     Country.objects.create(code="se", name="Sweden")
     connections.close_all()
     clusters.manage("migrate", "django_q", "-v0")
-    first = [start(clusters, name) for name in ("article", "rich-article", "proxy-article")]
-    fourth = start(clusters, "country")
+    first = [clusters.start_job(name) for name in ("article", "rich-article", "proxy-article")]
+    fourth = clusters.start_job("country")
     statuses = dict(MigrationJob.objects.values_list("pk", "status"))
     assert statuses == {**dict.fromkeys(first, JobStatus.RUNNING), fourth: JobStatus.PENDING}
     with clusters.started():
         clusters.manage("ai_migration", "supervise")
         for job in (*first, fourth):
-            assert_done(job)
+            wait_for_end(job)
     assert set(MigrationJob.objects.values_list("status", flat=True)) == {JobStatus.COMPLETED}
     shown = json.loads(clusters.manage("ai_migration", "show", fourth, "--json"))
     assert [event["to"] for event in shown["events"]] == ["PENDING", "RUNNING", "COMPLETED"]

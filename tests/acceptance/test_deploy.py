@@ -9,9 +9,8 @@ from django.db import connections
 
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity, WorkerSlot
 from ai_migration.types import EntryStatus, JobStatus
-from tests.acceptance.clusters import Clusters
+from tests.acceptance.clusters import Clusters, wait_for_end
 from tests.acceptance.index_state import index_state, unsettled
-from tests.acceptance.test_cluster import assert_done, start
 from tests.acceptance.victims import TIMEOUT, wait_until
 from tests.acceptance.worlds import World, dawdling, write_articles
 
@@ -26,7 +25,7 @@ def test_a_cluster_stops_within_the_batch_in_flight(world: World, number: signal
     connections.close_all()
     clusters.manage("migrate", "django_q", "-v0")
     with clusters.started() as cluster:
-        job = start(clusters)
+        job = clusters.start_job()
         wait_until(lambda: SearchableEntity.objects.count() > 40, "some rows")
         cluster.send_signal(number)
         cluster.wait(TIMEOUT)
@@ -36,6 +35,6 @@ def test_a_cluster_stops_within_the_batch_in_flight(world: World, number: signal
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
     assert not WorkerSlot.objects.filter(lease_expires_at__isnull=False).exists()
     with clusters.started():  # the next one finds the messages of the one before
-        assert_done(job)
+        wait_for_end(job)
     assert not unsettled("article")
     assert index_state("article") == world.control({"entity_type": "article"}, afresh=True)

@@ -70,11 +70,17 @@ def started(orders: Orders) -> Iterator[ForkServerProcess]:
         process.join()
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    limit: float = TIMEOUT,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Wait for a condition, and fail when it does not come."""
-    ends = time.monotonic() + TIMEOUT
+    ends = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < ends, f"waited in vain: {what}"
+        meanwhile()
         time.sleep(0.01)
 
 

@@ -24,6 +24,7 @@ STORES = {
     "postgresql": "ai_migration.stores.pgvector.PgVectorStore",
     "mysql": "ai_migration.stores.database.DatabaseStore",
 }
+ENTITY_CONFIG = Path(__file__).resolve().parent.parent / "testapp" / "ai-entity-config.yml"
 _numbers = count(1)
 
 
@@ -87,6 +88,23 @@ class World:
                 for model in (QueueEntry, MigrationJob, SearchableEntity, Collection):
                     model._default_manager.all().delete()
             return copied.finish(start)
+
+
+def settings_for(vendor: str, log: Path) -> dict[str, Any]:
+    """AI_MIGRATION with short leases and slices, and an embedder that keeps books."""
+    embedder = {
+        "BACKEND": "tests.acceptance.embedders.BookkeepingEmbedder",
+        "OPTIONS": {"log": str(log)},
+    }
+    return {
+        "ENTITY_CONFIG": str(ENTITY_CONFIG),
+        "EMBEDDERS": {"default": embedder},
+        "STORES": {"default": {"BACKEND": STORES[vendor]}},
+        "LEASE_SECONDS": 2,
+        "SLICE_SECONDS": 1,
+        "QUEUE_WINDOW": 6,
+        "RETRY_DELAY_SECONDS": 0.05,
+    }
 
 
 def dawdling(world: World, seconds: float, **keys: Any) -> World:
