@@ -187,7 +187,13 @@ class Slice:
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
         in_hand = self._in_hand
-        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs, in_hand=in_hand)
+        entries = queue.claim(
+            self.lease,
+            limit,
+            only_jobs=self._only_jobs,
+            except_jobs=self._jobs.left,
+            in_hand=in_hand,
+        )
         waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
         self._has_suspect = waits or any(entry.claims for entry in entries)
         self._jobs.note_claims(entries)

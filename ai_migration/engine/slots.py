@@ -22,9 +22,9 @@ from ai_migration.conf import get_settings
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
-from ai_migration.jobs.feeding import OPEN_ENTRIES
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take
+from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus

@@ -276,6 +276,7 @@ class DataMigrationService:
             reason=reason,
             breaker_processed=F("processed_entities"),
             breaker_failed=F("failed_entities"),
+            left_configs={},  # whoever resumes it knows which config is the right one
             **values,
         )
         wake()
