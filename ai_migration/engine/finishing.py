@@ -44,6 +44,11 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
         problem = verify(job, using, get_settings().MAX_FAILURE_RATIO)
     with transaction.atomic(using=using):
         lease.renew()
+        # Locks the job: who pauses or cancels it, or asks for a retry, comes before or after.
+        jobs = MigrationJob.objects.using(using).filter(pk=job.pk, status=JobStatus.RUNNING)
+        if not jobs.update(last_updated_at=Now()):
+            queue.give_back(lease, [entry.pk])
+            return
         if not queue.owned(lease, [entry.pk]).update(
             status=EntryStatus.COMPLETED, completed_at=Now(), claimed_by=None, claims=0
         ):

@@ -10,9 +10,11 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from ai_migration.conf import get_settings
+from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
 from ai_migration.indexing.batches import Batch
 from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.following import has_left
 from ai_migration.jobs.scheduling import start_waiting
 from ai_migration.jobs.transitions import transition
 from ai_migration.models import MigrationJob, QueueEntry
@@ -46,6 +48,7 @@ class JobWatch:
         self._clock = clock
         self._looked = float("-inf")
         self._running: dict[str, MigrationJob] = {}
+        self.left: list[str] = []
         self._known: dict[str, MigrationJob] = {}
         self._claimed: Counter[str] = Counter()
         self._fed: set[str] = set()
@@ -135,10 +138,18 @@ class JobWatch:
             if self._only_jobs is not None:
                 wanted &= Q(pk__in=list(self._only_jobs))
             jobs = MigrationJob.objects.using(self._using).filter(wanted)
-            self._running = {job.pk: job for job in jobs.select_related("collection")}
-            self._known.update(self._running)
+            running = {job.pk: job for job in jobs.select_related("collection")}
+            self._known.update(running)
+            self.left = [job_id for job_id, job in running.items() if _has_left(job)]
+            self._running = {key: job for key, job in running.items() if key not in self.left}
             self._looked = self._clock()
         return self._running
+
+
+def _has_left(job: MigrationJob) -> bool:
+    with suppress(AIMigrationError):  # a wrong config is said when the job is fed
+        return bool(job.left_configs) and has_left(job, registry.get(job.entity_type))
+    return False
 
 
 def stop_job(job_id: str, message: str, using: str) -> None:

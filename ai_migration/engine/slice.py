@@ -31,6 +31,7 @@ from ai_migration.exceptions import (
     AIMigrationError,
     FatalEmbedderError,
     OwnershipLostError,
+    RebuildRequiredError,
     StoreError,
 )
 from ai_migration.indexing import queue
@@ -140,7 +141,7 @@ class Slice:
             halted = self._halt(stopping)
             # Whether nothing more comes for now.
             is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
-            self._send(flush=is_all and not self._reading)
+            self._send(flush=(is_all or stopping) and not self._reading)
             self._write_ready(halted)
             if not self._in_hand:
                 if stopping or (is_dry and not self._jobs.feed()):
@@ -186,7 +187,13 @@ class Slice:
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
         in_hand = self._in_hand
-        entries = queue.claim(self.lease, limit, only_jobs=self._only_jobs, in_hand=in_hand)
+        entries = queue.claim(
+            self.lease,
+            limit,
+            only_jobs=self._only_jobs,
+            except_jobs=self._jobs.left,
+            in_hand=in_hand,
+        )
         waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
         self._has_suspect = waits or any(entry.claims for entry in entries)
         self._jobs.note_claims(entries)
@@ -234,12 +241,17 @@ class Slice:
     def _targets(self, entry: QueueEntry) -> list[Target]:
         if entry.job_id is not None:
             return [target_of(self._jobs.get(entry.job_id).collection)]
-        targets = []
+        targets, wrong = [], None
         for collection in live_collections(entry.entity_type, self.lease.using):
             try:
                 targets.append(target_of(collection))
-            except AIMigrationError as error:  # a rebuild will read these rows
+            except RebuildRequiredError as error:  # a rebuild will read these rows
                 logger.warning("%s", error)
+            except AIMigrationError as error:  # another worker may have the right settings
+                logger.warning("%s", error)
+                wrong = error
+        if wrong is not None and not targets:
+            raise wrong
         return targets
 
     # Embedding
@@ -258,23 +270,26 @@ class Slice:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
 
     def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
-        live = [batch for batch in self._open if batch.job is None]
-        for batch in [batch for batch in live if batch.plans[0].target.embedder is pool.embedder]:
+        for batch in [batch for batch in self._open if batch.job is None]:
+            if all(plan.target.embedder is not pool.embedder for plan in batch.plans):
+                continue
             self._open.remove(batch)
             queue.give_back(
                 self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True
             )
 
     def _halt(self, stopping: bool) -> set[int]:
-        """Stop sending for all when the slice ends, else for jobs that were paused,
-        cancelled or failed. The batches that is about, by ``id``: decided once a round, so
-        that nothing is sent for a batch that is then given back."""
+        """Stop sending for all when the slice ends, but for the rows that were begun; and for
+        jobs that were paused, cancelled or failed. The batches that is about, by ``id``:
+        decided once a round, so that nothing is sent for a batch that is then given back."""
         halted = set()
         for batch in self._open:
-            if stopping or (batch.job is not None and not self._jobs.is_running(batch.job.pk)):
+            is_wanted = batch.job is None or self._jobs.is_running(batch.job.pk)
+            if stopping or not is_wanted:
                 halted.add(id(batch))
                 for plan in batch.plans:
-                    self._pools.pool(plan.target, batch.job).drop_waiting(plan.embed)
+                    pool = self._pools.pool(plan.target, batch.job)
+                    pool.drop_waiting(plan.embed, but_finish_rows=is_wanted)
         return halted
 
     # Writing

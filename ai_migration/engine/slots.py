@@ -20,18 +20,18 @@ from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef,
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.slice import Slice, SliceReport
-from ai_migration.engine.supervisor import holder_name
+from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
-from ai_migration.jobs.feeding import OPEN_ENTRIES
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take
+from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus
 
 logger = logging.getLogger("ai_migration")
 
-LOST_AFTER = timedelta(seconds=60)
+LOST_AFTER = timedelta(seconds=30)
 """A message that nobody has acted upon for so long is taken for lost."""
 PATIENCE = 20.0
 """Seconds a slot waits for a database that went away, before its lease has to run out."""
@@ -68,6 +68,7 @@ def has_work(using: str, *, within: float = 0.0) -> bool:
         Q(available_at=None) | Q(available_at__lte=soon),
         Q(job=None) | Q(job__in=list(running.values_list("pk", flat=True))),
         status=EntryStatus.PENDING,
+        claims__lt=get_settings().MAX_CRASHES,
     )
     if due.exists():
         return True
@@ -119,6 +120,7 @@ def work(
         return None
     report = None
     try:
+        tick()  # who died here needs not wait for the supervisor's minute
         report = _slice(lease, send, should_stop)
     except OwnershipLostError as error:
         logger.warning("%s", error)
@@ -148,6 +150,7 @@ def _keep_watch(lease: Lease, ends: float, should_stop: Callable[[], bool]) -> b
         if _others_awake(lease) or not has_work(lease.using, within=left):
             return False
         time.sleep(min(_LOOK_EVERY, left))
+        lease.renew()
         if has_work(lease.using):
             return True
     return False
@@ -200,6 +203,7 @@ def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
                 Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
                 Q(woken_at=None) | Q(woken_at__lt=_lost_before()),
                 pk=slot_id,
+                name__in=_names(),  # WORKERS may be fewer by now
                 generation=generation,
             )
             .update(woken_at=Now())

@@ -17,7 +17,7 @@ from ai_migration.embedders.chunking import chunk_text
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
 from ai_migration.entities.reader import EntityReader, SourceRow
-from ai_migration.indexing.embedding import EmbedPlan
+from ai_migration.indexing.embed_plan import EmbedPlan
 from ai_migration.models import Collection, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.sql import clock, ledger
 from ai_migration.models.sql.ledger import KnownEntity
@@ -273,7 +273,7 @@ def plan_rows(
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
             plan.spans.append((start, len(texts)))
-    plan.embed = EmbedPlan(texts, target.embedder.dimensions)
+    plan.embed = EmbedPlan(texts, target.embedder.dimensions, plan.spans)
     return plan
 
 

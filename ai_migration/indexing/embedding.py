@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tenacity import RetryCallState, wait_exponential, wait_random
@@ -28,10 +28,13 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.indexing.embed_plan import EmbedPlan, Request
 from ai_migration.types import Vectors
 
 DEFAULT_COOLDOWN = 20.0
 """Seconds to leave a provider alone that throttles without saying for how long."""
+LONGEST_BLOCK = 2.0
+"""Seconds a slice that ends waits for its turn, to finish the rows it has begun."""
 
 
 @dataclass(frozen=True)
@@ -58,58 +61,6 @@ class RetryPolicy:
 
 class _NotSentError(Exception):
     """The provider refused the requests before this one."""
-
-
-class EmbedPlan:
-    """The texts of one batch for one collection, and the vectors as they come.
-
-    Attributes:
-        texts: What is to be embedded.
-        vectors: float32, shape ``(len(texts), dimensions)``; rows are valid where ``done``.
-        done: Which texts have their vector.
-        errors: By position: why a text has none and will get none.
-        open: Texts that still wait for an answer.
-    """
-
-    def __init__(self, texts: Sequence[str], dimensions: int) -> None:
-        self.texts = texts
-        self.vectors: Vectors = np.empty((len(texts), dimensions), dtype=np.float32)
-        self.done = np.zeros(len(texts), dtype=np.bool_)
-        self.errors: dict[int, EmbedderError] = {}
-        self.tokens: Sequence[int] = ()
-        self.open = len(texts)
-
-    @property
-    def has_transient_errors(self) -> bool:
-        """Whether some text failed in a way that may pass."""
-        return any(isinstance(e, TransientEmbedderError) for e in self.errors.values())
-
-
-@dataclass
-class _Request:
-    """Consecutive texts of one or more plans, each part ``(plan, start, stop)``."""
-
-    parts: list[tuple[EmbedPlan, int, int]]
-    attempt: int = 1
-    not_before: float = 0.0
-    texts: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.texts = [text for plan, start, stop in self.parts for text in plan.texts[start:stop]]
-
-    def halves(self) -> tuple[_Request, _Request]:
-        middle = len(self.texts) // 2
-        first: list[tuple[EmbedPlan, int, int]] = []
-        second: list[tuple[EmbedPlan, int, int]] = []
-        position = 0
-        for plan, start, stop in self.parts:
-            cut = min(max(start + middle - position, start), stop)
-            if cut > start:
-                first.append((plan, start, cut))
-            if stop > cut:
-                second.append((plan, cut, stop))
-            position += stop - start
-        return _Request(first), _Request(second)
 
 
 class EmbedPool:
@@ -144,9 +95,9 @@ class EmbedPool:
         self._acquire = acquire
         self._clock = clock
         self._pieces: deque[tuple[EmbedPlan, int, int]] = deque()
-        self._again: list[_Request] = []
-        self._ready: _Request | None = None
-        self.in_flight: dict[Future[Vectors], _Request] = {}
+        self._again: list[Request] = []
+        self._ready: Request | None = None
+        self.in_flight: dict[Future[Vectors], Request] = {}
         self._room = concurrency if acquire is not None else 2 * concurrency
         self._is_refused = False
 
@@ -167,10 +118,13 @@ class EmbedPool:
         return max(0.0, self.blocked_until - self._clock())
 
     def carries(self, plans: Collection[int]) -> bool:
-        """Whether a request in flight has texts of one of these plans, given by ``id``."""
-        return any(
-            id(plan) in plans for request in self.in_flight.values() for plan, _, _ in request.parts
-        )
+        """Whether a request in flight has texts of one of these plans, given by ``id``, or
+        will soon."""
+        sent = (part for request in self.in_flight.values() for part in request.parts)
+        soon = [*self._pieces, *(self._ready.parts if self._ready else ())]
+        if self.blocked_for > LONGEST_BLOCK:
+            soon = []
+        return any(id(plan) in plans for plan, _, _ in (*sent, *soon))
 
     @property
     def is_idle(self) -> bool:
@@ -184,8 +138,13 @@ class EmbedPool:
             if self.embedder.max_batch_tokens is not None:
                 plan.tokens = self.embedder.count_tokens(plan.texts)
 
-    def drop_waiting(self, plan: EmbedPlan | None = None) -> None:
-        """Forget what was not sent yet: of one plan, or of all."""
+    def drop_waiting(self, plan: EmbedPlan | None = None, *, but_finish_rows: bool = False) -> None:
+        """Forget what was not sent yet: of one plan, or of all.
+
+        Args:
+            plan: The plan.
+            but_finish_rows: Keep what is missing of its rows of several texts that were begun.
+        """
 
         def kept(owner: EmbedPlan) -> bool:
             return plan is not None and owner is not plan
@@ -195,10 +154,15 @@ class EmbedPool:
         repeated = [*self._again, *([self._ready] if self._ready else [])]
         self._ready = None
         self._again = []
+        failed: list[tuple[int, int]] = []
         for request in repeated:
             parts = [part for part in request.parts if kept(part[0])]
             if parts:
-                self._again.append(_Request(parts, request.attempt, request.not_before))
+                self._again.append(replace(request, parts=parts))
+            if request.has_failed:
+                failed += [part[1:] for part in request.parts if part[0] is plan]
+        if plan is not None and but_finish_rows:
+            self._pieces.extend((plan, *gap) for gap in self._gaps(plan, failed))
 
     def pump(self, *, flush: bool) -> None:
         """Send as much as concurrency, limits and cool-down allow.
@@ -273,12 +237,30 @@ class EmbedPool:
             raise
         return self.embedder.validated(vectors, len(texts))
 
+    def _gaps(
+        self, plan: EmbedPlan, failed: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[int, int]]:
+        """Texts that rows lack of which others are embedded or in flight. Rows that met with
+        an error are tried again as a whole."""
+        if not plan.long:
+            return
+        begun, lost = plan.done.copy(), np.zeros_like(plan.done)
+        for request in self.in_flight.values():
+            for owner, start, stop in request.parts:
+                begun[start:stop] |= owner is plan
+        for start, stop in failed:
+            lost[start:stop] = True
+        lost[list(plan.errors)] = True
+        for start, stop in plan.long:
+            if begun[start:stop].any() and not lost[start:stop].any():
+                yield from ((i, i + 1) for i in range(start, stop) if not begun[i])
+
     def _recall(self) -> None:
         """Take back the requests no thread has taken yet."""
         for future in [future for future in self.in_flight if future.cancel()]:
             self._again.append(self.in_flight.pop(future))
 
-    def _next(self, now: float, flush: bool) -> _Request | None:
+    def _next(self, now: float, flush: bool) -> Request | None:
         for index, request in enumerate(self._again):
             if request.not_before <= now:
                 return self._again.pop(index)
@@ -297,9 +279,9 @@ class EmbedPool:
             if end < stop:
                 self._pieces.appendleft((plan, end, stop))
                 break
-        return _Request(parts)
+        return Request(parts)
 
-    def _accept(self, request: _Request, vectors: Vectors) -> None:
+    def _accept(self, request: Request, vectors: Vectors) -> None:
         position = 0
         for plan, start, stop in request.parts:
             plan.vectors[start:stop] = vectors[position : position + stop - start]
@@ -307,7 +289,7 @@ class EmbedPool:
             plan.open -= stop - start
             position += stop - start
 
-    def _reject(self, request: _Request, error: EmbedderError) -> None:
+    def _reject(self, request: Request, error: EmbedderError) -> None:
         if isinstance(error, (FatalEmbedderError, ThrottledError)):
             self._recall()
             self._is_refused = False  # nothing stands ready that it could hold back
@@ -322,6 +304,7 @@ class EmbedPool:
         elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
             request.not_before = now + self._policy.delay(request.attempt)
             request.attempt += 1
+            request.has_failed = True
             self._again.append(request)
         elif isinstance(error, InputRefusedError) and len(request.texts) > 1:
             self._again.extend(request.halves())

@@ -92,6 +92,7 @@ def claim(
     limit: int,
     *,
     only_jobs: AbstractCollection[str] | None = None,
+    except_jobs: AbstractCollection[str] = (),
     in_hand: bool = False,
 ) -> list[QueueEntry]:
     """Take the next entries: by priority, then in the order they came.
@@ -105,6 +106,7 @@ def claim(
         limit: How many at most.
         only_jobs: Leave alone what does not belong to these jobs, or is a live change of
             an entity type they index.
+        except_jobs: Leave these alone.
         in_hand: Whether the worker has entries already: take no suspect.
 
     Returns:
@@ -116,6 +118,8 @@ def claim(
     running = MigrationJob.objects.using(lease.using).filter(
         Q(throttled_until=None) | Q(throttled_until__lte=Now()), status=JobStatus.RUNNING
     )
+    if except_jobs:
+        running = running.exclude(pk__in=except_jobs)
     wanted = _due(lease.using)
     with transaction.atomic(using=lease.using):
         lease.renew()

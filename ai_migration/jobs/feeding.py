@@ -15,20 +15,26 @@ from ai_migration.conf import get_settings
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
-from ai_migration.jobs.collections import ConfigChange, snapshot_change
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.following import follow_config, has_left
 from ai_migration.models import (
     EntityFailure,
-    JobEvent,
     MigrationJob,
     QueueEntry,
     SearchableEntity,
 )
 from ai_migration.models.jobs import JobPhase
+from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.plans import in_index_order
-from ai_migration.types import EntryStatus, JobStatus, MigrationMode, Operation, Priority
+from ai_migration.types import (
+    CollectionStatus,
+    JobStatus,
+    MigrationMode,
+    Operation,
+    Priority,
+)
 
-OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
 SWEEP_SIZE = 20_000
 """Ledger rows in one sweep: only their ids are read."""
 
@@ -45,13 +51,20 @@ def feed(job_id: str, using: str) -> int:
 
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
+        AIMigrationError: The collection it fills serves nobody any more.
     """
     with transaction.atomic(using=using):
         jobs = MigrationJob.objects.using(using).filter(pk=job_id)
         if not jobs.filter(status=JobStatus.RUNNING).update(last_updated_at=Now()):  # locks
             return 0
         job = jobs.select_related("collection").get()
+        if job.collection.status == CollectionStatus.RETIRED:  # while the job was started
+            raise AIMigrationError(
+                f"The index that {job_id} fills was replaced by a newer one: start a new migration."
+            )
         entity = registry.get(job.entity_type)
+        if has_left(job, entity):
+            return 0
         follow_config(job, entity)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()
         entries: list[QueueEntry] = []
@@ -64,43 +77,6 @@ def feed(job_id: str, using: str) -> int:
         QueueEntry.objects.using(using).bulk_create(entries)
         job.save(using=using, update_fields=["cursor", "phase", "retry_failed", "last_updated_at"])
     return len(entries)
-
-
-def follow_config(job: MigrationJob, entity: Entity) -> None:
-    """Start a job over when the config changed in a way its texts show: the ledger keeps
-    what did not change from being paid again. Call it under the job's row lock."""
-    change = snapshot_change(job.config_snapshot, entity.snapshot)
-    if change is ConfigChange.NONE:
-        return
-    job.config_snapshot = entity.snapshot
-    fields = ["config_snapshot"]
-    if change in (ConfigChange.TEXT, ConfigChange.METADATA):
-        using = job._state.db
-        job.entries.using(using).filter(status__in=OPEN_ENTRIES).delete()
-        job.failures.using(using).all().delete()
-        job.phase, job.cursor = JobPhase.SOURCE, None
-        for name in _COUNTERS:
-            setattr(job, name, 0)
-        fields += ["phase", "cursor", *_COUNTERS]
-        JobEvent.objects.using(using).create(
-            job=job,
-            actor="engine",
-            from_status=job.status,
-            to_status=job.status,
-            reason=f"the config changed ({change.value}): the rows are compared from the start",
-        )
-    job.save(update_fields=fields)
-
-
-_COUNTERS = (
-    "processed_entities",
-    "indexed_entities",
-    "skipped_entities",
-    "removed_entities",
-    "failed_entities",
-    "breaker_processed",
-    "breaker_failed",
-)
 
 
 def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:

@@ -9,7 +9,7 @@ from django.db import transaction
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidTransitionError
-from ai_migration.jobs.transitions import Change, transition
+from ai_migration.jobs.transitions import Change, find_job, transition
 from ai_migration.models import MigrationJob
 from ai_migration.models.leases import lock
 from ai_migration.models.sql.clock import Now
@@ -44,6 +44,7 @@ def start_waiting(using: str) -> list[str]:
 
 def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: Any) -> Change:
     """Let a paused, failed or completed job go on: RUNNING if a slot is free, else PENDING.
+    Nothing happens if somebody else was quicker.
 
     Raises:
         InvalidTransitionError: It cannot go on.
@@ -51,6 +52,9 @@ def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **valu
     """
     with transaction.atomic(using=using):
         target = JobStatus.RUNNING if _lock_and_count(using) > 0 else JobStatus.PENDING
+        now = find_job(job.pk, using)
+        if now.status in (JobStatus.RUNNING, JobStatus.PENDING):
+            return Change(now, happened=False)
         return transition(
             job.pk,
             target,

@@ -227,14 +227,16 @@ class DataMigrationService:
             )
         if not job.failures.exists():
             raise InvalidRequestError(f"{job_id} has no failed entities to retry", field="job_id")
-        if job.status == JobStatus.COMPLETED:
+        unfinished = MigrationJob.objects.using(using).exclude(status=JobStatus.COMPLETED)
+        asked = unfinished.filter(pk=job_id).update(retry_failed=True)
+        job = self.get_job(job_id)
+        if not asked:
             return self._go_on(
                 job, using, actor, "retry of failed entities", phase=JobPhase.RETRY, cursor=None
             )
-        MigrationJob.objects.using(using).filter(pk=job_id).update(retry_failed=True)
         if job.status == JobStatus.FAILED:
             return self._go_on(job, using, actor, "retry of failed entities")
-        return self.get_job(job_id)
+        return job
 
     def list_failures(
         self, job_id: str, *, after: int = 0, limit: int = 50
@@ -274,6 +276,7 @@ class DataMigrationService:
             reason=reason,
             breaker_processed=F("processed_entities"),
             breaker_failed=F("failed_entities"),
+            left_configs={},  # whoever resumes it knows which config is the right one
             **values,
         )
         wake()

@@ -43,6 +43,9 @@ class MigrationJob(models.Model):
     reindex_existing = models.BooleanField(default=False)
     filter_config = models.JSONField(default=dict)
     config_snapshot = models.JSONField(default=dict)
+    left_configs = models.JSONField(
+        default=dict, help_text="Configs it followed before: when they were left, microseconds."
+    )
 
     total_entities = models.PositiveBigIntegerField(default=0)
     total_is_estimate = models.BooleanField(default=False)

@@ -10,6 +10,9 @@ from ai_migration.models.jobs import MigrationJob
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus, Operation, Priority
 
+OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
+"""States of an entry that is still to be worked for."""
+
 
 class QueueEntry(models.Model):
     """A primary-key range of one entity type (from a job), or explicit ids (live traffic).

@@ -18,8 +18,8 @@ from typing import Protocol
 import psutil
 from django.db import connections
 
-from ai_migration.jobs.feeding import OPEN_ENTRIES
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.types import EntryStatus
 from tests.acceptance.clusters import BATCH, Clusters, is_over, kill_group
 from tests.acceptance.victims import wait_until

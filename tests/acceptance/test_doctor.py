@@ -72,6 +72,7 @@ def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask
     assert ask("--heartbeat=cluster") == (1, [])
 
 
+@pytest.mark.vendors("sqlite", "postgresql")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_the_heartbeat_of_a_worker(world: World, manage: Manage, signum: signal.Signals) -> None:
     def is_alive() -> bool:

@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.models import Sum
 
 from ai_migration.jobs.transitions import EDGES
-from ai_migration.models import JobEvent, MigrationJob
+from ai_migration.models import JobEvent, MigrationJob, SearchableEntity
 from ai_migration.types import EntryStatus, JobStatus
 from tests.acceptance.index_state import index_state, newest_job, unsettled
 from tests.acceptance.test_kill import COMMAND, START, WORKER, started
@@ -83,6 +83,7 @@ def test_two_hands_on_one_job(world: World, manage: Manage, may_cancel: bool) ->
     manage(*COMMAND, "--detach", ai_migration=slow.settings)
     connections.close_all()
     with started(slow, manage, *WORKER), started(slow, manage, *WORKER):
+        wait_until(lambda: SearchableEntity.objects.count() > 40, "some rows")
         hands = [steering(slow, seed, may_cancel=may_cancel and seed == 2) for seed in (1, 2)]
         for hand in hands:
             hand.join(TIMEOUT)

@@ -22,6 +22,8 @@ from tests.acceptance.worlds import World, dawdling, write_articles
 from tests.commands import Manage
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", "postgresql")  # processes, not databases
+
 ROWS = 120
 
 

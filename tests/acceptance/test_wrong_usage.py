@@ -119,6 +119,7 @@ def test_a_wrong_setting_is_named(manage: Manage) -> None:
     assert_answer(done, 1, ["no.such"])
 
 
+@pytest.mark.vendors("sqlite", "postgresql")
 def test_without_our_tables_every_command_says_migrate(
     database: FreshDatabase, databases: Databases, tmp_path: Path
 ) -> None:

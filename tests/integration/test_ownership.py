@@ -21,7 +21,7 @@ from ai_migration.jobs.feeding import feed
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity, WorkerSlot
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.stores import stores
-from ai_migration.types import EntryStatus, Operation
+from ai_migration.types import EntryStatus, JobStatus, Operation
 from tests.integration.support import (
     Project,
     assert_in_line,
@@ -31,6 +31,7 @@ from tests.integration.support import (
     make_articles,
     progress,
     run,
+    run_slice,
     start,
     stored,
     ticking,
@@ -359,3 +360,21 @@ def test_a_job_that_is_cancelled_and_deleted_leaves_no_one_stuck(project: Projec
     assert progress(job).processed == 4, "what was in flight ends, and counts"
     work()
     assert not QueueEntry.objects.exclude(status=EntryStatus.COMPLETED).exists()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_end_of_a_slice_costs_no_text_of_a_long_row(project: Project, batch_size: int) -> None:
+    """A row in several pieces is written whole: the pieces it has would be paid for again."""
+    script = project.embedder(max_batch_size=2, max_input_tokens=8)
+    for number in range(6):
+        body = " ".join(f"word{number}x{position}" for position in range(24))
+        Article.objects.create(title=f"Title {number}", body=body)
+    job = start(batch_size=batch_size)
+    for _ in range(60):
+        before = len(script.texts)
+        run_slice(should_stop=lambda: len(script.texts) > before)  # noqa: B023
+        if progress(job).status == JobStatus.COMPLETED:
+            break
+    assert finish(job).indexed == 6
+    assert script.paid_twice == []
+    assert_in_line()

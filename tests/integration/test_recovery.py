@@ -82,7 +82,7 @@ def test_it_happens_once_in_a_while_and_costs_nothing_between(job: MigrationJob)
     assert is_recovered()
 
 
-@pytest.mark.parametrize("arguments", [["jobs"], ["show", "JOB"], ["resume", "JOB"]])
+@pytest.mark.parametrize("arguments", [["jobs"], ["show", "JOB"], ["resume", "JOB"], ["supervise"]])
 def test_commands_recover(job: MigrationJob, arguments: list[str], capsys: Any) -> None:
     call_command("ai_migration", *[job.pk if word == "JOB" else word for word in arguments])
     assert is_recovered()

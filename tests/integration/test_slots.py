@@ -9,14 +9,23 @@ from django.db import OperationalError, connection
 from django.db.models import F
 
 from ai_migration import enqueue, migration_service
+from ai_migration.conf import get_settings
 from ai_migration.engine.slice import SliceReport
 from ai_migration.engine.slots import WakeUp, _hand_over, has_work, wake_all, wake_one, work
+from ai_migration.indexing import queue
 from ai_migration.jobs.feeding import feed
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
-from ai_migration.models.leases import our_database, take
+from ai_migration.models.leases import acquire, our_database, take
 from ai_migration.models.sql import clock
 from ai_migration.types import JobStatus
-from tests.integration.support import Project, assert_in_line, make_articles, progress, start
+from tests.integration.support import (
+    Project,
+    assert_in_line,
+    die,
+    make_articles,
+    progress,
+    start,
+)
 
 
 class Bus:
@@ -207,7 +216,32 @@ def test_of_two_that_leave_one_is_called_back(bus: Bus, project: Project) -> Non
     assert message.slot_id == slots()[1].pk
 
 
-@pytest.mark.parametrize("state", ["available_at", "open", "paused"])
+def test_fewer_workers_are_fewer_slots(bus: Bus, project: Project) -> None:
+    make_articles(8)
+    job = start(batch_size=1)
+    wake_all(bus.send)
+    project.set(WORKERS=1, SLICE_SECONDS=0.001)
+    first, second = bus.waiting
+    work(second, bus.send)
+    assert bus.waiting == [first, second], "the second slot is not asked for again"
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+
+
+def test_a_slice_recovers_who_died_before_it(bus: Bus) -> None:
+    make_articles(3)
+    job = start()
+    feed(job.pk, our_database())
+    dead = acquire("dead", "dead:1")
+    assert dead is not None
+    assert queue.claim(dead, 8)
+    die()
+    wake_one(bus.send)
+    bus.deliver()
+    assert progress(job).status == JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("state", ["available_at", "open", "paused", "deadly"])
 def test_work_is_what_can_be_claimed(bus: Bus, state: str) -> None:
     make_articles(3)
     job = start()
@@ -222,6 +256,8 @@ def test_work_is_what_can_be_claimed(bus: Bus, state: str) -> None:
             assert has_work(using, within=120)
         case "open":
             QueueEntry.objects.update(status="CLAIMED")
+        case "deadly":
+            QueueEntry.objects.update(claims=get_settings().MAX_CRASHES)
         case "paused":
             migration_service.pause_migration(job.pk)
     assert not has_work(using)

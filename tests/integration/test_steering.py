@@ -188,6 +188,56 @@ def test_a_config_that_changes_while_a_job_is_paused_is_followed(project: Projec
     assert counts(run()) == (0, ROWS, 0, 0)
 
 
+OLD, NEW = "{{ title }}: {{ body }}", "{{ title }}; {{ body }}"
+
+
+def followed(job: MigrationJob) -> int:
+    """How often the job was started over for a config."""
+    return JobEvent.objects.filter(job=job, reason__contains="config changed").count()
+
+
+def test_two_configs_during_a_deploy_do_not_take_turns(project: Project) -> None:
+    script = project.embedder(max_batch_size=3)
+    make_articles(ROWS)
+    project.article(template=OLD)
+    job = start(batch_size=7)
+    run_slice(should_stop=lambda: len(script.texts) >= 9)
+    project.article(template=NEW)
+    run_slice(should_stop=lambda: len(script.texts) >= 24)
+    done, texts = progress(job).processed, len(script.texts)
+    for _ in range(3):  # a worker that was not deployed yet
+        project.article(template=OLD)
+        run_slice()
+        assert (progress(job).processed, len(script.texts)) == (done, texts)
+    project.article(template=NEW)
+    assert counts(finish(job)) == (ROWS, 0, 0, 0)
+    assert followed(job) == 1
+    assert not script.paid_twice
+    assert_in_line()
+
+
+@pytest.mark.parametrize("how", ["later", "resumed"])
+def test_a_deploy_that_is_taken_back_is_followed(project: Project, how: str) -> None:
+    script = project.embedder(max_batch_size=3)
+    make_articles(ROWS)
+    project.article(template=OLD)
+    job = start(batch_size=7)
+    run_slice(should_stop=lambda: len(script.texts) >= 9)
+    project.article(template=NEW)
+    run_slice(should_stop=lambda: len(script.texts) >= 24)
+    project.article(template=OLD)
+    if how == "later":
+        left = MigrationJob.objects.get(pk=job.pk).left_configs
+        long_ago = {config: at - 601_000_000 for config, at in left.items()}
+        MigrationJob.objects.filter(pk=job.pk).update(left_configs=long_ago)
+    else:
+        migration_service.pause_migration(job.pk)
+        migration_service.resume_migration(job.pk)
+    assert finish(job).status == JobStatus.COMPLETED
+    assert followed(job) == 2
+    assert_in_line()
+
+
 def test_a_payload_that_is_configured_while_a_job_is_paused_is_written(project: Project) -> None:
     from tests.integration.support import payloads
 

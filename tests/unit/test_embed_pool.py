@@ -21,9 +21,9 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.indexing.embed_plan import EmbedPlan
 from ai_migration.indexing.embedding import (
     DEFAULT_COOLDOWN,
-    EmbedPlan,
     EmbedPool,
     RetryPolicy,
     as_embedder_error,
@@ -233,6 +233,34 @@ def test_as_many_requests_stand_ready_as_are_in_flight() -> None:
         run()
     pool.collect()
     assert (plan.open, pool.is_idle) == (6, True)
+
+
+def test_what_is_dropped_is_no_row_that_was_begun() -> None:
+    pool, _, executor = make_pool(NumberEmbedder(2), concurrency=1, is_late=True)
+    plan = EmbedPlan([f"{i}:1" for i in range(9)], 1, [(0, 1), (1, 5), (5, 9)])
+    pool.add(plan)
+    pool.pump(flush=True)  # 0 and 1 are being embedded, 2 and 3 stand ready
+    pool.drop_waiting(plan, but_finish_rows=True)
+    assert pool.carries({id(plan)})
+    while not pool.is_idle:
+        pool.pump(flush=True)
+        executor.late.pop(0)()
+        pool.collect()
+    assert plan.done.tolist() == [True] * 5 + [False] * 4, "the row 1 to 5 is whole"
+
+
+def test_a_row_that_met_with_an_error_is_not_finished() -> None:
+    embedder = NumberEmbedder(2)
+    embedder.troubles = [TransientEmbedderError("503")]
+    pool, _, _ = make_pool(embedder, concurrency=1)
+    plan = EmbedPlan([f"{i}:1" for i in range(4)], 1, [(0, 4)])
+    pool.add(plan)
+    pool.pump(flush=True)
+    pool.collect()  # the first two failed and wait, the others are embedded
+    pool.pump(flush=True)
+    pool.collect()
+    pool.drop_waiting(plan, but_finish_rows=True)
+    assert (pool.is_idle, pool.carries({id(plan)})) == (True, False)
 
 
 @pytest.mark.parametrize("error", [ThrottledError("429"), FatalEmbedderError("bad key")])

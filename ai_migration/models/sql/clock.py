@@ -20,7 +20,7 @@ _NOW = {
 }
 
 
-class Now(functions.Now):
+class Now(functions.Now):  # noqa: TID251
     """Django's, in UTC on MySQL and MariaDB too: there it is in the time zone of the server,
     while every other moment is stored in UTC, and a lease would last an hour longer or
     shorter whenever its clocks are changed."""
