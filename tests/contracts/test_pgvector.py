@@ -236,17 +236,24 @@ def test_a_lost_connection_is_transient_and_the_next_call_has_a_new_one(
 
 def test_a_transaction_that_stood_still_is_transient(store: PgVectorStore) -> None:
     """Its process was frozen, or the whole server was."""
-    me = connection.copy()
-    with pytest.raises(StoreError) as caught, transaction.atomic():
-        execute("SET LOCAL idle_in_transaction_session_timeout = 1")
-        [[pid]] = execute("SELECT pg_backend_pid()")
-        with me.cursor() as cursor:
-            alive = True
-            while alive:  # until the server has ended it
-                cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
-                alive = cursor.fetchone() is not None
-        me.close()
-        store.upsert(REF, batch_of(["a"]))
+    other = connection.copy()
+
+    def is_alive(pid: int) -> bool:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+            return cursor.fetchone() is not None
+
+    def stand_still() -> None:
+        with transaction.atomic():
+            execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            [[pid]] = execute("SELECT pg_backend_pid()")
+            while is_alive(pid):
+                pass
+            store.upsert(REF, batch_of(["a"]))
+
+    with pytest.raises(StoreError) as caught:
+        stand_still()
+    other.close()
     assert caught.value.transient
     store.upsert(REF, batch_of(["a"]))
     assert store.count(REF) == 1
