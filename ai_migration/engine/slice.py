@@ -115,7 +115,8 @@ class Slice:
         using = self.lease.using
         try:
             with (
-                no_standing_still(using, get_settings().LEASE_SECONDS),
+                # Half a lease: whoever waits for its locks does not lose their own by it.
+                no_standing_still(using, get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:
