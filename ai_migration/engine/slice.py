@@ -222,8 +222,10 @@ class Slice:
             job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]
             self._reading.start(entries, entity, reader, targets, job)
-        except OwnershipLostError:
-            raise
+        except OwnershipLostError as error:
+            logger.warning("%s", error)
+            self._tally += Tally(fences_lost=1)
+            self.lease.renew()  # it may be only the entry that is no longer ours
         except Exception as error:
             self._give_up(entries, error)
 
