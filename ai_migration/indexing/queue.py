@@ -98,9 +98,8 @@ def claim(
     """Take the next entries: by priority, then in the order they came.
 
     Entries of a job that is not RUNNING, or that is throttled, stay where they are; live ones
-    do not wait with it. A
-    suspect, which some worker did not come back from, is taken alone: should it kill this
-    one too, no other entry is suspected for it.
+    do not wait with it. A suspect, which some worker did not come back from, is taken alone:
+    should it kill this one too, no other entry is suspected for it.
 
     Args:
         lease: In whose name.
