@@ -59,7 +59,7 @@ def translated(error: Error, subject: str) -> StoreError:
     transient = (
         isinstance(error, InterfaceError)
         or state[:2] in ("08", "40", "53", "57")
-        or state in ("55P03", "25006")
+        or state in ("55P03", "25006", "25P03")
         or sqlite in (5, 6)
         or number in (1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 4031)
         or (isinstance(error, OperationalError) and not (state or sqlite or number))

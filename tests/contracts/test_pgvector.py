@@ -234,6 +234,31 @@ def test_a_lost_connection_is_transient_and_the_next_call_has_a_new_one(
     assert store.count(REF) == 2
 
 
+def test_a_transaction_that_stood_still_is_transient(store: PgVectorStore) -> None:
+    """Its process was frozen, or the whole server was."""
+    other = connection.copy()
+
+    def is_alive(pid: int) -> bool:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+            return cursor.fetchone() is not None
+
+    def stand_still() -> None:
+        with transaction.atomic():
+            execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            [[pid]] = execute("SELECT pg_backend_pid()")
+            while is_alive(pid):
+                pass
+            store.upsert(REF, batch_of(["a"]))
+
+    with pytest.raises(StoreError) as caught:
+        stand_still()
+    other.close()
+    assert caught.value.transient
+    store.upsert(REF, batch_of(["a"]))
+    assert store.count(REF) == 1
+
+
 def test_an_alias_that_is_no_postgresql() -> None:
     for alias in ("other", "absent"):
         store = PgVectorStore(using=alias)
