@@ -13,7 +13,7 @@ from django.db import connection, connections
 from django.db.models import F
 
 from ai_migration.models import WorkerSlot
-from tests.acceptance.clusters import DISPATCHER, Q_CLUSTER, Clusters
+from tests.acceptance.clusters import DISPATCHER, ORM, Clusters
 from tests.acceptance.victims import TIMEOUT, wait_until
 from tests.acceptance.worlds import World
 from tests.commands import Manage
@@ -33,7 +33,7 @@ def clusters(world: World) -> Clusters:
 @pytest.fixture
 def ask(world: World, manage: Manage, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the doctor; its exit code and what it finds to be acted upon."""
-    monkeypatch.setenv("Q_CLUSTER_JSON", json.dumps(Q_CLUSTER))
+    monkeypatch.setenv("Q_CLUSTER_JSON", json.dumps(ORM))
 
     def doctor(*arguments: str) -> tuple[int, list[str]]:
         settings = {**world.settings, "DISPATCHER": DISPATCHER}
