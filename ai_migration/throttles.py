@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections
 from django.utils import timezone
 
+from ai_migration.exceptions import SettingsError
 from ai_migration.models.leases import our_database
 
 
@@ -52,9 +53,16 @@ class ReplicationLag:
         self.using = _postgresql(using)
 
     def __call__(self) -> str | None:
-        lag = _value(
-            self.using, "SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication"
+        lag, is_hidden = _row(
+            self.using,
+            "SELECT max(extract(epoch FROM replay_lag)), bool_or(state IS NULL)"
+            " FROM pg_stat_replication",
         )
+        if is_hidden:
+            raise SettingsError(
+                f"The role of the database {self.using!r} may not see how far its standbys are: "
+                f"grant it pg_monitor, or remove ReplicationLag from THROTTLE"
+            )
         if lag is None or lag <= self.max_seconds:
             return None
         return f"a standby is {lag:.0f} seconds behind, more than {self.max_seconds:g}"
@@ -74,7 +82,7 @@ class Connections:
 
     def __call__(self) -> str | None:
         # Of other roles' connections anybody may see the database, but nothing else.
-        share = _value(
+        [share] = _row(
             self.using,
             "SELECT count(*) / current_setting('max_connections')::float FROM pg_stat_activity"
             " WHERE datid IS NOT NULL",
@@ -84,10 +92,10 @@ class Connections:
         return f"{share:.0%} of the connections are open, more than {self.max_share:.0%}"
 
 
-def _value(using: str, query: str) -> Any:
+def _row(using: str, query: str) -> Any:
     with connections[using].cursor() as cursor:
         cursor.execute(query)
-        return cursor.fetchone()[0]
+        return cursor.fetchone()
 
 
 def _postgresql(using: str | None) -> str:

@@ -105,12 +105,14 @@ class JobWatch:
         start_waiting(self._using)
 
     def throttle(self, job_id: str | None, seconds: float, reason: str) -> None:
-        """Note that a job waits for its provider or its limit; nobody claims for it until."""
+        """Note that a job waits for its provider or its limit; nobody claims for it until. A
+        longer wait that somebody else has noted stays."""
         until = self._clock() + seconds
         if job_id is None or until - self._throttled.get(job_id, 0.0) < 0.5:
             return
         self._throttled[job_id] = until
-        MigrationJob.objects.using(self._using).filter(pk=job_id).update(
+        is_shorter = Q(throttled_until=None) | Q(throttled_until__lt=clock.after(seconds))
+        MigrationJob.objects.using(self._using).filter(is_shorter, pk=job_id).update(
             throttled_until=clock.after(seconds), throttle_reason=reason[:255]
         )
 

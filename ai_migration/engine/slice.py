@@ -115,7 +115,8 @@ class Slice:
         using = self.lease.using
         try:
             with (
-                no_standing_still(using, get_settings().LEASE_SECONDS),
+                # Half a lease: whoever waits for its locks does not lose their own by it.
+                no_standing_still(using, get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:
@@ -221,8 +222,10 @@ class Slice:
             job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]
             self._reading.start(entries, entity, reader, targets, job)
-        except OwnershipLostError:
-            raise
+        except OwnershipLostError as error:
+            logger.warning("%s", error)
+            self._tally += Tally(fences_lost=1)
+            self.lease.renew()  # it may be only the entry that is no longer ours
         except Exception as error:
             self._give_up(entries, error)
 

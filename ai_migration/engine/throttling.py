@@ -16,6 +16,7 @@ from ai_migration.backends import (
     make_backend,
 )
 from ai_migration.conf import BackendSettings, get_settings
+from ai_migration.entities.text import clean
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
@@ -117,4 +118,4 @@ def _ask(throttle: Throttle) -> str | None:
     except Exception:
         logger.exception("%r failed; it throttles nobody", throttle)
         return None
-    return str(reason).replace("\0", "")[:255] if reason else None
+    return clean(str(reason))[:255] if reason else None

@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import takewhile
 
 from django.db import router, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models import BooleanField, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
 
 import ai_migration.entities.registry as registry
 from ai_migration.conf import get_settings, redacted
@@ -97,9 +97,9 @@ def claim(
 ) -> list[QueueEntry]:
     """Take the next entries: by priority, then in the order they came.
 
-    Entries of a job that is not RUNNING, or that is throttled, stay where they are. A
-    suspect, which some worker did not come back from, is taken alone: should it kill this
-    one too, no other entry is suspected for it.
+    Entries of a job that is not RUNNING, or that is throttled, stay where they are; live ones
+    do not wait with it. A suspect, which some worker did not come back from, is taken alone:
+    should it kill this one too, no other entry is suspected for it.
 
     Args:
         lease: In whose name.
@@ -115,20 +115,22 @@ def claim(
     Raises:
         OwnershipLostError: The lease was lost.
     """
-    running = MigrationJob.objects.using(lease.using).filter(
-        Q(throttled_until=None) | Q(throttled_until__lte=Now()), status=JobStatus.RUNNING
-    )
+    running = MigrationJob.objects.using(lease.using).filter(status=JobStatus.RUNNING)
     if except_jobs:
         running = running.exclude(pk__in=except_jobs)
+    ready = Q(throttled_until=None) | Q(throttled_until__lte=Now())
     wanted = _due(lease.using)
     with transaction.atomic(using=lease.using):
         lease.renew()
         if only_jobs is None:
-            wanted = wanted.filter(Q(job=None) | Q(job__in=list(running.values_list("pk"))))
+            wanted = wanted.filter(
+                Q(job=None) | Q(job__in=list(running.filter(ready).values_list("pk")))
+            )
         else:
-            jobs = dict(running.filter(pk__in=only_jobs).values_list("pk", "entity_type"))
-            live = Q(job=None, entity_type__in=set(jobs.values()))
-            wanted = wanted.filter(Q(job__in=list(jobs)) | live)
+            is_ready = ExpressionWrapper(ready, BooleanField())
+            jobs = running.filter(pk__in=only_jobs).values_list("pk", "entity_type", is_ready)
+            live = Q(job=None, entity_type__in={entity_type for _, entity_type, _ in jobs})
+            wanted = wanted.filter(Q(job__in=[pk for pk, _, is_ready in jobs if is_ready]) | live)
         wanted = wanted.order_by("priority", "id").select_for_update(skip_locked=True)
         entries = list(wanted[:limit])
         if entries and entries[0].claims:

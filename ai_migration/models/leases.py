@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import router
+from django.db import connections, router, transaction
 from django.db.models import (
     DateTimeField,
     Exists,
@@ -22,6 +22,7 @@ from ai_migration.conf import get_settings
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.queue import QueueEntry
 from ai_migration.models.sql.clock import Now
+from ai_migration.models.sql.sessions import end_if_still
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus
 
@@ -115,7 +116,9 @@ def take(slot_id: int, generation: int, holder: str) -> Lease | None:
 
 
 def lock(name: str, using: str) -> None:
-    """Let one at a time pass, until its transaction ends. Call it first in the transaction."""
+    """Let one at a time pass, until its transaction ends, or has stood still for half a lease:
+    on PostgreSQL nobody waits longer for one that is frozen. Call it first in the transaction."""
+    end_if_still(using, get_settings().LEASE_SECONDS / 2)
     slots = WorkerSlot.objects.using(using)
     if not slots.filter(name=name).update(last_seen_at=Now()):
         slots.get_or_create(name=name)
@@ -135,9 +138,13 @@ def expire(using: str, holders: set[str] | None = None) -> int:
     over = Q(lease_expires_at__lt=Now())
     if holders:
         over |= Q(lease_expires_at__isnull=False, holder__in=holders)
-    WorkerSlot.objects.using(using).filter(over).update(
-        generation=F("generation") + 1, lease_expires_at=None, holder=""
-    )
+    slots = WorkerSlot.objects.using(using).filter(over)
+    with transaction.atomic(using=using):
+        if connections[using].features.has_select_for_update:
+            # A worker that froze within a transaction has its slot locked: pass it over.
+            free = slots.select_for_update(skip_locked=True).values_list("pk", flat=True)
+            slots = slots.filter(pk__in=list(free))
+        slots.update(generation=F("generation") + 1, lease_expires_at=None, holder="")
     return return_orphans(using)
 
 

@@ -125,8 +125,8 @@ def test_django_has_nothing_to_say_about_our_tables() -> None:
 
 def test_the_tables_can_go_back_and_forth() -> None:
     job = open_job(make())
-    for target in ("0001", "0004"):
-        call_command("migrate", "ai_migration", target, verbosity=0)
+    for target in (["0001"], []):
+        call_command("migrate", "ai_migration", *target, verbosity=0)
         with connection.cursor() as cursor:
             cursor.execute("SELECT id FROM ai_migration_jobs")
             assert cursor.fetchall() in ([(job.pk,)], ((job.pk,),))

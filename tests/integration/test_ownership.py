@@ -19,9 +19,11 @@ from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.indexing.writing import write_batch
 from ai_migration.jobs.feeding import feed
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity, WorkerSlot
+from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.stores import stores
-from ai_migration.types import EntryStatus, JobStatus, Operation
+from ai_migration.stores.database import DatabaseStore
+from ai_migration.types import CollectionRef, EntryStatus, JobStatus, Operation
 from tests.integration.support import (
     Project,
     assert_in_line,
@@ -377,4 +379,22 @@ def test_the_end_of_a_slice_costs_no_text_of_a_long_row(project: Project, batch_
             break
     assert finish(job).indexed == 6
     assert script.paid_twice == []
+    assert_in_line()
+
+
+def test_a_worker_whose_last_entry_is_taken_away_keeps_its_slot(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a new config does while an index is built: nobody has to wait for the lease."""
+    make_articles(3)
+    job = start()
+
+    def taken_away(store: DatabaseStore, of: CollectionRef) -> None:
+        QueueEntry.objects.filter(operation=Operation.FINISH).delete()
+        MigrationJob.objects.update(phase=JobPhase.SOURCE, cursor=None)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(DatabaseStore, "optimize", taken_away)
+    run_slice()
+    assert finish(job).status == JobStatus.COMPLETED
     assert_in_line()

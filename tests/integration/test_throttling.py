@@ -14,6 +14,7 @@ from django.db import connection
 from ai_migration import enqueue
 from ai_migration.conf import get_settings
 from ai_migration.engine import throttling
+from ai_migration.exceptions import SettingsError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.sql import clock
 from ai_migration.throttles import Connections, ReplicationLag
@@ -218,12 +219,19 @@ def test_replication_lag(database: FreshDatabase) -> None:
     assert throttle() is None
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA standbys")
-        cursor.execute("CREATE TABLE standbys.pg_stat_replication (replay_lag interval)")
+        cursor.execute(
+            "CREATE TABLE standbys.pg_stat_replication (replay_lag interval, state text)"
+        )
         cursor.execute("SET search_path = standbys, pg_catalog, public")
         for lag, is_behind in ((None, False), ("10 s", False), ("1 min 15 s", True)):
-            cursor.execute("INSERT INTO standbys.pg_stat_replication VALUES (%s)", [lag])
+            cursor.execute(
+                "INSERT INTO standbys.pg_stat_replication VALUES (%s, 'streaming')", [lag]
+            )
             assert (throttle() is not None) == is_behind, lag
-    assert throttle() == "a standby is 75 seconds behind, more than 10"
+        assert throttle() == "a standby is 75 seconds behind, more than 10"
+        cursor.execute("INSERT INTO standbys.pg_stat_replication VALUES (NULL, NULL)")
+    with pytest.raises(SettingsError, match="pg_monitor"):
+        throttle()
 
 
 @pytest.mark.vendors("sqlite")

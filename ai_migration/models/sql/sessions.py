@@ -36,6 +36,14 @@ def no_standing_still(using: str, seconds: float) -> Iterator[None]:
             cursor.execute(end)
 
 
+def end_if_still(using: str, seconds: float) -> None:
+    """The same for the transaction that is open, on PostgreSQL."""
+    statements = _statements(connections[using], seconds)
+    if statements and connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute(statements[0].replace("SET", "SET LOCAL", 1))
+
+
 def _statements(connection: BaseDatabaseWrapper, seconds: float) -> tuple[str, str] | None:
     if connection.vendor == "postgresql":
         name = "idle_in_transaction_session_timeout"
