@@ -24,6 +24,11 @@ hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tests")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: half as many again as there are cores, since many tests wait for processes."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses `database`, itself or by another fixture, runs on each vendor."""
     if "database" in metafunc.fixturenames:

@@ -60,7 +60,7 @@ def test_two_clusters_share_a_job(
     """As two hosts do: they have nothing in common but the database and the broker."""
     is_redis = broker == "redis"
     q_cluster = redis_broker(request.getfixturevalue("redis").url) if is_redis else ORM
-    clusters = clusters_in(world, {**q_cluster, "workers": 1, "queue_limit": 1}, seconds=0.15)
+    clusters = clusters_in(world, {**q_cluster, "workers": 1, "queue_limit": 1}, seconds=0.4)
     seen: set[str] = set()
 
     def look(job: str) -> bool:
