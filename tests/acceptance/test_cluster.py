@@ -20,9 +20,12 @@ pytestmark = pytest.mark.vendors("postgresql")
 ROWS = 300
 
 
-def clusters_in(world: World, q_cluster: dict[str, Any], seconds: float = 0.02) -> Clusters:
-    made = Clusters(dawdling(world, seconds, WORKERS=3), q_cluster)
-    write_articles(ROWS)
+def clusters_in(
+    world: World, q_cluster: dict[str, Any], seconds: float = 0.02, rows: int = ROWS
+) -> Clusters:
+    # A window that one worker cannot claim as a whole.
+    made = Clusters(dawdling(world, seconds, WORKERS=3, QUEUE_WINDOW=32), q_cluster)
+    write_articles(rows)
     connections.close_all()
     made.manage("migrate", "django_q", "-v0")
     return made
@@ -60,7 +63,9 @@ def test_two_clusters_share_a_job(
     """As two hosts do: they have nothing in common but the database and the broker."""
     is_redis = broker == "redis"
     q_cluster = redis_broker(request.getfixturevalue("redis").url) if is_redis else ORM
-    clusters = clusters_in(world, {**q_cluster, "workers": 1, "queue_limit": 1}, seconds=0.4)
+    one_each = {**q_cluster, "workers": 1, "queue_limit": 1}
+    # Long enough for many slices: whose task queue the next message goes to is chance.
+    clusters = clusters_in(world, one_each, seconds=0.15, rows=3 * ROWS)
     seen: set[str] = set()
 
     def look(job: str) -> bool:

@@ -245,8 +245,8 @@ def test_a_transaction_that_stood_still_is_transient(store: PgVectorStore) -> No
 
     def stand_still() -> None:
         with transaction.atomic():
-            execute("SET LOCAL idle_in_transaction_session_timeout = 1")
             [[pid]] = execute("SELECT pg_backend_pid()")
+            execute("SET LOCAL idle_in_transaction_session_timeout = 1")
             while is_alive(pid):
                 pass
             store.upsert(REF, batch_of(["a"]))
