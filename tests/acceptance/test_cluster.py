@@ -21,11 +21,11 @@ ROWS = 300
 
 
 def clusters_in(
-    world: World, q_cluster: dict[str, Any], seconds: float = 0.02, rows: int = ROWS
+    world: World, q_cluster: dict[str, Any], seconds: float = 0.02, slots: int = 3
 ) -> Clusters:
     # A window that one worker cannot claim as a whole.
-    made = Clusters(dawdling(world, seconds, WORKERS=3, QUEUE_WINDOW=32), q_cluster)
-    write_articles(rows)
+    made = Clusters(dawdling(world, seconds, WORKERS=slots, QUEUE_WINDOW=32), q_cluster)
+    write_articles(ROWS)
     connections.close_all()
     made.manage("migrate", "django_q", "-v0")
     return made
@@ -40,7 +40,8 @@ def assert_settled(clusters: Clusters, job: str) -> None:
     wait_for_end(job)
     assert MigrationJob.objects.get(pk=job).status == JobStatus.COMPLETED
     assert not unsettled("article")
-    assert index_state("article") == clusters.world.control({"entity_type": "article"}, afresh=True)
+    control = dawdling(clusters.world, 0).control({"entity_type": "article"}, afresh=True)
+    assert index_state("article") == control
 
 
 def test_a_cluster_does_a_detached_job(clusters: Clusters) -> None:
@@ -64,8 +65,8 @@ def test_two_clusters_share_a_job(
     is_redis = broker == "redis"
     q_cluster = redis_broker(request.getfixturevalue("redis").url) if is_redis else ORM
     one_each = {**q_cluster, "workers": 1, "queue_limit": 1}
-    # Long enough for many slices: whose task queue the next message goes to is chance.
-    clusters = clusters_in(world, one_each, seconds=0.15, rows=3 * ROWS)
+    # More slots than one cluster can hold: in its worker, in its queue, and in its pusher.
+    clusters = clusters_in(world, one_each, seconds=0.3, slots=6)
     seen: set[str] = set()
 
     def look(job: str) -> bool:
