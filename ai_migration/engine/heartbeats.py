@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.expressions import Combinable
 
 from ai_migration.engine.supervisor import holder_name
@@ -83,7 +83,7 @@ def welcome_canary(sent: int) -> None:
     """
     using = our_database()
     away = timedelta(microseconds=max(0, clock.now_microseconds(using) - sent))
-    left = ExpressionWrapper(Now() - Value(away), output_field=DateTimeField())
+    left = clock.after(-away.total_seconds())
     WorkerSlot.objects.using(using).filter(_IS_AWAY, name=CANARY).update(woken_at=left)
     beat(CANARY)
 

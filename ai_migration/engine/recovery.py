@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models import Q
 
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slots import wake_all
 from ai_migration.engine.supervisor import tick
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 
 logger = logging.getLogger("ai_migration")
@@ -58,8 +59,7 @@ def _forgiving() -> Iterator[None]:
 def _is_due() -> bool:
     """Whether it is time; then it is not, for everybody else."""
     slots = WorkerSlot.objects.using(our_database()).filter(name=_NAME)
-    before = ExpressionWrapper(Now() - Value(EVERY), output_field=DateTimeField())
-    due = Q(last_seen_at=None) | Q(last_seen_at__lt=before)
+    due = Q(last_seen_at=None) | Q(last_seen_at__lt=clock.after(-EVERY.total_seconds()))
     if not slots.exists():
         slots.get_or_create(name=_NAME)
     return slots.filter(due).exists() and bool(slots.filter(due).update(last_seen_at=Now()))

@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import DateTimeField, Exists, ExpressionWrapper, OuterRef, Q, Value
+from django.db.models import Exists, OuterRef, Q
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.slice import Slice, SliceReport
@@ -25,6 +24,7 @@ from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take
 from ai_migration.models.queue import OPEN_ENTRIES
+from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus
@@ -59,7 +59,7 @@ def has_work(using: str, *, within: float = 0.0) -> bool:
         using: Database alias of our tables.
         within: What can be claimed in so many seconds counts, too.
     """
-    soon = ExpressionWrapper(Now() + Value(timedelta(seconds=within)), DateTimeField())
+    soon = clock.after(within)
     running = MigrationJob.objects.using(using).filter(
         Q(throttled_until=None) | Q(throttled_until__lte=soon), status=JobStatus.RUNNING
     )
@@ -181,17 +181,15 @@ def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
 
 def _others_awake(lease: Lease) -> bool:
     """Whether somebody works in another slot, or was asked to."""
-    awake = Q(lease_expires_at__gt=Now()) | Q(woken_at__gte=_lost_before())
+    awake = Q(lease_expires_at__gt=Now()) | Q(
+        woken_at__gte=clock.after(-LOST_AFTER.total_seconds())
+    )
     slots = WorkerSlot.objects.using(lease.using).filter(awake, name__in=_names())
     return slots.exclude(pk=lease.slot_id).exists()
 
 
 def _names() -> list[str]:
     return [f"{_NAME}-{number}" for number in range(1, get_settings().WORKERS + 1)]
-
-
-def _lost_before() -> ExpressionWrapper[Any]:
-    return ExpressionWrapper(Now() - Value(LOST_AFTER), output_field=DateTimeField())
 
 
 def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
@@ -201,7 +199,7 @@ def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
             WorkerSlot.objects.using(using)
             .filter(
                 Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
-                Q(woken_at=None) | Q(woken_at__lt=_lost_before()),
+                Q(woken_at=None) | Q(woken_at__lt=clock.after(-LOST_AFTER.total_seconds())),
                 pk=slot_id,
                 name__in=_names(),  # WORKERS may be fewer by now
                 generation=generation,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from itertools import takewhile
 
 from django.db import router, transaction
-from django.db.models import BooleanField, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 import ai_migration.entities.registry as registry
 from ai_migration.conf import get_settings, redacted
@@ -16,6 +15,7 @@ from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
+from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
 
@@ -186,13 +186,10 @@ def give_back(
         error: Why.
         is_attempt: Whether this was a failed attempt; being throttled or stopped is none.
     """
-    available = ExpressionWrapper(
-        Now() + Value(timedelta(seconds=delay)), output_field=DateTimeField()
-    )
     return owned(lease, entry_ids).update(
         status=EntryStatus.PENDING,
         claimed_by=None,
-        available_at=available if delay else None,
+        available_at=clock.after(delay) if delay else None,
         attempts=F("attempts") + int(is_attempt),
         claims=0,
         error=redacted(error)[:1000],

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.db import connections, router, transaction
 from django.db.models import (
-    DateTimeField,
     Exists,
-    ExpressionWrapper,
     F,
     OuterRef,
     Q,
     QuerySet,
-    Value,
 )
 from django.db.models.expressions import Combinable
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.queue import QueueEntry
+from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.sessions import end_if_still
 from ai_migration.models.workers import WorkerSlot
@@ -169,5 +166,4 @@ def _slots(lease: Lease) -> QuerySet[WorkerSlot]:
 
 
 def _expiry() -> Combinable:
-    length = timedelta(seconds=get_settings().LEASE_SECONDS)
-    return ExpressionWrapper(Now() + Value(length), output_field=DateTimeField())
+    return clock.after(get_settings().LEASE_SECONDS)

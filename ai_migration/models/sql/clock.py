@@ -53,7 +53,7 @@ def now(using: str) -> datetime:
 
 
 def after(seconds: float) -> Combinable:
-    """The moment so many seconds from now, for use within a query."""
+    """The moment so many seconds from now, for use within a query; before now if negative."""
     return ExpressionWrapper(
         Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
     )
