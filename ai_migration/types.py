@@ -18,6 +18,38 @@ JSONValue: TypeAlias = Any
 """What :mod:`json` reads and writes."""
 
 
+@dataclass(frozen=True)
+class Headroom:
+    """What a provider says is left of a limit now (``x-ratelimit-*``); None: it did not say.
+
+    Attributes:
+        requests: Requests left.
+        requests_reset: Seconds until all of them are back.
+        tokens: Tokens left.
+        tokens_reset: Seconds until all of them are back.
+    """
+
+    requests: int | None = None
+    requests_reset: float | None = None
+    tokens: int | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True)
+class EmbedAnswer:
+    """The vectors of one request, and what the provider said beside them.
+
+    Attributes:
+        vectors: float32, shape ``(n, dimensions)``.
+        tokens: Tokens the provider charges for; None: it did not say.
+        headroom: What is left of its limits; None: it did not say.
+    """
+
+    vectors: Vectors
+    tokens: int | None = None
+    headroom: Headroom | None = None
+
+
 class JobStatus(TextChoices):
     """The states of a job; ``jobs.transitions`` has the edges between them."""
 

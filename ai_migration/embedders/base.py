@@ -10,7 +10,7 @@ import numpy as np
 from django.core.checks import CheckMessage
 
 from ai_migration.exceptions import FatalEmbedderError, InputRefusedError
-from ai_migration.types import Vectors
+from ai_migration.types import EmbedAnswer, Vectors
 
 
 class Embedder(ABC):
@@ -65,6 +65,15 @@ class Embedder(ABC):
             InputRefusedError: At least one of these texts is refused.
             FatalEmbedderError: Nothing will pass until somebody acts.
         """
+
+    def request(self, texts: Sequence[str]) -> EmbedAnswer:
+        """What the pipeline calls: :meth:`embed`, with what the provider said beside it.
+        Override it where the provider tells tokens and limits.
+
+        Raises:
+            EmbedderError: As :meth:`embed`.
+        """
+        return EmbedAnswer(self.embed(texts))
 
     def embed_query(self, query: str) -> Vectors:
         """Embed what somebody searches for; override where queries differ from documents.
