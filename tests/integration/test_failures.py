@@ -389,17 +389,6 @@ def test_a_throttled_job_says_until_when_and_is_left_alone(project: Project) -> 
     assert progress(job).throttle_reason == ""
 
 
-def test_the_rate_limit_of_a_job_spaces_its_requests(project: Project) -> None:
-    """60 a minute, no burst: the second request has to wait, and the job says so."""
-    from ai_migration.indexing.rate_limits import SharedRateLimit
-
-    one = SharedRateLimit("job:a", 60, "default")
-    assert one.acquire() == 0
-    assert 0 < one.acquire() <= 1
-    assert 0 < SharedRateLimit("job:a", 60, "default").acquire() <= 1, "one budget for all"
-    assert SharedRateLimit("job:b", 60, "default").acquire() == 0
-
-
 # Fatal: stop at once, keep everything
 
 

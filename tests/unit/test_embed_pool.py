@@ -22,12 +22,10 @@ from ai_migration.exceptions import (
     TransientEmbedderError,
 )
 from ai_migration.indexing.embed_plan import EmbedPlan
-from ai_migration.indexing.embedding import (
-    DEFAULT_COOLDOWN,
-    EmbedPool,
-    RetryPolicy,
-    as_embedder_error,
-)
+from ai_migration.indexing.embedding import DEFAULT_COOLDOWN, EmbedPool
+from ai_migration.indexing.pacing import Wait
+from ai_migration.indexing.rate_limits import RateLimits
+from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
 from ai_migration.types import Vectors
 
 POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
@@ -98,6 +96,25 @@ class NumberEmbedder(Embedder):
             raise InputRefusedError("refused")
         self.answered.update(texts)
         return np.array([[float(text.partition(":")[0])] for text in texts], dtype=np.float32)
+
+
+class Limits(RateLimits):
+    """Answers with the waits it is given, then lets everything through."""
+
+    needs_tokens = is_counted = True
+
+    def __init__(self, *waits: float) -> None:
+        self.waits = list(waits)
+        self.asked: list[int] = []
+        self.slowed: list[float] = []
+
+    def acquire(self, tokens: int) -> Wait:
+        self.asked.append(tokens)
+        seconds = self.waits.pop(0) if self.waits else 0.0
+        return Wait(seconds, "60 requests a minute" if seconds else "")
+
+    def slow_down(self, seconds: float, reason: str) -> None:
+        self.slowed.append(seconds)
 
 
 def make_pool(
@@ -216,11 +233,6 @@ def test_what_is_not_full_waits_for_more() -> None:
     assert [len(request) for request in embedder.requests] == [4, 1]
 
 
-def allow() -> float:
-    """A rate limit that is never reached."""
-    return 0.0
-
-
 def test_as_many_requests_stand_ready_as_are_in_flight() -> None:
     pool, _, executor = make_pool(NumberEmbedder(1), concurrency=3, is_late=True)
     plan = make_plan(0, [1] * 9)
@@ -313,7 +325,7 @@ def test_what_stands_ready_is_taken_back_when_the_provider_throttles() -> None:
 
 def test_no_more_requests_are_in_flight_than_may_be() -> None:
     embedder = NumberEmbedder(1)
-    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True, acquire=allow)
+    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True, limits=Limits())
     plan = make_plan(0, [1] * 5)
     pool.add(plan)
     pool.pump(flush=True)
@@ -405,18 +417,18 @@ def test_being_throttled_for_ever_is_never_an_error() -> None:
 
 def test_a_rate_limit_is_asked_once_for_each_request() -> None:
     embedder = NumberEmbedder(1)
-    granted: list[float] = [0.0, 3.0, 0.0, 0.0]
-    pool, clock, _ = make_pool(embedder, acquire=lambda: granted.pop(0))
+    limits = Limits(0.0, 3.0)
+    pool, clock, _ = make_pool(embedder, limits=limits)
     plan = make_plan(0, [1] * 3)
     pool.add(plan)
     pool.pump(flush=True)
     pool.collect()
     pool.pump(flush=True)
-    assert (pool.blocked_for, pool.block_reason) == (3.0, "rate limit")
+    assert (pool.blocked_for, pool.block_reason) == (3.0, "60 requests a minute")
     assert len(embedder.requests) == 1
     clock.now += 3.0
     drive(pool, clock)
-    assert (granted, len(embedder.requests)) == ([], 3)
+    assert (len(limits.asked), len(embedder.requests)) == (4, 3)
 
 
 def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
@@ -435,7 +447,7 @@ def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
 def test_what_waits_can_be_dropped_for_one_batch_or_all() -> None:
     embedder = NumberEmbedder(2)
     embedder.troubles = [TransientEmbedderError("503")]
-    pool, clock, _ = make_pool(embedder, acquire=allow)
+    pool, clock, _ = make_pool(embedder, limits=Limits())
     plans = [make_plan(i * 10, [1] * 3) for i in range(3)]
     for plan in plans:
         pool.add(plan)
