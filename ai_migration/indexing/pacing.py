@@ -25,6 +25,8 @@ FORGOTTEN = 4.0
 """Times that pace: at this, the provider is taken for one that never asked to wait."""
 ONE_BURST = 5_000
 """Milliseconds within which several such words are one."""
+ENOUGH = 10
+"""Requests within a minute, at least, before a pace is learned from them."""
 _WINDOW = 60_000
 _UNITS = 100_000
 """Larger limits count in units of several tokens: the bucket rounds to whole microseconds."""
@@ -162,7 +164,10 @@ class ProviderState:
         if self.pace and now - self.paced_at < ONE_BURST:
             return blocked
         pace = self.pace_at(now)
-        seen = 60_000 * self.requests / max(now - self.since, 10_000)
-        peak = max(1.0, seen) if pace is None else self.peak
+        if pace is None and self.requests < ENOUGH:
+            return blocked
+        peak = self.peak
+        if pace is None:
+            peak = 60_000 * self.requests / max(now - self.since, 1_000)
         slower = max(SLOWDOWN * (peak if pace is None else pace), SLOWEST * peak, 1.0)
         return replace(blocked, pace=slower, paced_at=now, peak=peak)

@@ -17,7 +17,7 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
-from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, RateLimitState
 from ai_migration.types import EntryStatus, JobStatus, Vectors
 from tests.integration.embedders import Disk, Script
 from tests.integration.support import (
@@ -381,6 +381,10 @@ def test_a_throttled_job_says_until_when_and_is_left_alone(project: Project) -> 
     assert now.throttled_until is not None
     assert script.asked == 1, "the whole provider is left alone"
     assert claim(lease(), 10) == []
+    [state] = RateLimitState.objects.all()
+    assert state.key == "embedder:default", "whoever uses the embedder leaves it alone"
+    assert state.state["reason"] == "429: come back in an hour"
+    state.delete()
     MigrationJob.objects.update(throttled_until=None)
     QueueEntry.objects.update(available_at=None)
     script.react = lambda texts: None
