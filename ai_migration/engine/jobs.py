@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from copy import copy
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
@@ -113,15 +114,21 @@ class JobWatch:
         if job is not None and job.tokens_left is not None:
             self._look_again()
 
-    def pause_spent(self, job_id: str | None, tokens: int) -> None:
+    def pause_spent(self, job_id: str | None, tokens: int, *, in_hand: int) -> None:
         """Pause a job whose next request has more tokens than its budget has left.
+
+        Args:
+            job_id: Which job.
+            tokens: How many that request has.
+            in_hand: Tokens that were sent, of batches that are not written yet.
 
         Raises:
             OwnershipLostError: As :meth:`fail`.
         """
         if job_id is None or not self.is_running(job_id):
             return
-        job = self.get(job_id)
+        job = copy(self.get(job_id))
+        job.embedded_tokens += in_hand
         reason = f"budget used up: {job.spent}, and the next request has {tokens:,}"
         try:
             with transaction.atomic(using=self._using), suppress(InvalidTransitionError):

@@ -339,7 +339,8 @@ class EmbedPool:
             raise error
         now = self._clock()
         if isinstance(error, ThrottledError):
-            wait = Wait(error.retry_after or DEFAULT_COOLDOWN, error.message)
+            after = error.retry_after
+            wait = Wait(DEFAULT_COOLDOWN if after is None else after, error.message)
             if now >= self.blocked_until:  # else it is still the same burst
                 self._adaptive.throttled()
             self._block(wait, now)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.core.cache import InvalidCacheBackendError, caches
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 
 from ai_migration.conf import get_settings
@@ -49,8 +49,12 @@ class DatabaseLimitStates(LimitStates):
 
     def __init__(self, using: str) -> None:
         self._using = using
+        self._is_there = False
 
     def change(self, key: str, change: Change[T]) -> T:
+        if not self._is_there:  # before the transaction: MySQL locks the gap of an absent row
+            self._create(key)
+            self._is_there = True
         with transaction.atomic(using=self._using):
             row = self._locked(key)
             before = ProviderState.from_json(row.state)
@@ -67,14 +71,14 @@ class DatabaseLimitStates(LimitStates):
     def _now(self) -> int:
         return clock.now_microseconds(self._using) // 1000
 
+    def _create(self, key: str) -> None:
+        rows = RateLimitState.objects.using(self._using)
+        rows.bulk_create([RateLimitState(key=key)], ignore_conflicts=True)
+
     def _locked(self, key: str) -> RateLimitState:
         rows = RateLimitState.objects.using(self._using)
         while not rows.filter(key=key).update(state=F("state")):  # an UPDATE locks
-            try:
-                with transaction.atomic(using=self._using):
-                    rows.create(key=key)
-            except IntegrityError:
-                continue  # somebody else was first
+            self._create(key)  # somebody deleted it
         return rows.get(key=key)
 
 

@@ -26,7 +26,7 @@ from ai_migration.indexing.embedding import DEFAULT_COOLDOWN, EmbedPool
 from ai_migration.indexing.pacing import Wait
 from ai_migration.indexing.rate_limits import RateLimits
 from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
-from ai_migration.types import Vectors
+from ai_migration.types import EmbedAnswer, Headroom, Vectors
 
 POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
 
@@ -511,3 +511,115 @@ def test_a_long_error_is_cut() -> None:
 def test_the_delay_doubles_up_to_its_bound() -> None:
     for attempt, least in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
         assert least <= POLICY.delay(attempt) <= least + 1.0
+
+
+# Limits, budgets, and what the provider said
+
+
+class Telling(NumberEmbedder):
+    """Says what it charges and what is left."""
+
+    def __init__(self, charge: int, headroom: Headroom | None = None, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.charge = charge
+        self.headroom = headroom
+
+    def request(self, texts: Sequence[str]) -> EmbedAnswer:
+        return EmbedAnswer(self.embed(texts), self.charge, self.headroom)
+
+
+def test_a_limit_is_told_the_tokens_of_each_request() -> None:
+    limits = Limits()
+    pool, clock, _ = make_pool(NumberEmbedder(2), limits=limits, counts_tokens=True)
+    pool.add(make_plan(0, [5, 6, 7]))
+    drive(pool, clock)
+    assert limits.asked == [11, 7]
+
+
+def test_everybody_is_told_that_the_provider_asked_to_wait() -> None:
+    embedder, limits = NumberEmbedder(1), Limits()
+    embedder.troubles = [ThrottledError("429"), ThrottledError("429", retry_after=7)]
+    pool, clock, _ = make_pool(embedder, limits=limits, concurrency=4)
+    pool.add(make_plan(0, [1] * 3))
+    drive(pool, clock)
+    assert limits.slowed == [7, DEFAULT_COOLDOWN]
+
+
+def test_fewer_requests_are_in_flight_after_a_burst_of_refusals() -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429", retry_after=1) for _ in range(4)]
+    pool, clock, executor = make_pool(embedder, limits=Limits(), concurrency=8, is_late=True)
+    pool.add(make_plan(0, [1] * 40))
+    pool.pump(flush=True)
+    assert len(pool.in_flight) == 8
+    for run in executor.late[:4]:
+        run()
+    pool.collect()
+    assert pool.concurrency == 4, "one burst halves it once"
+    clock.now += 1
+    executor.late.clear()
+    pool.pump(flush=True)
+    assert len(pool.in_flight) == 4
+
+
+def test_what_a_request_cost_is_shared_by_its_batches() -> None:
+    pool, clock, _ = make_pool(Telling(charge=100, max_batch_size=7))
+    plans = [make_plan(0, [1] * 3), make_plan(10, [1] * 4)]
+    for plan in plans:
+        pool.add(plan)
+    drive(pool, clock)
+    assert [plan.spent for plan in plans] == [42, 58]
+
+
+def test_the_count_stands_in_where_the_provider_says_nothing() -> None:
+    pool, clock, _ = make_pool(NumberEmbedder(2), counts_tokens=True)
+    plan = make_plan(0, [5, 6, 7])
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.spent == 18
+
+
+@pytest.mark.parametrize(
+    ("headroom", "wait"),
+    [
+        (Headroom(requests=0, requests_reset=6.5), 6.5),
+        (Headroom(requests=0), 1.0),
+        (Headroom(requests=0, requests_reset=3600.0), 60.0),
+        (Headroom(tokens=9, tokens_reset=4.0), 4.0),
+        (Headroom(requests=1, tokens=10, tokens_reset=4.0), 0.0),
+    ],
+)
+def test_it_waits_before_the_provider_has_to_say_no(headroom: Headroom, wait: float) -> None:
+    limits = Limits()
+    pool, _, _ = make_pool(Telling(10, headroom, max_batch_size=1), limits=limits)
+    pool.add(make_plan(0, [1]))
+    pool.pump(flush=True)
+    pool.collect()
+    assert pool.blocked_for == wait
+    assert limits.slowed == ([wait] if wait else [])
+
+
+def test_a_budget_stops_before_the_request_that_would_exceed_it() -> None:
+    embedder = NumberEmbedder(2)
+    pool, _, _ = make_pool(embedder, counts_tokens=True)
+    pool.add(make_plan(0, [5, 6, 7, 8]))
+    pool.tokens_left = 25
+    pool.pump(flush=True)
+    pool.collect()
+    pool.tokens_left = 25 - 11
+    pool.pump(flush=True)
+    assert (pool.tokens_missing, len(embedder.requests)) == (15, 1)
+    pool.tokens_left = 15
+    pool.pump(flush=True)
+    pool.collect()
+    assert (pool.tokens_missing, pool.is_idle) == (0, True)
+
+
+def test_what_is_in_flight_counts_against_the_budget() -> None:
+    pool, _, executor = make_pool(
+        NumberEmbedder(1), counts_tokens=True, is_late=True, concurrency=4
+    )
+    pool.add(make_plan(0, [10] * 4))
+    pool.tokens_left = 25
+    pool.pump(flush=True)
+    assert (len(executor.late), pool.tokens_in_flight) == (2, 20)
