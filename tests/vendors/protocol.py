@@ -4,34 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Protocol
 
+from ai_migration.testing.faults import Fault, Kind
 from ai_migration.types import Vectors
-
-
-class Kind(StrEnum):
-    """What can happen to a request."""
-
-    ANSWER = "answer"
-    # The vendor says no.
-    THROTTLED = "throttled"
-    NO_QUOTA = "no quota"
-    SERVER_ERROR = "server error"
-    UNAVAILABLE = "unavailable"
-    WRONG_KEY = "wrong key"
-    UNKNOWN_MODEL = "unknown model"
-    REFUSED = "refused"
-    # The answer does not arrive.
-    SLOW = "slow"
-    HALF = "half"
-    RESET = "reset"
-    # The answer is wrong.
-    FEWER = "fewer"
-    WRONG_DIMENSIONS = "wrong dimensions"
-    OUT_OF_ORDER = "out of order"
-    NOT_A_NUMBER = "not a number"
-
 
 SPOKEN = frozenset(
     {
@@ -47,22 +23,7 @@ SPOKEN = frozenset(
 """What a vendor has words of its own for."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens to one request.
-
-    Attributes:
-        kind: Which of them.
-        retry_after: The header Retry-After: seconds or an HTTP date; empty: none.
-        seconds: How late a slow answer is.
-        headers: More headers of the answer, or of the refusal.
-    """
-
-    kind: Kind
-    retry_after: str = ""
-    seconds: float = 30.0
-    headers: Mapping[str, str] = field(default_factory=dict)
-
+__all__ = ["ANSWER", "SPOKEN", "Asked", "Fault", "Kind", "Reply", "Vendor"]
 
 ANSWER = Fault(Kind.ANSWER)
 

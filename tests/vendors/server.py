@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.types import Vectors
 from tests.vendors.openai import OpenAIVendor
 from tests.vendors.protocol import ANSWER, SPOKEN, Asked, Fault, Kind, Reply, Vendor
 from tests.vendors.seen import Seen
@@ -85,6 +86,7 @@ class VendorServer(ThreadingHTTPServer):
         port: 0: any that is free.
     """
 
+    key = "sk-the-key-of-a-test-0123456789"
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -119,13 +121,24 @@ class VendorServer(ThreadingHTTPServer):
         """What happens to all requests for which nothing is planned; None: chance again."""
         self._always = fault
 
+    def reset(self) -> None:
+        """Forget what is planned and what was seen."""
+        self._planned.clear()
+        self._always = None
+        self.seen = Seen()
+
+    @property
+    def received(self) -> list[list[str]]:
+        """The texts of each request so far."""
+        return [request.texts for request in self.seen.requests]
+
     def next_fault(self, asked: Asked) -> Fault:
         try:
             return self._planned.popleft()
         except IndexError:
             return self._always or self.chance.fault(asked.texts)
 
-    def vectors(self, texts: Sequence[str], dimensions: int | None = None) -> Any:
+    def vectors(self, texts: Sequence[str], dimensions: int | None = None) -> Vectors:
         """What this server answers for these texts, float32."""
         return HashEmbedder(dimensions or self.dimensions).embed(texts)
 
