@@ -77,7 +77,7 @@ class RemoteEmbedder(Embedder):
         api_key: The key. Default: the environment variable ``key_variable``, read at use.
         base_url: Another address of the API.
         concurrency: Requests in flight at once, at most.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer; a cluster of django-q2 has to wait longer.
         max_batch_size: Texts in one request, at most. Default: the vendor's limit, as for
             the next two.
         max_batch_tokens: Tokens in one request, at most.
@@ -113,7 +113,7 @@ class RemoteEmbedder(Embedder):
         api_key: str = "",
         base_url: str | None = None,
         concurrency: int = 8,
-        timeout: float = 60.0,
+        timeout: float = 30.0,
         max_batch_size: int | None = None,
         max_batch_tokens: int | None = None,
         max_input_tokens: int | None = None,

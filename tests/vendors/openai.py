@@ -60,6 +60,7 @@ class OpenAIVendor:
             input_type=body.get("input_type", ""),
             key=headers.get("api-key") or headers.get("authorization", "").removeprefix("Bearer "),
             encoding=body.get("encoding_format", "float"),
+            other={name: value for name, value in body.items() if name != "input"},
         )
 
     def answer(self, asked: Asked, vectors: Vectors, order: Sequence[int], tokens: int) -> Reply:

@@ -39,6 +39,7 @@ class Asked:
         input_type: What the vectors are for, in the vendor's words; empty: not said.
         key: The key it came with.
         encoding: How the vectors shall be written, in the vendor's words.
+        other: What else the request says.
     """
 
     texts: Sequence[str]
@@ -47,6 +48,7 @@ class Asked:
     input_type: str = ""
     key: str = ""
     encoding: str = ""
+    other: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
