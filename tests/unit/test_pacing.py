@@ -72,7 +72,8 @@ def test_a_refused_request_takes_nothing_of_any_limit() -> None:
     state, _ = ProviderState().take([narrow, wide], START)
     same, wait = state.take([wide, narrow], START + 500)
     assert same is state
-    assert (wait.reason, wait.seconds) == ("60 a minute", pytest.approx(0.5, abs=0.01))
+    assert wait.reason == "60 a minute"
+    assert wait.seconds == pytest.approx(0.5, abs=0.01)
     assert state.take([wide], START + 500)[1] == Wait()
 
 
@@ -104,7 +105,7 @@ def test_nobody_sends_before_the_moment_the_provider_named() -> None:
 def test_it_goes_on_more_slowly_and_faster_with_time() -> None:
     now = START + 10_000
     state = busy(100, 10_000).slowed(1, "429", now)
-    first = state.pace_at(now)
+    first = state.pace_at(now) or 0.0
     assert first == pytest.approx(420, rel=0.01)
     assert state.pace_at(now + 60_000) == pytest.approx(first * pacing.GROWTH)
     assert state.pace_at(now + 15 * 60_000) is None, "it is forgotten"
