@@ -2,7 +2,9 @@
 
 The algorithm of each limit is pyrate-limiter's token bucket (GCRA, ITU-T I.371). Beside
 the configured limits stands the pace: a limit that is learned. A provider that asks to wait
-lowers it (multiplicative decrease), and time without such a word raises it slowly.
+lowers it, and time without such a word raises it slowly. Where fewer requests are answered
+at the lower pace it is raised instead, as long as more are answered then: such a provider
+refuses whatever the pace, and to ask it ever less would end in standing still.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ from ai_migration.types import JSONValue
 
 SLOWDOWN = 0.7
 """What is left of the pace after a provider asked to wait."""
-GROWTH = 1.25
+GROWTH = 2.0
 """By what the pace grows in a minute."""
-SLOWEST = 0.2
+SLOWEST = 0.02
 """Of the pace at which the provider first asked to wait, the least it is lowered to."""
+AS_GOOD = 0.75
+"""Of what was answered in a minute at the pace before: less than this is less."""
 FORGOTTEN = 4.0
 """Times that pace: at this, the provider is taken for one that never asked to wait."""
 ONE_BURST = 5_000
 """Milliseconds within which several such words are one."""
-ENOUGH = 10
-"""Requests within a minute, at least, before a pace is learned from them."""
+ENOUGH = 20
+"""Requests that were answered, at least, before a pace is learned from them."""
+_PATIENCE = 30_000
+"""Milliseconds to wait for so many; fewer are slow enough to be sure."""
 _WINDOW = 60_000
+_SHORTEST = 2_000
 _UNITS = 100_000
 """Larger limits count in units of several tokens: the bucket rounds to whole microseconds."""
 
@@ -90,8 +97,11 @@ class ProviderState:
         pace: Requests a minute it was lowered to; 0: the provider never asked to wait.
         paced_at: When that was.
         peak: Requests a minute when the provider first asked to wait.
-        since: From when ``requests`` counts.
-        requests: Requests that were let through since.
+        is_rising: Whether it was last raised because the lower pace was no better.
+        answered: Requests a minute that were answered before that change.
+        since: From when these two count.
+        requests: Requests that were let through.
+        refused: Those of them that were asked to wait.
     """
 
     arrivals: Mapping[str, int] = field(default_factory=dict)
@@ -100,8 +110,11 @@ class ProviderState:
     pace: float = 0.0
     paced_at: int = 0
     peak: float = 0.0
+    is_rising: bool = False
+    answered: float = 0.0
     since: int = 0
     requests: int = 0
+    refused: int = 0
 
     @classmethod
     def from_json(cls, document: JSONValue) -> ProviderState:
@@ -138,16 +151,13 @@ class ProviderState:
                 wait = Wait(delay / 1000, limit.reason)
         if wait.seconds:
             return self, wait
-        is_new = now - self.since > _WINDOW
-        return (
-            replace(
-                self,
-                arrivals=arrivals,
-                since=now if is_new else self.since,
-                requests=1 if is_new else self.requests + 1,
-            ),
-            wait,
-        )
+        return replace(self.counted(1, now), arrivals=arrivals), wait
+
+    def counted(self, requests: int, now: int) -> ProviderState:
+        """After so many requests were let through."""
+        if now - self.since > _WINDOW:
+            return replace(self, since=now, requests=requests, refused=0)
+        return replace(self, requests=self.requests + requests)
 
     def slowed(self, wait: float, reason: str, now: int) -> ProviderState:
         """After the provider asked to wait.
@@ -161,13 +171,31 @@ class ProviderState:
         blocked = self
         if until > self.blocked_until:
             blocked = replace(self, blocked_until=until, reason=reason)
-        if self.pace and now - self.paced_at < ONE_BURST:
+        blocked = replace(blocked, refused=self.refused + 1)
+        is_burst = self.pace and now - self.paced_at < ONE_BURST
+        since = now - self.since
+        count = max(0, blocked.requests - blocked.refused)
+        if is_burst or (count < ENOUGH and (not self.pace or since < _PATIENCE)):
             return blocked
-        pace = self.pace_at(now)
-        if pace is None and self.requests < ENOUGH:
-            return blocked
-        peak = self.peak
+        a_minute = 60_000 / max(since, _SHORTEST)
+        pace, answered = self.pace_at(now), a_minute * count
         if pace is None:
-            peak = 60_000 * self.requests / max(now - self.since, 1_000)
-        slower = max(SLOWDOWN * (peak if pace is None else pace), SLOWEST * peak, 1.0)
-        return replace(blocked, pace=slower, paced_at=now, peak=peak)
+            pace, is_rising = a_minute * self.requests, False
+        elif self.is_rising:
+            is_rising = answered > self.answered / AS_GOOD
+        else:
+            is_rising = answered < AS_GOOD * self.answered
+        peak = max(pace, self.peak)
+        slower = min(SLOWDOWN * pace, max(answered / SLOWDOWN, SLOWEST * peak))
+        return replace(
+            blocked,
+            pace=max(1.0, pace / SLOWDOWN if is_rising else slower),
+            paced_at=now,
+            peak=peak,
+            is_rising=is_rising,
+            # Until it was first slowed down it may have lived on what it had saved up.
+            answered=answered if self.pace else 0.0,
+            since=now,
+            requests=0,
+            refused=0,
+        )

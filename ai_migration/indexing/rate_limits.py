@@ -55,6 +55,7 @@ class RateLimits:
         self._is_live = is_live
         self._clock = clock
         self._looked = float("-inf")
+        self._unnoted = 0
         self._settings = embedder_settings(alias)
 
     @property
@@ -76,18 +77,21 @@ class RateLimits:
         Returns:
             Whether it was granted, else how long to wait, and for what.
         """
-        if not self.is_counted:
-            if self._clock() - self._looked < LOOK_EVERY:
-                return Wait()
-            state, now = self._states.read(self._key)
-            if now >= state.blocked_until and state.pace_at(now) is None:
-                self._looked = self._clock()
-                return Wait()
+        if not self.is_counted and self._clock() - self._looked < LOOK_EVERY:
+            self._unnoted += 1
+            return Wait()
 
-        def take(state: ProviderState, now: int) -> tuple[ProviderState, Wait]:
-            return state.take(list(self._limits(state.pace_at(now), tokens)), now)
+        def take(state: ProviderState, now: int) -> tuple[ProviderState, tuple[bool, Wait]]:
+            pace = state.pace_at(now)
+            is_free = not self.is_counted and pace is None and now >= state.blocked_until
+            state, wait = self._noted(state, now).take(list(self._limits(pace, tokens)), now)
+            return state, (is_free, wait)
 
-        return self._states.change(self._key, take)
+        is_free, wait = self._states.change(self._key, take)
+        self._unnoted = 0
+        if is_free:
+            self._looked = self._clock()
+        return wait
 
     def slow_down(self, seconds: float, reason: str) -> None:
         """Leave the provider alone, all of us, and go on more slowly.
@@ -99,9 +103,14 @@ class RateLimits:
         self._looked = float("-inf")
 
         def slowed(state: ProviderState, now: int) -> tuple[ProviderState, None]:
-            return state.slowed(seconds, reason, now), None
+            return self._noted(state, now).slowed(seconds, reason, now), None
 
         self._states.change(self._key, slowed)
+        self._unnoted = 0
+
+    def _noted(self, state: ProviderState, now: int) -> ProviderState:
+        """With the requests that were sent between two looks."""
+        return state.counted(self._unnoted, now) if self._unnoted else state
 
     def heed(self, headroom: Headroom | None, tokens: int) -> Wait:
         """Slow down before a provider has to say no.

@@ -101,7 +101,7 @@ def test_a_storm_costs_nothing_but_time(manage: Manage) -> None:
     assert {entity_id for entity_id, _ in state.vectors}.isdisjoint(refused)
     assert len(state.vectors) == ROWS - len(refused)
 
-    assert seen["kinds"].keys() >= {"throttled", "server_error", "refused", "reset"}
+    assert seen["kinds"].keys() >= {"throttled", "server error", "refused", "reset"}
     assert seen["texts_answered_again"] == 0, "what was answered was never asked again"
     failures = EntityFailure.objects.filter(job=job)
     assert set(failures.values_list("entity_id", flat=True)) == refused

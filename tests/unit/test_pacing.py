@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -114,21 +115,42 @@ def test_it_goes_on_more_slowly_and_faster_with_time() -> None:
 def test_a_burst_of_refusals_is_one() -> None:
     now = START + 10_000
     once = busy(100, 10_000).slowed(1, "429", now)
-    assert once.slowed(1, "429", now + 1_000).pace == once.pace
-    assert once.slowed(1, "429", now + pacing.ONE_BURST).pace < once.pace
+    assert once.counted(50, now).slowed(1, "429", now + 1_000).pace == once.pace
 
 
-def test_it_never_stands_still() -> None:
+def run(state: ProviderState, minutes: float, refuses: Callable[[float], float]) -> ProviderState:
+    """A provider that refuses a share of the requests, by how many it gets a minute; looked
+    at every five seconds."""
     now = START + 10_000
-    state = busy(100, 10_000)
-    for _ in range(50):
-        state = state.slowed(1, "429", now)
-        now += pacing.ONE_BURST
-    assert state.pace_at(now) == pytest.approx(pacing.SLOWEST * 600, rel=0.05)
+    state = state.slowed(0, "429", now)
+    refused = 0.0
+    for _ in range(round(60 * minutes)):
+        now += 1_000
+        pace = min(600.0, state.pace_at(now) or 600.0)
+        state = state.counted(max(1, round(pace / 60)), now)
+        refused += pace / 60 * refuses(pace)
+        while refused >= 1:
+            state, refused = state.slowed(0, "429", now), refused - 1
+    return state
+
+
+@pytest.mark.parametrize("limit", [60, 150, 300, 500])
+def test_the_pace_finds_the_limit_of_a_provider(limit: int) -> None:
+    def refuses(pace: float) -> float:
+        return max(0.0, 1 - limit / pace)
+
+    for minutes in (1.5, 2, 3.5, 7):
+        pace = run(busy(100, 10_000), minutes, refuses).pace
+        assert 0.5 * limit <= pace <= 1.6 * limit
+
+
+def test_a_provider_that_refuses_whatever_the_pace_is_not_asked_ever_less() -> None:
+    for minutes in (1, 2, 3.5, 7):
+        assert run(busy(100, 10_000), minutes, lambda pace: 0.3).pace >= 200
 
 
 def test_few_requests_say_nothing_of_the_pace() -> None:
-    state = busy(pacing.ENOUGH - 1, 10).slowed(1, "429", START + 20)
+    state = busy(pacing.ENOUGH, 10).slowed(1, "429", START + 20)
     assert state.pace_at(START + 20) is None
     assert state.blocked_until == START + 1_020
 
