@@ -153,8 +153,9 @@ class GoogleEmbedder(RemoteEmbedder):
 
 def _tokens(answer: Any) -> int | None:
     """What is charged for, where Google says so."""
-    if answer.usage_metadata is not None:
-        tokens: int | None = answer.usage_metadata.prompt_token_count
+    usage = getattr(answer, "usage_metadata", None)  # older versions of the library drop it
+    if usage is not None:
+        tokens: int | None = usage.prompt_token_count
         return tokens
     counts = [found.statistics and found.statistics.token_count for found in answer.embeddings]
     return int(sum(counts)) if counts and all(count is not None for count in counts) else None
