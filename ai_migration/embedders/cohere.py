@@ -32,7 +32,7 @@ _KINDS: dict[int, type[EmbedderError]] = {
     498: InputRefusedError,  # blocked for what it says
     499: TransientEmbedderError,
 }
-_ABOUT_THE_OPTIONS = ("input_type", "output_dimension", "embedding_types", "model ")
+_ABOUT_THE_OPTIONS = ("input_type", "output_dimension", "embedding_types")
 
 
 class CohereEmbedder(RemoteEmbedder):

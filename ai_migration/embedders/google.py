@@ -181,10 +181,10 @@ def _kind(
     if error.code == 200:  # with something that is no JSON
         return TransientEmbedderError
     if error.code == 429:
-        # Of a day: gone until midnight in California.
+        # Of a day: gone until midnight in California. Of nothing: the plan has not this model.
         violations = [each for item in details for each in item.get("violations", ())]
-        is_gone = any("PerDay" in str(each.get("quotaId")) for each in violations)
-        return FatalEmbedderError if is_gone else None
+        is_of_a_day = any("PerDay" in str(each.get("quotaId")) for each in violations)
+        return FatalEmbedderError if is_of_a_day or "limit: 0," in words else None
     if error.code == 400:
         # A wrong key is one of those too, and so is a country that is not served.
         is_key = any(item.get("reason") == "API_KEY_INVALID" for item in details)

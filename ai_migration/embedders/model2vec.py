@@ -94,6 +94,9 @@ class Model2VecEmbedder(Embedder):
         """Tokens of each text, by the model's own tokenizer."""
         return list(_local_models.count_tokens(self._loaded()[1], texts))
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.model_id}>"  # the dimensions may not be known yet
+
     def check(self) -> list[CheckMessage]:
         if importlib.util.find_spec("model2vec") is None:
             return [Error(_missing().message, id="ai_migration.E101")]

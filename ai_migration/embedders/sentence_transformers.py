@@ -113,12 +113,15 @@ class SentenceTransformerEmbedder(Embedder):
     @property
     def dimensions(self) -> int:
         if self._dimensions is None:
-            model = self._loaded().model
-            # Renamed in 5.4; nothing is computed.
-            known = getattr(
-                model, "get_embedding_dimension", model.get_sentence_embedding_dimension
-            )
-            self._dimensions = int(known())
+            model = self._loaded().model  # which says so without computing anything
+            said = getattr(model, "get_embedding_dimension", None)
+            length = (said or model.get_sentence_embedding_dimension)()  # in older versions
+            if length is None:
+                raise FatalEmbedderError(
+                    f"{self.model_id} does not say how long its vectors are: set the option "
+                    f"'dimensions'."
+                )
+            self._dimensions = int(length)
         return self._dimensions
 
     @property
@@ -138,6 +141,9 @@ class SentenceTransformerEmbedder(Embedder):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, by the model's own tokenizer."""
         return list(self._loaded().count(texts))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.model_id}>"  # the dimensions may not be known yet
 
     def check(self) -> list[CheckMessage]:
         if importlib.util.find_spec("sentence_transformers") is None:

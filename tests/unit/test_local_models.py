@@ -120,6 +120,7 @@ def run(code: str, *arguments: str | Path) -> None:
 LATE = """
 import sys
 from ai_migration.embedders.{module} import {name} as Embedder
+assert repr(Embedder("org/tiny")) == "<{name} org/tiny>"
 embedder = Embedder(sys.argv[1], dimensions=8, max_input_tokens=32)
 assert embedder.dimensions == 8 and embedder.model_id and embedder.fingerprint
 assert embedder.max_input_tokens == 32 and embedder.check() == []
@@ -212,7 +213,9 @@ def test_a_query_has_the_prompt_of_the_model_or_the_one_asked_for(bert: Path) ->
     prompted = transformer(bert).embed_query("shoes")
     by_hand = transformer(bert, query_prompt="").embed_query(tiny_models.QUERY_PROMPT + "shoes")
     other = transformer(bert, query_prompt="find: ").embed_query("shoes")
+    loaded = transformer(bert, load_options={"prompts": {"query": "find: "}}).embed_query("shoes")
     np.testing.assert_allclose(prompted, by_hand, atol=1e-6)
+    np.testing.assert_allclose(other, loaded, atol=1e-6)
     assert not np.allclose(prompted, other, atol=1e-3)
 
 

@@ -153,7 +153,7 @@ def test_the_key_of_cohere_stands_in_the_environment(
         (498, "blocked input", InputRefusedError),
         (499, "request cancelled by user", TransientEmbedderError),
         (400, "invalid request: valid input_type must be provided", FatalEmbedderError),
-        (400, "invalid request: text must not be empty", InputRefusedError),
+        (400, "too many tokens: the maximum for this model - received 600", InputRefusedError),
         (429, "You are past the per minute request limit, please wait", ThrottledError),
         (418, "I am a teapot", FatalEmbedderError),
     ],
@@ -170,6 +170,12 @@ def test_errors_of_cohere(
 def test_an_answer_of_cohere_without_vectors_is_transient(body: Any, cohere: VendorServer) -> None:
     error = error_of(at_cohere(cohere), cohere, Reply(200, body))
     assert type(error) is TransientEmbedderError
+
+
+def test_a_text_that_cannot_be_sent_is_its_own_fault(cohere: VendorServer) -> None:
+    with pytest.raises(UnicodeEncodeError):  # which the pipeline bisects
+        at_cohere(cohere).embed(["\ud800"])
+    assert cohere.received == []
 
 
 def test_cohere_refuses_other_formats() -> None:
@@ -245,6 +251,10 @@ def test_how_long_google_asks_to_wait_stands_in_the_body(google: VendorServer) -
         (google_error(400, "FAILED_PRECONDITION", "Location not supported."), FatalEmbedderError),
         (google_error(400, "INVALID_ARGUMENT", "Wrong outputDimensionality."), FatalEmbedderError),
         (google_error(400, "INVALID_ARGUMENT", "Payload size exceeds."), InputRefusedError),
+        (
+            google_error(429, "X", "Quota exceeded: a_metric, limit: 0, model: m"),
+            FatalEmbedderError,
+        ),
         (google_error(403, "PERMISSION_DENIED", "Not enabled."), FatalEmbedderError),
         (google_error(504, "DEADLINE_EXCEEDED", "Too slow."), TransientEmbedderError),
         (Reply(502, "no object"), TransientEmbedderError),
