@@ -14,7 +14,7 @@ from ai_migration.embedders import embedders
 from ai_migration.entities import registry
 from ai_migration.entities.config_file import ConfigFile
 from ai_migration.entities.config_schema import inert_keys
-from ai_migration.entities.definitions import EntityDefinition
+from ai_migration.entities.definitions import Chunking, EntityDefinition
 from ai_migration.entities.resolving import FaultKind, examine_entity
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.stores import stores
@@ -83,8 +83,11 @@ def _check_entity(definition: EntityDefinition) -> Iterator[CheckMessage]:
 
 
 def _check_chunking(definition: EntityDefinition) -> Iterator[CheckMessage]:
-    model_id, limit = _facts(definition.embedder)
     chunking = definition.chunking
+    if chunking == Chunking():
+        return  # and do not ask: to know its limit, an embedder may have to load its model
+    model_id = _fact(definition.embedder, "model_id")
+    limit = _fact(definition.embedder, "max_input_tokens")
     where = f"Entity type {definition.entity_type!r}: 'chunking' has"
     takes = f"the embedder {model_id} takes {limit} tokens"
     if limit is not None and chunking.size is not None and chunking.size > limit:
@@ -109,7 +112,7 @@ def _file_information(
         text = f"Keys that load and mean nothing here: {', '.join(inert)}."
         yield codes.INERT_KEYS.message(text, obj=config.path.name)
     used = {item.embedder or "default" for item in definitions} or {"default"}
-    models = used | {model_id for model_id, _ in map(_facts, used) if model_id}
+    models = used | {model_id for alias in used if (model_id := _fact(alias, "model_id"))}
     others = [name for name in _named_models(config) if name not in models]
     if others:
         text = (
@@ -127,14 +130,13 @@ def _named_models(config: ConfigFile) -> list[str]:
     return sorted({name for name in named if name})
 
 
-def _facts(alias: str | None) -> tuple[str, int | None]:
-    """An embedder's model and ``max_input_tokens``; nothing where it cannot be made, which
-    ``check_backends`` says."""
+def _fact(alias: str | None, name: str) -> Any:
+    """An embedder's model or limit; None where it cannot be made, which ``check_backends``
+    says."""
     try:
-        embedder = embedders[alias or "default"]
-        return embedder.model_id, embedder.max_input_tokens
+        return getattr(embedders[alias or "default"], name)
     except Exception:  # a property of somebody's class can raise anything
-        return "", None
+        return None
 
 
 def _file_name() -> str:

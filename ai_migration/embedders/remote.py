@@ -230,9 +230,12 @@ class RemoteEmbedder(Embedder):
         words = without_texts(refusal.words, texts)
         if self.key:
             words = words.replace(self.key, "***")
-        said = "did not answer" if status is None else f"answered {status}"
-        message = f"{self.vendor} {said}: {words}"[:_LONGEST_MESSAGE]
         kind = refusal.kind or kind_of(status, refusal.headers)
+        if status is None:
+            said = "cannot be asked" if kind is FatalEmbedderError else "did not answer"
+        else:
+            said = f"answered {status}"
+        message = f"{self.vendor} {said}: {words}"[:_LONGEST_MESSAGE]
         if kind is ThrottledError:
             return ThrottledError(message, retry_after=retry_after(refusal.headers))
         return kind(message)

@@ -288,8 +288,8 @@ def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
 def _safe_length(target: Target, entity: Entity) -> float:
     """Characters of a text that is one piece without a look at its tokens: a character is
     4 bytes at most, and a token one byte at least."""
-    limit = entity.definition.chunking.size or target.embedder.max_input_tokens
-    return math.inf if limit is None else limit // 4
+    limits = (entity.definition.chunking.size, target.embedder.max_input_tokens)
+    return min((limit // 4 for limit in limits if limit is not None), default=math.inf)
 
 
 def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch: int) -> bool:

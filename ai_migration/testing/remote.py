@@ -70,22 +70,23 @@ class RemoteEmbedderContract(EmbedderContract):
         assert embedder.is_remote
 
     def test_the_answer_is_the_vendors(self, embedder: Embedder, vendor: FaultyVendor) -> None:
-        answer = accepted(embedder, TEXTS)
-        wanted = vendor.vectors(TEXTS, embedder.dimensions)
+        texts = texts_for(embedder)
+        answer = accepted(embedder, texts)
+        wanted = vendor.vectors(texts, embedder.dimensions)
         np.testing.assert_allclose(answer.vectors, wanted, atol=self.tolerance)
-        assert vendor.received[-1] == TEXTS
+        assert vendor.received[-1] == texts
 
     def test_one_call_is_one_request(self, embedder: Embedder, vendor: FaultyVendor) -> None:
         before = len(vendor.received)
-        embedder.request(TEXTS)
+        embedder.request(texts_for(embedder))
         vendor.plan(Fault(Kind.SERVER_ERROR), Fault(Kind.THROTTLED, retry_after="0"))
         for _ in range(2):
             with pytest.raises(EmbedderError):
-                embedder.request(TEXTS)
+                embedder.request(texts_for(embedder))
         assert len(vendor.received) == before + 3
 
     def test_tokens_are_told(self, embedder: Embedder) -> None:
-        tokens = embedder.request(TEXTS).tokens
+        tokens = embedder.request(texts_for(embedder)).tokens
         assert (type(tokens) is int and tokens > 0) if self.tells_tokens else tokens is None
 
     def test_an_answer_out_of_order_is_put_in_order(
@@ -102,13 +103,13 @@ class RemoteEmbedderContract(EmbedderContract):
     ) -> None:
         self.plan(vendor, Fault(kind, seconds=2))
         with pytest.raises(EmbedderError) as caught:
-            accepted(impatient if kind is Kind.SLOW else embedder, TEXTS)
+            accepted(impatient if kind is Kind.SLOW else embedder, texts_for(embedder))
         assert type(caught.value) is KINDS[kind]
         assert 10 < len(caught.value.message) <= 500
         said = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
         assert vendor.key not in said
         assert not any(text in said or repr(text)[1:-1] in said for text in TEXTS)
-        accepted(embedder, TEXTS)  # nothing is left of it
+        accepted(embedder, texts_for(embedder))  # nothing is left of it
 
     def test_a_query_that_goes_wrong(self, embedder: Embedder, vendor: FaultyVendor) -> None:
         self.plan(vendor, Fault(Kind.THROTTLED, retry_after="3"))
@@ -143,6 +144,11 @@ class RemoteEmbedderContract(EmbedderContract):
         vendor.plan(fault)
 
 
+def texts_for(embedder: Embedder) -> list[str]:
+    """A few texts, as many as one request takes."""
+    return TEXTS[: embedder.max_batch_size]
+
+
 def accepted(embedder: Embedder, texts: list[str]) -> EmbedAnswer:
     """An answer after the checks of the pipeline."""
     answer = embedder.request(texts)
@@ -153,5 +159,5 @@ def accepted(embedder: Embedder, texts: list[str]) -> EmbedAnswer:
 def throttled(embedder: Embedder) -> ThrottledError:
     """What a request ends in that is throttled."""
     with pytest.raises(ThrottledError) as caught:
-        embedder.request(TEXTS)
+        embedder.request(texts_for(embedder))
     return caught.value

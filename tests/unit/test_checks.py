@@ -47,6 +47,17 @@ class Fussy(HashEmbedder):
         return [checks.Warning("fussy", id="fussy.W001")] if self.how else []
 
 
+class Slow(HashEmbedder):
+    """Loads a model to know its limit."""
+
+    was_asked = False
+
+    @property
+    def max_input_tokens(self) -> int | None:  # type: ignore[override]
+        Slow.was_asked = True
+        return 100
+
+
 class Unknowable(HashEmbedder):
     """Its properties fail."""
 
@@ -379,6 +390,15 @@ def test_chunking_that_fits(use: Callable[..., None]) -> None:
     assert found() == []
     use(ENTITY.format("chunking: {overlap: 50}"), EMBEDDERS=embedder(f"{HERE}.Unknowable"))
     assert found() == []
+
+
+def test_no_model_is_loaded_for_a_limit_nobody_needs(use: Callable[..., None]) -> None:
+    Slow.was_asked = False
+    use(ENTITY.format("indexable: true"), EMBEDDERS=embedder(f"{HERE}.Slow"))
+    assert found() == []
+    assert not Slow.was_asked
+    use(ENTITY.format("chunking: {size: 200}"), EMBEDDERS=embedder(f"{HERE}.Slow"))
+    assert "takes 100 tokens" in only("W020").msg
 
 
 # Information

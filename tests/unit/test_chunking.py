@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +15,9 @@ from ai_migration.embedders.base import Embedder
 from ai_migration.embedders.chunking import chunk_spans, chunk_text
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.embedders.local import LocalEmbedder
+from ai_migration.entities.definitions import Chunking
+from ai_migration.entities.entity import Entity
+from ai_migration.indexing.batches import Target, chunks_of
 
 
 class Counting(HashEmbedder):
@@ -139,3 +144,12 @@ def test_counts_each_character_a_bounded_number_of_times(text: str, overlap: int
     embedder = Counting()
     chunk_text(text, embedder, 512, overlap)
     assert embedder.characters <= 8 * len(text)
+
+
+def test_a_dense_text_is_chunked_though_the_size_asked_for_is_above_the_limit() -> None:
+    """Of one token a character, and short beside that size."""
+    target = cast(Target, SimpleNamespace(embedder=Counting(max_input_tokens=300)))
+    definition = SimpleNamespace(chunking=Chunking(size=2000))
+    pieces = chunks_of("👟" * 400, target, cast(Entity, SimpleNamespace(definition=definition)))
+    assert len(pieces) == 2
+    assert max(target.embedder.count_tokens(pieces)) <= 300

@@ -21,11 +21,16 @@ import numpy as np
 
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.types import Vectors
+from tests.vendors.bedrock import BedrockVendor
+from tests.vendors.cohere import CohereVendor
+from tests.vendors.google import GoogleVendor
 from tests.vendors.openai import OpenAIVendor
 from tests.vendors.protocol import ANSWER, SPOKEN, Asked, Fault, Kind, Reply, Vendor
 from tests.vendors.seen import Seen
 
-VENDORS: dict[str, type[Vendor]] = {"openai": OpenAIVendor}
+VENDORS: dict[str, type[Vendor]] = {
+    vendor.name: vendor for vendor in (OpenAIVendor, CohereVendor, GoogleVendor, BedrockVendor)
+}
 
 
 @dataclass
