@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pytest_django import DjangoDbBlocker
@@ -11,6 +12,7 @@ from ai_migration.stores import VectorStore
 from ai_migration.stores.database import DatabaseStore
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.stores.sqlite_vec import SqliteVecStore
 from ai_migration.testing import VectorStoreContract
 from ai_migration.types import Metric
 from tests.databases import VENDORS, Databases, FreshDatabase
@@ -46,3 +48,13 @@ class TestPgVectorStore(VectorStoreContract):
     @pytest.fixture
     def store(self, one_database: FreshDatabase) -> VectorStore:
         return PgVectorStore()
+
+
+class TestSqliteVecStore(VectorStoreContract):
+    min_recall = 1
+
+    @pytest.fixture(params=["cosine", "l2"])
+    def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
+        pytest.importorskip("apsw")
+        pytest.importorskip("sqlite_vec")
+        return SqliteVecStore(tmp_path / "vectors.sqlite3", metric=request.param)
