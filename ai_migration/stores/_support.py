@@ -20,6 +20,10 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL as JSON writes it; not a backslash followed by ``u0000``."""
 _SANITISE = "Replace such characters before they get here."
 
+INHERITED: list[object] = []
+"""Connections a process got by fork: another process uses them, so they are neither used nor
+closed in this one."""
+
 
 def parse_metric(metric: str, store: type[VectorStore]) -> Metric:
     """The metric of a store's options.

@@ -16,6 +16,7 @@ from django.core.checks import CheckMessage, Error
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.stores._support import (
+    INHERITED,
     dump_metadata,
     load_metadata,
     matches,
@@ -39,9 +40,6 @@ _SCORES = {
     Metric.COSINE: "1.0 - coalesce(vec_distance_cosine(vector, ?), 1.0)",
     Metric.L2: "1.0 / (1.0 + vec_distance_L2(vector, ?))",
 }
-_INHERITED: list[object] = []
-"""Connections of a parent process: neither used nor closed here.
-https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_file_across_a_fork_"""
 
 
 class SqliteVecStore(VectorStore):
@@ -230,7 +228,7 @@ class SqliteVecStore(VectorStore):
         process, db = getattr(self._local, "connection", (None, None))
         if process == os.getpid():
             return db
-        _INHERITED.append(db)
+        INHERITED.append(db)  # https://www.sqlite.org/howtocorrupt.html (2.6)
         db = self._connect()
         self._local.connection = (os.getpid(), db)
         return db

@@ -12,6 +12,7 @@ from ai_migration.stores import VectorStore
 from ai_migration.stores.database import DatabaseStore
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.stores.qdrant import QdrantStore
 from ai_migration.stores.sqlite_vec import SqliteVecStore
 from ai_migration.testing import VectorStoreContract
 from ai_migration.types import Metric
@@ -58,3 +59,12 @@ class TestSqliteVecStore(VectorStoreContract):
         pytest.importorskip("apsw")
         pytest.importorskip("sqlite_vec")
         return SqliteVecStore(tmp_path / "vectors.sqlite3", metric=request.param)
+
+
+class TestQdrantStoreLocally(VectorStoreContract):
+    min_recall = 1
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> VectorStore:
+        pytest.importorskip("qdrant_client")
+        return QdrantStore(path=tmp_path)
