@@ -37,7 +37,7 @@ _DISTANCES = {Metric.COSINE: "Cosine", Metric.INNER_PRODUCT: "Dot", Metric.L2: "
 _INDEX_TYPES = ("keyword", "integer", "float", "bool", "uuid", "datetime")
 _IDS = 1000
 """Entities in one request that deletes."""
-_KEYS = 10_000
+_KEYS = 2000
 """Keys in one request of a scroll."""
 _POLL_SECONDS = 1.0
 
