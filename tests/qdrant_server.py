@@ -17,7 +17,6 @@ from pydantic_core import to_jsonable_python
 from qdrant_client import QdrantClient, models
 
 Answer = tuple[int, Any]
-FULL_DISK = "No space left on device: WAL buffer size exceeds available disk space"
 
 
 class QdrantServer:
@@ -27,11 +26,15 @@ class QdrantServer:
         url: Where it listens.
         requests: ``"PUT /collections/x/points"`` of every request, in order.
         largest: Bytes of the largest request.
+        graph: ``m`` of each collection's HNSW graph.
+        yellow: How often a collection is still being indexed when asked.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.largest = 0
+        self.graph: dict[str, Any] = {}
+        self.yellow = 0
         self._local = QdrantClient(":memory:")
         self._lock = threading.Lock()
         self._failures: list[Callable[[BaseHTTPRequestHandler], None]] = []
@@ -102,15 +105,21 @@ class QdrantServer:
             case "GET", [name, "exists"]:
                 return 200, {"exists": local.collection_exists(name)}
             case "GET", [name]:
-                return 200, local.get_collection(name)
+                info = local.get_collection(name)
+                if self.yellow:
+                    self.yellow -= 1
+                    info.status = models.CollectionStatus.YELLOW
+                return 200, info
             case "PUT", [name]:
                 if local.collection_exists(name):
                     raise ValueError(f"Wrong input: Collection `{name}` already exists!")
                 fields = models.CreateCollection.model_validate(body)
+                self.graph[name] = fields.hnsw_config and fields.hnsw_config.m
                 return 200, local.create_collection(name, fields.vectors)
             case "PATCH", [name]:
                 local.get_collection(name)
-                models.UpdateCollection.model_validate(body)
+                change = models.UpdateCollection.model_validate(body)
+                self.graph[name] = change.hnsw_config and change.hnsw_config.m
                 return 200, True
             case "DELETE", [name]:
                 return 200, local.delete_collection(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ai_migration.exceptions import MissingDependencyError, StoreError
+from ai_migration.exceptions import StoreError
 from ai_migration.stores._support import missing
 from ai_migration.types import CollectionRef, JSONValue
 
@@ -87,11 +87,9 @@ def translating(collection: CollectionRef) -> Iterator[None]:
     Raises:
         StoreError: Transient where trying again can help.
     """
-    try:
-        from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-    except ImportError as error:
-        raise MissingDependencyError("qdrant-client", "qdrant", "QdrantStore") from error
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
     try:
         yield
     except ResourceExhaustedResponse as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sqlite3
@@ -13,9 +12,9 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Warning
 
-from ai_migration.exceptions import MissingDependencyError, SettingsError
+from ai_migration.exceptions import SettingsError
 from ai_migration.stores import _qdrant as qdrant
 from ai_migration.stores._support import (
     INHERITED,
@@ -25,6 +24,7 @@ from ai_migration.stores._support import (
     parse_metric,
     require_batch,
     require_ids,
+    require_library,
     require_vectors,
 )
 from ai_migration.stores.base import VectorStore, vector_id
@@ -64,7 +64,6 @@ class QdrantStore(VectorStore):
         timeout: Seconds to wait for an answer.
 
     System checks:
-        ``ai_migration.E161``: qdrant-client is not installed.
         ``ai_migration.W161``: the local mode is for one process.
     """
 
@@ -81,6 +80,7 @@ class QdrantStore(VectorStore):
         m: int = 16,
         timeout: int = 60,
     ) -> None:
+        require_library("qdrant_client", "qdrant-client", "qdrant", QdrantStore)
         if (url is None) == (path is None):
             raise SettingsError("QdrantStore: name the server with 'url', or a folder with 'path'")
         self.indexed = dict(indexed or {})
@@ -101,10 +101,10 @@ class QdrantStore(VectorStore):
         self._opened: tuple[int, QdrantClient] | None = None
 
     def ensure_collection(self, collection: CollectionRef) -> None:
+        from qdrant_client.http.exceptions import UnexpectedResponse
+
         name = self._name(collection)
         with self._calling(collection) as client:
-            from qdrant_client.http.exceptions import UnexpectedResponse
-
             if not client.collection_exists(name):
                 try:
                     self._create(client, name, collection.dimensions)
@@ -260,18 +260,15 @@ class QdrantStore(VectorStore):
             client.update_collection_aliases(operations)
 
     def check(self) -> list[CheckMessage]:
-        if importlib.util.find_spec("qdrant_client") is None:
-            absent = MissingDependencyError("qdrant-client", "qdrant", "QdrantStore")
-            return [Error(absent.message, id="ai_migration.E161")]
-        if self.one_process:
-            return [
-                Warning(
-                    "QdrantStore: its local mode locks the folder for one process at a time",
-                    hint="Name a server with the option 'url', or use SqliteVecStore.",
-                    id="ai_migration.W161",
-                )
-            ]
-        return []
+        if not self.one_process:
+            return []
+        return [
+            Warning(
+                "QdrantStore: its local mode locks the folder for one process at a time",
+                hint="Name a server with the option 'url', or use SqliteVecStore.",
+                id="ai_migration.W161",
+            )
+        ]
 
     def _name(self, collection: CollectionRef) -> str:
         return f"{self.prefix}{collection.name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import threading
@@ -14,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from django.core.checks import CheckMessage, Error
 
-from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
+from ai_migration.exceptions import SettingsError, StoreError
 from ai_migration.stores._support import (
     INHERITED,
     dump_metadata,
@@ -25,6 +24,7 @@ from ai_migration.stores._support import (
     parse_metric,
     require_batch,
     require_ids,
+    require_library,
     require_vectors,
 )
 from ai_migration.stores.base import VectorStore
@@ -33,7 +33,6 @@ from ai_migration.types import CollectionRef, JSONValue, Metric, StoreHit, Vecto
 Connection: TypeAlias = Any
 """``apsw.Connection``, whose rows are typed as anything SQLite can hold."""
 
-_LIBRARIES = {"apsw": "apsw", "sqlite_vec": "sqlite-vec"}
 _BUSY_MILLISECONDS = 30_000
 _SCORES = {
     # NULL: the cosine of a vector without a direction.
@@ -55,13 +54,14 @@ class SqliteVecStore(VectorStore):
         metric: ``cosine`` or ``l2``.
 
     System checks:
-        ``ai_migration.E162``: apsw or sqlite-vec is not installed.
-        ``ai_migration.E163``: the folder of the file does not exist.
+        ``ai_migration.E161``: the folder of the file does not exist.
     """
 
     supports_filters = True
 
     def __init__(self, path: str | os.PathLike[str], metric: str = "cosine") -> None:
+        require_library("apsw", "apsw", "sqlite-vec", SqliteVecStore)
+        require_library("sqlite_vec", "sqlite-vec", "sqlite-vec", SqliteVecStore)
         self.path = Path(path)
         self.metric = parse_metric(metric, SqliteVecStore)
         if self.metric not in _SCORES:
@@ -201,12 +201,8 @@ class SqliteVecStore(VectorStore):
             self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def check(self) -> list[CheckMessage]:
-        for module, library in _LIBRARIES.items():
-            if importlib.util.find_spec(module) is None:
-                absent = MissingDependencyError(library, "sqlite-vec", "SqliteVecStore")
-                return [Error(absent.message, id="ai_migration.E162")]
         if not self.path.parent.is_dir():
-            return [Error(self._no_folder(), id="ai_migration.E163")]
+            return [Error(self._no_folder(), id="ai_migration.E161")]
         return []
 
     @contextmanager
@@ -234,10 +230,12 @@ class SqliteVecStore(VectorStore):
         return db
 
     def _connect(self) -> Connection:
-        apsw, sqlite_vec = _import()
+        import apsw
+        import sqlite_vec
+
         if not self.path.parent.is_dir():
             raise StoreError(self._no_folder())
-        db = apsw.Connection(os.fspath(self.path))
+        db: Connection = apsw.Connection(os.fspath(self.path))
         db.set_busy_timeout(_BUSY_MILLISECONDS)
         db.enable_load_extension(True)
         db.load_extension(sqlite_vec.loadable_path())
@@ -254,7 +252,8 @@ class SqliteVecStore(VectorStore):
         Raises:
             StoreError: Transient where trying again can help.
         """
-        apsw, _ = _import()
+        import apsw
+
         try:
             yield
         except apsw.FullError as error:
@@ -289,16 +288,6 @@ class SqliteVecStore(VectorStore):
             f"The folder {self.path.parent} of SqliteVecStore does not exist. Create it, or "
             f"correct the option 'path'."
         )
-
-
-def _import() -> tuple[Any, Any]:
-    try:
-        import apsw
-        import sqlite_vec
-    except ImportError as error:
-        library = _LIBRARIES[error.name or "apsw"]
-        raise MissingDependencyError(library, "sqlite-vec", "SqliteVecStore") from error
-    return apsw, sqlite_vec
 
 
 def _where(filters: str) -> tuple[str, list[JSONValue]]:
