@@ -176,7 +176,13 @@ class Lance:
         pa = self.pa
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSIONS)
         colours = [json.loads(document)["colour"] for document in metadata]
-        columns = [[f"{entity}/0" for entity in ids], ids, pa.array([0] * len(ids), pa.int32()), column, metadata]
+        columns = [
+            [f"{entity}/0" for entity in ids],
+            ids,
+            pa.array([0] * len(ids), pa.int32()),
+            column,
+            metadata,
+        ]
         rows = pa.table([*columns, pa.array(colours, pa.int32())], schema=self.schema)
         merge = self.table.merge_insert("id")
         merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
@@ -188,7 +194,12 @@ class Lance:
         self.table.create_index("vector", config=IvfPq(distance_type="cosine"))
 
     def search(self, query: Any, colour: int | None = None) -> list[str]:
-        found = self.table.search(query).distance_type("cosine").limit(10).select(["entity", "_distance"])
+        found = (
+            self.table.search(query)
+            .distance_type("cosine")
+            .limit(10)
+            .select(["entity", "_distance"])
+        )
         if colour is not None:
             found = found.where(f"colour = {colour}", prefilter=True)
         return found.to_arrow()["entity"].to_pylist()
@@ -272,7 +283,18 @@ def measure_scroll(engine: Any) -> dict[str, Any]:
 
 
 def child(name: str, path: Path, what: str, rows: int, prefix: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", __file__, "--child", what, "--engine", name, "--path", str(path)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        __file__,
+        "--child",
+        what,
+        "--engine",
+        name,
+        "--path",
+        str(path),
+    ]
     command += ["--rows", str(rows), "--prefix", prefix]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -16,10 +16,18 @@ from ai_migration.exceptions import (
     InvalidRequestError,
     NotIndexedError,
     RebuildRequiredError,
+    StoreError,
 )
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.stores import stores
-from ai_migration.types import CollectionStatus, JobStatus, MigrationFilters, MigrationRequest
+from ai_migration.stores.memory import MemoryStore
+from ai_migration.types import (
+    CollectionRef,
+    CollectionStatus,
+    JobStatus,
+    MigrationFilters,
+    MigrationRequest,
+)
 from tests.integration.embedders import Script
 from tests.integration.support import (
     GLOBAL,
@@ -268,6 +276,50 @@ def test_a_rebuild_is_built_beside_what_serves_searches(project: Project) -> Non
     assert collection() == building
     assert_in_line()
     assert not script.paid_twice
+
+
+class ToldStore(MemoryStore):
+    """Writes down which collections became active; ``refuses`` instead."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+        self._refuses = refuses
+
+    def activated(self, collection: CollectionRef) -> None:
+        if self._refuses:
+            raise StoreError("no alias today", transient=True)
+        assert Collection.objects.get(pk=collection.id).status == CollectionStatus.ACTIVE
+        self.told.append((collection.id, self.count(collection)))
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_store_is_told_which_collection_is_active(project: Project) -> None:
+    """When it is whole, and no sooner."""
+    project.store(f"{__name__}.ToldStore")
+    store = stores["default"]
+    assert isinstance(store, ToldStore)
+    make_articles(ROWS)
+    run()
+    first = collection().pk
+    assert store.told == [(first, ROWS)]
+    job = start(rebuild=True)
+    run_slice(should_stop=lambda: store.count(Collection.objects.latest("pk").ref) > 0)
+    assert len(store.told) == 1
+    finish(job)
+    assert store.told == [(first, ROWS), (collection().pk, ROWS)]
+    assert collection().pk != first
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_store_that_cannot_be_told_spoils_no_job(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.store(f"{__name__}.ToldStore", refuses=True)
+    make_articles(ROWS)
+    assert counts(run()) == (ROWS, 0, 0, 0)
+    assert "no alias today" in caplog.text
+    assert_in_line()
 
 
 def test_live_changes_go_to_both_generations(project: Project) -> None:

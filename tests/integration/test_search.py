@@ -119,7 +119,7 @@ def test_a_tenant_finds_only_its_own(project: Project, tmp_path: Path, store: st
     project.article(template="{{ title }}", tenant_field="status")
     project.embedder().react = by_words
     project.store(store, **options)
-    for number in range(40):
+    for _ in range(40):
         Article.objects.create(title="red shoes", status="acme")
     for title in ("red hat", "tax return"):
         Article.objects.create(title=title, status="rival")
