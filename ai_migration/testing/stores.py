@@ -97,12 +97,10 @@ class VectorStoreContract:
     Attributes:
         tolerance: How far a stored element and a score may be from the exact one.
         min_recall: Share of the exact nearest vectors a search finds at least.
-        many: Vectors that the slow test of ``scroll`` takes (``pytest -m slow``).
     """
 
     tolerance = 1e-5
     min_recall = 0.9
-    many = 100_000
 
     def other_process(self, store: VectorStore) -> Callable[[], VectorStore]:
         """What opens the same store in a process of its own: something :mod:`pickle` takes,
@@ -507,7 +505,7 @@ class VectorStoreContract:
         self, store: VectorStore, collection: CollectionRef, slow: bool
     ) -> None:
         """Four times the vectors take no more of it."""
-        total = self.many if slow else 12_000
+        total = 100_000 if slow else 12_000
         peaks = []
         for start, end in ((0, total // 4), (total // 4, total)):
             for first in range(start, end, 1000):
