@@ -128,15 +128,11 @@ def _refused(collection: CollectionRef, error: UnexpectedResponse) -> StoreError
 
 
 def _no_answer(collection: CollectionRef, source: Exception) -> StoreError:
-    import httpx
-
-    if isinstance(source, httpx.TransportError):
+    words = type(source).__name__
+    if isinstance(source, ValueError):  # pydantic's, of an answer it cannot read
         return StoreError(
-            f"{collection.name}: no answer from Qdrant: {type(source).__name__}: "
-            f"{str(source)[:200]}",
-            transient=True,
+            f"{collection.name}: the answer is none of Qdrant's ({words}). Is the option 'url' "
+            f"of the store right?"
         )
-    return StoreError(
-        f"{collection.name}: the answer is none of Qdrant's ({type(source).__name__}). Is the "
-        f"option 'url' of the store right?"
-    )
+    words = f"{words}: {str(source)[:200]}"
+    return StoreError(f"{collection.name}: no answer from Qdrant: {words}", transient=True)

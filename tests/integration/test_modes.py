@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from ai_migration.types import (
     MigrationFilters,
     MigrationRequest,
 )
+from tests.docs.pages import ROOT, blocks_of
 from tests.integration.embedders import Script
 from tests.integration.support import (
     GLOBAL,
@@ -48,6 +50,7 @@ from tests.integration.support import (
 from tests.testapp.models import Article, Category
 
 ROWS = 30
+DATABASE_STORE = "ai_migration.stores.database.DatabaseStore"
 
 
 def change_some() -> tuple[int, int, int]:
@@ -276,6 +279,32 @@ def test_a_rebuild_is_built_beside_what_serves_searches(project: Project) -> Non
     assert collection() == building
     assert_in_line()
     assert not script.paid_twice
+
+
+@pytest.mark.parametrize("backend", ["sqlite_vec.SqliteVecStore", "qdrant.QdrantStore"])
+@pytest.mark.vendors("sqlite")
+def test_moving_the_vectors_to_another_store_embeds_nothing(
+    project: Project, script: Script, tmp_path: Path, backend: str
+) -> None:
+    """As docs/howto/stores.md has it."""
+    pytest.importorskip("apsw" if "sqlite" in backend else "qdrant_client")
+    new = {"BACKEND": f"ai_migration.stores.{backend}", "OPTIONS": {"path": tmp_path / "vectors"}}
+    make_articles(ROWS)
+    run()
+    before = stored(collection())
+    project.set(STORES={"default": {"BACKEND": DATABASE_STORE}, "new": new})
+    guide = blocks_of(ROOT / "docs" / "howto" / "stores.md")
+    [copying] = [block.body for block in guide if "old.scroll" in block.body]
+    exec(copying, {})
+    project.set(STORES={"default": new})
+    after = stored(collection())
+    assert after.keys() == before.keys()
+    script.clear()
+    change_some()
+    assert counts(run()) == (7, ROWS - 5, 2, 0)
+    assert len(script.texts) == 7
+    assert stores["default"].count(collection().ref) == ROWS + 2
+    assert len(search("article", "x", limit=100)) == ROWS + 2
 
 
 class ToldStore(MemoryStore):
