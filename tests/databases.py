@@ -65,11 +65,11 @@ class FreshDatabase:
             "AI_MIGRATION_JSON": json.dumps(ai_migration),
         }
 
-    def open_store(self, path: str) -> VectorStore:
+    def open_store(self, path: str, **options: Any) -> VectorStore:
         """The store of that dotted path on these databases, in a process that has just begun."""
         django.setup()
         _point_to({"default": self.settings, "other": database_settings(self.other_url)})
-        store: VectorStore = import_string(path)()
+        store: VectorStore = import_string(path)(**options)
         return store
 
 

@@ -1,4 +1,4 @@
-"""Where QdrantStore meets Qdrant: filters, sizes of requests, errors."""
+"""Where QdrantStore meets Qdrant: filters, sizes of requests, points, errors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ai_migration.exceptions import StoreError
 from ai_migration.stores._support import missing
-from ai_migration.types import CollectionRef, JSONValue
+from ai_migration.types import CollectionRef, JSONValue, VectorBatch
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -78,6 +80,28 @@ def slices(
         total += size
     if total:
         yield slice(start, len(entity_ids))
+
+
+def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
+    """What ``retrieve`` gave.
+
+    Args:
+        points: At least one.
+        normalized: Whether Qdrant keeps the vectors at length 1.
+    """
+    payloads = [point.payload for point in points]
+    vectors = np.array([point.vector for point in points], dtype=np.float64)
+    if normalized:
+        vectors *= np.array([payload["norm"] for payload in payloads])[:, np.newaxis]
+    metadata = None
+    if any("metadata" in payload for payload in payloads):
+        metadata = [payload.get("metadata", {}) for payload in payloads]
+    return VectorBatch(
+        [payload["entity"] for payload in payloads],
+        [payload["chunk"] for payload in payloads],
+        vectors.astype(np.float32),
+        metadata,
+    )
 
 
 @contextmanager

@@ -311,20 +311,7 @@ class QdrantStore(VectorStore):
         page: list[Any] = [points[each] for each in ids if each in points]
         if not page:  # deleted meanwhile
             return None
-        payloads = [point.payload for point in page]
-        vectors = np.array([point.vector for point in page], dtype=np.float32)
-        if self.metric is Metric.COSINE:
-            norms = np.array([payload["norm"] for payload in payloads])
-            vectors = (vectors * norms[:, np.newaxis]).astype(np.float32)
-        metadata = None
-        if any("metadata" in payload for payload in payloads):
-            metadata = [payload.get("metadata", {}) for payload in payloads]
-        return VectorBatch(
-            [payload["entity"] for payload in payloads],
-            [payload["chunk"] for payload in payloads],
-            vectors,
-            metadata,
-        )
+        return qdrant.as_batch(page, normalized=self.metric is Metric.COSINE)
 
     def _score(self, score: float) -> float:
         return 1.0 / (1.0 + score) if self.metric is Metric.L2 else score
