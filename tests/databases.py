@@ -18,11 +18,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+import django
 from django.core.management import call_command
 from django.db import connection, connections
+from django.utils.module_loading import import_string
 
 from ai_migration.embedders import embedders
-from ai_migration.stores import stores
+from ai_migration.stores import VectorStore, stores
 from tests.settings import database_settings
 
 VENDORS = ("sqlite", "postgresql", "mysql")
@@ -62,6 +64,13 @@ class FreshDatabase:
             "OTHER_DATABASE_URL": self.other_url,
             "AI_MIGRATION_JSON": json.dumps(ai_migration),
         }
+
+    def open_store(self, path: str, **options: Any) -> VectorStore:
+        """The store of that dotted path on these databases, in a process that has just begun."""
+        django.setup()
+        _point_to({"default": self.settings, "other": database_settings(self.other_url)})
+        store: VectorStore = import_string(path)(**options)
+        return store
 
 
 class Databases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -10,7 +11,7 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from ai_migration.conf import get_settings
-from ai_migration.exceptions import OwnershipLostError
+from ai_migration.exceptions import OwnershipLostError, StoreError
 from ai_migration.indexing import queue
 from ai_migration.jobs.collections import activate, verify
 from ai_migration.jobs.scheduling import start_waiting
@@ -21,6 +22,8 @@ from ai_migration.models.leases import Lease
 from ai_migration.models.sql.clock import Now
 from ai_migration.stores import VectorStore, stores
 from ai_migration.types import CollectionRef, CollectionStatus, EntryStatus, JobStatus
+
+logger = logging.getLogger(__name__)
 
 
 def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -> None:
@@ -84,6 +87,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
             throttled_until=None,
             throttle_reason="",
         )
+    _tell_store(job.collection)
     start_waiting(using)
 
 
@@ -94,6 +98,18 @@ def _retries_first(job_id: str, using: str) -> bool:
         .filter(pk=job_id, retry_failed=True, failed_entities__gt=0)
         .update(phase=JobPhase.RETRY, cursor=None, retry_failed=False)
     )
+
+
+def _tell_store(collection: Collection) -> None:
+    """The job is done whatever comes of it: what serves searches is said in our own tables."""
+    try:
+        stores[collection.store].activated(collection.ref)
+    except StoreError as error:
+        logger.warning(
+            "the store was not told that %s is active, the next job does it: %s",
+            collection.ref.name,
+            error,
+        )
 
 
 def _optimize(store: VectorStore, ref: CollectionRef, heartbeat: Callable[[], None]) -> None:

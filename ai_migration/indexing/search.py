@@ -14,6 +14,7 @@ from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
+from ai_migration.stores import matches
 from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
 
 MAX_LIMIT = 1000
@@ -62,11 +63,12 @@ def search(
         )
         best = {}
         for hit in found:
-            best.setdefault(hit.entity_id, hit)
+            if matches(hit.metadata, filters or {}):  # not every store filters
+                best.setdefault(hit.entity_id, hit)
         rows = _rows(entity, list(best))
         if len(rows) >= limit or len(found) < wanted:
             break
-        wanted *= 3  # several chunks of one entity, or rows that are gone
+        wanted *= 3  # several chunks of one entity, rows that are gone, or filtered out here
     hits = [
         SearchHit(hit.entity_id, hit.score, hit.metadata, _text(rows[hit.entity_id], hit, target))
         for hit in best.values()

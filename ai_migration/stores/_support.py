@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_migration.exceptions import SettingsError, StoreError
+from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.stores.base import VectorStore
 from ai_migration.types import CollectionRef, JSONValue, Metric, VectorBatch, Vectors
 
@@ -19,6 +20,20 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL as JSON writes it; not a backslash followed by ``u0000``."""
 _SANITISE = "Replace such characters before they get here."
+
+INHERITED: list[object] = []
+"""Connections a process got by fork: another process uses them, so they are neither used nor
+closed in this one."""
+
+
+def require_library(module: str, library: str, extra: str, store: type[VectorStore]) -> None:
+    """Refuse to make a store without its library; nothing is imported.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingDependencyError(library, extra, store.__name__)
 
 
 def parse_metric(metric: str, store: type[VectorStore]) -> Metric:

@@ -30,6 +30,9 @@ class VectorStore(ABC):
     supports_filters: bool = False
     """Whether ``search`` honours ``filters`` by itself."""
 
+    one_process: bool = False
+    """Whether only one process can use it at a time."""
+
     def shares_transaction(self, using: str) -> bool:
         """Whether writes join the transaction that is open on database alias ``using``.
         Then vectors and ledger are committed together; otherwise the vectors go first."""
@@ -104,6 +107,11 @@ class VectorStore(ABC):
     def optimize(self, collection: CollectionRef) -> None:
         """Called once after a bulk load: build what would have slowed it down (an HNSW
         index). May take long; runs in a thread of its own, outside any transaction."""
+        return
+
+    def activated(self, collection: CollectionRef) -> None:
+        """Called when a job has filled the collection that serves searches from now on.
+        Must be idempotent. A failure is logged, and nothing else comes of it."""
         return
 
     def check(self) -> list[CheckMessage]:

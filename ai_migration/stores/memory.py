@@ -41,6 +41,7 @@ class MemoryStore(VectorStore):
     """
 
     supports_filters = True
+    one_process = True
 
     def __init__(self, metric: str = "cosine") -> None:
         self.metric = parse_metric(metric, MemoryStore)

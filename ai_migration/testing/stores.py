@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import count
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import numpy as np
@@ -74,8 +78,21 @@ def batch_of(
     return VectorBatch(entity_ids, chunks or [0] * len(entity_ids), vectors, metadata)
 
 
+def write_elsewhere(
+    open_store: Callable[[], VectorStore], collection: CollectionRef, name: str, start: Barrier
+) -> None:
+    """What each of two processes does in :meth:`VectorStoreContract.other_process`'s test."""
+    store = open_store()
+    start.wait(timeout=60)
+    for number in range(10):
+        ids = [f"{name}-{number}-{index}" for index in range(20)] + ["shared"]
+        store.upsert(collection, batch_of(ids))
+        store.search(collection, unit_vectors(1)[0], limit=3)
+
+
 class VectorStoreContract:
-    """Subclass it and define a fixture ``store`` that returns your store.
+    """Subclass it and define a fixture ``store`` that returns your store; then say, in three
+    methods, what cannot be known of it. Without them their tests are skipped.
 
     Attributes:
         tolerance: How far a stored element and a score may be from the exact one.
@@ -84,6 +101,19 @@ class VectorStoreContract:
 
     tolerance = 1e-5
     min_recall = 0.9
+
+    def other_process(self, store: VectorStore) -> Callable[[], VectorStore]:
+        """What opens the same store in a process of its own: something :mod:`pickle` takes,
+        such as ``functools.partial(MyStore, "/the/path")``."""
+        pytest.skip("the suite does not say how another process opens the store")
+
+    def break_connection(self, store: VectorStore) -> None:
+        """Break the connection the store has, so that its next call fails."""
+        pytest.skip("the suite does not say how the store loses its connection")
+
+    def full_disk(self, store: VectorStore) -> AbstractContextManager[object]:
+        """No vector can be written meanwhile; whatever is there can be read."""
+        pytest.skip("the suite does not say how the disk of the store is full")
 
     @pytest.fixture
     def store(self) -> VectorStore:
@@ -329,6 +359,82 @@ class VectorStoreContract:
             store.upsert(collection, VectorBatch(["a", "b"], [0, 0], unit_vectors(1)))
         assert store.count(collection) == 0
 
+    def test_a_refused_batch_changes_nothing(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        """Not even what comes before the fault, and was there in another form."""
+        ids = [str(number) for number in range(2500)]
+        store.upsert(collection, batch_of(ids, metadata=[{"n": 1}] * 2500))
+        before = self.contents(store, collection)
+        nan = batch_of([*ids, "new"], seed=1, metadata=[{"n": 2}] * 2501)
+        nan.vectors[1250, 3] = np.nan
+        payload = batch_of(ids, seed=1, metadata=[{"n": 2}] * 1250 + [{"a": "\0"}] * 1250)
+        wrong = batch_of(ids, seed=1, metadata=[{"n": 2}] * 2500, dimensions=DIMENSIONS - 1)
+        for refused in (nan, payload, wrong):
+            with pytest.raises(StoreError) as caught:
+                store.upsert(collection, refused)
+            assert not caught.value.transient
+        after = self.contents(store, collection)
+        assert after.keys() == before.keys()
+        for key, (vector, metadata) in after.items():
+            assert metadata == {"n": 1}
+            np.testing.assert_array_equal(vector, before[key][0])
+
+    def test_a_full_disk(self, store: VectorStore, collection: CollectionRef) -> None:
+        store.upsert(collection, batch_of(["a"], metadata=[{"n": 1}]))
+        text = "long " * 200
+        more = batch_of(
+            ["a", *(str(number) for number in range(2000))], metadata=[{"text": text}] * 2001
+        )
+        with self.full_disk(store):
+            with pytest.raises(StoreError) as caught:
+                store.upsert(collection, more)
+            assert not caught.value.transient
+            assert self.contents(store, collection)["a", 0][1] == {"n": 1}
+        store.upsert(collection, more)
+        assert store.count(collection) == 2001
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda store, ref: store.ensure_collection(ref),
+            lambda store, ref: store.exists(ref),
+            lambda store, ref: store.count(ref),
+            lambda store, ref: store.upsert(ref, batch_of(["a", "b"])),
+            lambda store, ref: store.update_metadata(ref, ["a"], [{"n": 1}]),
+            lambda store, ref: store.delete(ref, ["b"]),
+            lambda store, ref: store.search(ref, unit_vectors(1)[0], limit=1),
+            lambda store, ref: list(store.scroll(ref)),
+        ],
+        ids=["ensure", "exists", "count", "upsert", "update", "delete", "search", "scroll"],
+    )
+    def test_a_lost_connection(
+        self,
+        store: VectorStore,
+        collection: CollectionRef,
+        use: Callable[[VectorStore, CollectionRef], object],
+    ) -> None:
+        """It is transient, and the same call works afterwards."""
+        store.upsert(collection, batch_of(["a"]))
+        self.break_connection(store)
+        with pytest.raises(StoreError) as caught:
+            use(store, collection)
+        assert caught.value.transient
+        use(store, collection)
+        assert ("a", 0) in self.contents(store, collection)
+
+    def test_a_connection_lost_in_the_middle_of_a_scroll(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        store.upsert(collection, batch_of([str(number) for number in range(10)]))
+        pages = store.scroll(collection, page_size=2)
+        next(pages)
+        self.break_connection(store)
+        with pytest.raises(StoreError) as caught:
+            list(pages)
+        assert caught.value.transient
+        assert len(self.contents(store, collection)) == 10
+
     # Metadata and deletion
 
     def test_metadata_is_replaced_in_all_chunks(
@@ -393,6 +499,24 @@ class VectorStoreContract:
         ]
         assert sorted(seen) == sorted(zip(ids, [0, 1, 2] * len(ODD_IDS), strict=True))
         assert [chunk for _, chunk in seen] == [0, 1, 2] * len(ODD_IDS)
+
+    @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+    def test_scrolling_takes_bounded_memory(
+        self, store: VectorStore, collection: CollectionRef, slow: bool
+    ) -> None:
+        """Four times the vectors take no more of it."""
+        total = 100_000 if slow else 12_000
+        peaks = []
+        for start, end in ((0, total // 4), (total // 4, total)):
+            for first in range(start, end, 1000):
+                ids = [f"{number:06}" for number in range(first, min(first + 1000, end))]
+                store.upsert(collection, batch_of(ids, metadata=[{"n": 1}] * len(ids)))
+            tracemalloc.start()
+            seen = sum(len(page) for page in store.scroll(collection, page_size=500))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert seen == end
+        assert peaks[1] < 1.5 * peaks[0] + 200_000
 
     def test_scrolling_nothing(self, store: VectorStore, collection: CollectionRef) -> None:
         assert list(store.scroll(collection)) == []
@@ -523,7 +647,50 @@ class VectorStoreContract:
         for part in parts:
             assert store.search(collection, query, limit=50, filters={"it's": part}) == []
 
+    def test_a_tenant_finds_nothing_of_another_one(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        """However near the others' vectors are, and however few its own."""
+        if not store.supports_filters:
+            pytest.skip("the store does not filter by itself")
+        tenants: list[Any] = [1, "1", True, 11, "acme", "acme corp", "Acme", "%", None]
+        owners = [*tenants, *tenants, *["big"] * 1000]
+        ids = [str(number) for number in range(len(owners))]
+        batch = batch_of(ids, metadata=[{"tenant": owner} for owner in owners])
+        store.upsert(collection, batch)
+        store.upsert(collection, batch_of(["nobody's"], seed=1))
+        store.optimize(collection)
+        for number, tenant in enumerate(tenants):
+            own = {str(number), str(number + len(tenants))}
+            for query in (batch.vectors[-1], batch.vectors[number]):
+                for limit in (1, 2, 50):
+                    hits = store.search(collection, query, limit=limit, filters={"tenant": tenant})
+                    assert len(hits) == min(limit, 2), (tenant, limit)
+                    assert {hit.entity_id for hit in hits} <= own, (tenant, limit)
+        for absent in ("", "ACME", 0, False, 2, "nobody", [1], {"tenant": 1}):
+            filters = {"tenant": absent}
+            assert store.search(collection, batch.vectors[0], limit=50, filters=filters) == []
+
     # Processes and threads
+
+    def test_two_processes_write_at_once(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        if store.one_process:
+            pytest.skip("the store is for one process")
+        context = multiprocessing.get_context("spawn")
+        start = context.Barrier(2)
+        open_store = self.other_process(store)
+        processes = [
+            context.Process(target=write_elsewhere, args=(open_store, collection, name, start))
+            for name in "ab"
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=120)
+        assert [process.exitcode for process in processes] == [0, 0]
+        assert store.count(collection) == 2 * 10 * 20 + 1
 
     def test_two_threads_write_at_once(self, store: VectorStore, collection: CollectionRef) -> None:
         errors: list[BaseException] = []

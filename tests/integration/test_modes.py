@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,19 @@ from ai_migration.exceptions import (
     InvalidRequestError,
     NotIndexedError,
     RebuildRequiredError,
+    StoreError,
 )
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.stores import stores
-from ai_migration.types import CollectionStatus, JobStatus, MigrationFilters, MigrationRequest
+from ai_migration.stores.memory import MemoryStore
+from ai_migration.types import (
+    CollectionRef,
+    CollectionStatus,
+    JobStatus,
+    MigrationFilters,
+    MigrationRequest,
+)
+from tests.docs.pages import ROOT, blocks_of
 from tests.integration.embedders import Script
 from tests.integration.support import (
     GLOBAL,
@@ -40,6 +50,7 @@ from tests.integration.support import (
 from tests.testapp.models import Article, Category
 
 ROWS = 30
+DATABASE_STORE = "ai_migration.stores.database.DatabaseStore"
 
 
 def change_some() -> tuple[int, int, int]:
@@ -268,6 +279,76 @@ def test_a_rebuild_is_built_beside_what_serves_searches(project: Project) -> Non
     assert collection() == building
     assert_in_line()
     assert not script.paid_twice
+
+
+@pytest.mark.parametrize("backend", ["sqlite_vec.SqliteVecStore", "qdrant.QdrantStore"])
+@pytest.mark.vendors("sqlite")
+def test_moving_the_vectors_to_another_store_embeds_nothing(
+    project: Project, script: Script, tmp_path: Path, backend: str
+) -> None:
+    """As docs/howto/stores.md has it."""
+    pytest.importorskip("apsw" if "sqlite" in backend else "qdrant_client")
+    new = {"BACKEND": f"ai_migration.stores.{backend}", "OPTIONS": {"path": tmp_path / "vectors"}}
+    make_articles(ROWS)
+    run()
+    before = stored(collection())
+    project.set(STORES={"default": {"BACKEND": DATABASE_STORE}, "new": new})
+    guide = blocks_of(ROOT / "docs" / "howto" / "stores.md")
+    [copying] = [block.body for block in guide if "old.scroll" in block.body]
+    exec(copying, {})
+    project.set(STORES={"default": new})
+    after = stored(collection())
+    assert after.keys() == before.keys()
+    script.clear()
+    change_some()
+    assert counts(run()) == (7, ROWS - 5, 2, 0)
+    assert len(script.texts) == 7
+    assert stores["default"].count(collection().ref) == ROWS + 2
+    assert len(search("article", "x", limit=100)) == ROWS + 2
+
+
+class ToldStore(MemoryStore):
+    """Writes down which collections became active; ``refuses`` instead."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+        self._refuses = refuses
+
+    def activated(self, collection: CollectionRef) -> None:
+        if self._refuses:
+            raise StoreError("no alias today", transient=True)
+        assert Collection.objects.get(pk=collection.id).status == CollectionStatus.ACTIVE
+        self.told.append((collection.id, self.count(collection)))
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_store_is_told_which_collection_is_active(project: Project) -> None:
+    """When it is whole, and no sooner."""
+    project.store(f"{__name__}.ToldStore")
+    store = stores["default"]
+    assert isinstance(store, ToldStore)
+    make_articles(ROWS)
+    run()
+    first = collection().pk
+    assert store.told == [(first, ROWS)]
+    job = start(rebuild=True)
+    run_slice(should_stop=lambda: store.count(Collection.objects.latest("pk").ref) > 0)
+    assert len(store.told) == 1
+    finish(job)
+    assert store.told == [(first, ROWS), (collection().pk, ROWS)]
+    assert collection().pk != first
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_store_that_cannot_be_told_spoils_no_job(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.store(f"{__name__}.ToldStore", refuses=True)
+    make_articles(ROWS)
+    assert counts(run()) == (ROWS, 0, 0, 0)
+    assert "no alias today" in caplog.text
+    assert_in_line()
 
 
 def test_live_changes_go_to_both_generations(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from ai_migration.exceptions import (
     NotIndexedError,
     UnknownEntityTypeError,
 )
-from ai_migration.types import Vectors
+from ai_migration.stores.database import DatabaseStore
+from ai_migration.types import StoreHit, Vectors
 from tests.integration.embedders import Script
 from tests.integration.support import Project, make_articles, run, start, work
 from tests.testapp.models import Article, Category
@@ -84,6 +86,48 @@ def test_filters_are_values_of_the_payload(words: Script) -> None:
     with pytest.raises(InvalidRequestError, match=r"no metadata field 'colour'.*status") as caught:
         search("article", "x", filters={"colour": "red"})
     assert caught.value.field == "filters"
+
+
+class NoFilterStore(DatabaseStore):
+    """A store that cannot filter, and does not."""
+
+    supports_filters = False
+
+    def search(self, *args: Any, filters: Any = None, **options: Any) -> list[StoreHit]:
+        return super().search(*args, **options)
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        *STORES,
+        f"{__name__}.NoFilterStore",
+        "ai_migration.stores.sqlite_vec.SqliteVecStore",
+        "ai_migration.stores.qdrant.QdrantStore",
+    ],
+)
+@pytest.mark.vendors("sqlite")
+def test_a_tenant_finds_only_its_own(project: Project, tmp_path: Path, store: str) -> None:
+    """However near the rows of the others are, and whatever the store can do."""
+    options: dict[str, Any] = {}
+    if "sqlite_vec" in store:
+        pytest.importorskip("apsw")
+        options = {"path": tmp_path / "vectors.sqlite3"}
+    if "qdrant" in store:
+        pytest.importorskip("qdrant_client")
+        options = {"path": tmp_path / "qdrant"}
+    project.article(template="{{ title }}", tenant_field="status")
+    project.embedder().react = by_words
+    project.store(store, **options)
+    for _ in range(40):
+        Article.objects.create(title="red shoes", status="acme")
+    for title in ("red hat", "tax return"):
+        Article.objects.create(title=title, status="rival")
+    run()
+    for limit in (1, 2, 10):
+        found = titles("red shoes", limit=limit, filters={"status": "rival"})
+        assert found == ["red hat", "tax return"][:limit]
+    assert titles("red shoes", filters={"status": "nobody"}) == []
 
 
 def test_a_row_that_is_gone_is_left_out_and_leaves_no_gap(words: Script) -> None:

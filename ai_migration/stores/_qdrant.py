@@ -1,0 +1,162 @@
+"""Where QdrantStore meets Qdrant: filters, sizes of requests, points, errors."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ai_migration.exceptions import StoreError
+from ai_migration.stores._support import missing
+from ai_migration.types import CollectionRef, JSONValue, VectorBatch
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+    from qdrant_client.http.exceptions import UnexpectedResponse
+
+REQUEST_BYTES = 16 << 20
+"""Half of what a server takes: https://qdrant.tech/documentation/guides/configuration/
+(``service.max_request_size_mb``)."""
+_FLOAT_BYTES = 24
+"""A float32 as JSON, at most."""
+_POINT_BYTES = 300
+"""The rest of a point."""
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def condition(filters: Mapping[str, JSONValue]) -> models.Filter | None:
+    """What Qdrant can say of these filters: it matches all that we want, and may match more.
+
+    Null also matches a list with a null in it, and a value a list that has it; lists, objects,
+    numbers beyond a double and keys that its JSON paths cannot write are left to Python.
+    """
+    from qdrant_client import models
+
+    must: list[Any] = []
+    for name, value in filters.items():
+        key = f"metadata.{name}"
+        if not _PLAIN_KEY.fullmatch(name):
+            continue
+        if value is None:
+            must.append(models.IsNullCondition(is_null=models.PayloadField(key=key)))
+        elif isinstance(value, bool | str):
+            match = models.MatchValue(value=value)
+            must.append(models.FieldCondition(key=key, match=match))
+        elif isinstance(value, int | float) and abs(value) < 2**53:
+            bounds = models.Range(gte=value, lte=value)  # 1 is 1.0
+            must.append(models.FieldCondition(key=key, range=bounds))
+    return models.Filter(must=must) if must else None
+
+
+def entities(entity_ids: Sequence[str]) -> models.Filter:
+    """All vectors of these entities."""
+    from qdrant_client import models
+
+    match = models.MatchAny(any=list(entity_ids))
+    return models.Filter(must=[models.FieldCondition(key="entity", match=match)])
+
+
+def slices(
+    dimensions: int, entity_ids: Sequence[str], documents: Sequence[str | None]
+) -> Iterator[slice]:
+    """Runs of points that fit into one request.
+
+    Args:
+        dimensions: Of the vectors; 0 where none are sent.
+        entity_ids: Entity of each point.
+        documents: Payload of each point.
+    """
+    start, total = 0, 0
+    for index, (entity_id, document) in enumerate(zip(entity_ids, documents, strict=True)):
+        size = _FLOAT_BYTES * dimensions + _POINT_BYTES
+        size += len(entity_id.encode()) + len((document or "").encode())
+        if index > start and total + size > REQUEST_BYTES:
+            yield slice(start, index)
+            start, total = index, 0
+        total += size
+    if total:
+        yield slice(start, len(entity_ids))
+
+
+def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
+    """What ``retrieve`` gave.
+
+    Args:
+        points: At least one.
+        normalized: Whether Qdrant keeps the vectors at length 1.
+    """
+    payloads = [point.payload for point in points]
+    vectors = np.array([point.vector for point in points], dtype=np.float64)
+    if normalized:
+        vectors *= np.array([payload["norm"] for payload in payloads])[:, np.newaxis]
+    metadata = None
+    if any("metadata" in payload for payload in payloads):
+        metadata = [payload.get("metadata", {}) for payload in payloads]
+    return VectorBatch(
+        [payload["entity"] for payload in payloads],
+        [payload["chunk"] for payload in payloads],
+        vectors.astype(np.float32),
+        metadata,
+    )
+
+
+@contextmanager
+def translating(collection: CollectionRef) -> Iterator[None]:
+    """Translates what Qdrant answers, or that it does not.
+
+    Raises:
+        StoreError: Transient where trying again can help.
+    """
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    try:
+        yield
+    except ResourceExhaustedResponse as error:
+        raise StoreError(
+            f"{collection.name}: Qdrant: {str(error)[:200]}", transient=True
+        ) from error
+    except UnexpectedResponse as error:
+        raise _refused(collection, error) from error
+    except ResponseHandlingException as error:
+        raise _no_answer(collection, error.source) from error
+    except (ValueError, RuntimeError, OSError, sqlite3.Error) as error:  # the local mode's
+        if "not found" in str(error):
+            raise missing(collection) from error
+        raise StoreError(f"{collection.name}: Qdrant: {str(error)[:200]}") from error
+
+
+def _refused(collection: CollectionRef, error: UnexpectedResponse) -> StoreError:
+    status = error.status_code or 0
+    try:
+        said = str(error.structured()["status"]["error"])
+    except (ValueError, LookupError, TypeError):
+        said = error.reason_phrase
+    said = f"{status} {said}".strip()[:200]
+    if status == 404 and "ollection" in said:
+        return missing(collection)
+    if status == 507 or "No space left" in said:
+        return StoreError(
+            f"{collection.name}: the disk of Qdrant is full ({said}). Free space, then resume."
+        )
+    if status in (401, 403):
+        return StoreError(
+            f"{collection.name}: Qdrant refuses the option 'api_key' of the store ({said})"
+        )
+    transient = status >= 500 or status in (408, 429)
+    return StoreError(f"{collection.name}: Qdrant: {said}", transient=transient)
+
+
+def _no_answer(collection: CollectionRef, source: Exception) -> StoreError:
+    words = type(source).__name__
+    if isinstance(source, ValueError):  # pydantic's, of an answer it cannot read
+        return StoreError(
+            f"{collection.name}: the answer is none of Qdrant's ({words}). Is the option 'url' "
+            f"of the store right?"
+        )
+    words = f"{words}: {str(source)[:200]}"
+    return StoreError(f"{collection.name}: no answer from Qdrant: {words}", transient=True)
