@@ -46,3 +46,19 @@ class TestPgVectorStore(VectorStoreContract):
     @pytest.fixture
     def store(self, one_database: FreshDatabase) -> VectorStore:
         return PgVectorStore()
+
+
+@pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
+class TestPgVectorStoreInHalfTheSpace(VectorStoreContract):
+    tolerance = 1e-3
+
+    @pytest.fixture
+    def store(self, one_database: FreshDatabase) -> VectorStore:
+        return PgVectorStore(precision="float16")
+
+
+@pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
+class TestPgVectorStoreWithLists(VectorStoreContract):
+    @pytest.fixture
+    def store(self, one_database: FreshDatabase) -> VectorStore:
+        return PgVectorStore(index="ivfflat")
