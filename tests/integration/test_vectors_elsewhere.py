@@ -9,9 +9,11 @@ from django.db import connections
 
 from ai_migration import search
 from ai_migration.engine.worker import run_worker
-from ai_migration.models import SearchableEntity
+from ai_migration.exceptions import StoreError
+from ai_migration.models import MigrationJob, SearchableEntity
 from ai_migration.stores import stores
 from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.testing.stores import batch_of
 from ai_migration.types import CollectionRef, VectorBatch
 from tests.databases import Databases, FreshDatabase
 from tests.integration.support import (
@@ -104,4 +106,33 @@ def test_a_lost_vector_database_connection_costs_no_row(project: Project) -> Non
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
     other.close()
     assert counts(finish(job)) == (20, 0, 0, 0)
+    assert_in_line()
+
+
+@pytest.fixture
+def number(project: Project) -> int:
+    """Of the next collection; one is there."""
+    make_articles(3)
+    run()
+    return collection().pk + 1
+
+
+def test_vectors_that_our_tables_know_nothing_of_are_left_alone(number: int) -> None:
+    """Our tables are new, the vectors are not; or another site keeps its own there."""
+    store, taken = stores["default"], CollectionRef(number, "article", 8)
+    store.ensure_collection(taken)
+    store.upsert(taken, batch_of(["somebody's"]))
+    jobs = MigrationJob.objects.count()
+    with pytest.raises(StoreError, match="already has 1 vectors") as caught:
+        start(rebuild=True)
+    assert not caught.value.transient
+    assert MigrationJob.objects.count() == jobs
+    assert store.count(taken) == 1
+
+
+def test_an_empty_table_is_replaced(number: int) -> None:
+    """Left by a start that was killed before our tables knew of it."""
+    stores["default"].ensure_collection(CollectionRef(number, "article", 9))
+    run(rebuild=True)
+    assert collection().pk == number
     assert_in_line()
