@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -134,3 +135,12 @@ class Embedder(ABC):
     def __repr__(self) -> str:
         """Names the model and nothing else: options can hold secrets."""
         return f"<{type(self).__name__} {self.model_id} {self.dimensions}d>"
+
+
+def without_texts(words: str, texts: Sequence[str]) -> str:
+    """Somebody else's words without the texts they were said about."""
+    for text in texts:
+        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
+            if len(form) > 3:
+                words = words.replace(form, "<text>")
+    return words

@@ -9,7 +9,6 @@ ready for the threads to take, where no rate limit counts them.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,6 +20,7 @@ from tenacity import RetryCallState, wait_exponential, wait_random
 
 from ai_migration.conf import redacted
 from ai_migration.embedders import Embedder
+from ai_migration.embedders.base import without_texts
 from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
@@ -320,11 +320,7 @@ def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderErr
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
-    message = redacted(str(error))
-    for text in texts:
-        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
-            if len(form) > 3:
-                message = message.replace(form, "<text>")
+    message = without_texts(redacted(str(error)), texts)
     if isinstance(error, EmbedderError):
         error.message = message[:500]
         return error

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ai_migration.testing.embedders import EmbedderContract
+    from ai_migration.testing.remote import RemoteEmbedderContract
     from ai_migration.testing.stores import VectorStoreContract
 
-__all__ = ["EmbedderContract", "VectorStoreContract"]
+__all__ = ["EmbedderContract", "RemoteEmbedderContract", "VectorStoreContract"]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from ai_migration.testing.embedders import EmbedderContract
 
         return EmbedderContract
+    if name == "RemoteEmbedderContract":
+        from ai_migration.testing.remote import RemoteEmbedderContract
+
+        return RemoteEmbedderContract
     if name == "VectorStoreContract":
         from ai_migration.testing.stores import VectorStoreContract
 

@@ -1,0 +1,278 @@
+"""Embedders that call a vendor's API: what they have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from django.core.checks import CheckMessage, Error
+
+from ai_migration.embedders._headers import retry_after
+from ai_migration.embedders.base import Embedder, without_texts
+from ai_migration.exceptions import (
+    AIMigrationError,
+    EmbedderError,
+    FatalEmbedderError,
+    InputRefusedError,
+    MissingDependencyError,
+    SettingsError,
+    ThrottledError,
+    TransientEmbedderError,
+)
+from ai_migration.types import EmbedAnswer, Vectors
+
+_PASSING = frozenset({408, 409, 425})
+"""Statuses below 500 after which trying again can help."""
+_ABOUT_THE_TEXTS = frozenset({400, 413, 422})
+_LONGEST_MESSAGE = 500
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a vendor says of one of its models.
+
+    Attributes:
+        dimensions: Length of its vectors where nothing else is asked for.
+        others: What else can be asked for.
+        max_input_tokens: Tokens in one text, at most; None: as the embedder says.
+        max_batch_tokens: Tokens in one request, at most; None: as the embedder says.
+    """
+
+    dimensions: int
+    others: Collection[int] = ()
+    max_input_tokens: int | None = None
+    max_batch_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a vendor said instead of an answer, as its library tells it.
+
+    Attributes:
+        words: The vendor's own words.
+        status: The HTTP status; None: it did not answer.
+        headers: Of the answer; names in lower case, or in any case if it does not matter.
+        kind: What it is, where the status alone does not say; None: by the status.
+    """
+
+    words: str
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    kind: type[EmbedderError] | None = None
+
+
+class RemoteEmbedder(Embedder):
+    """Base of the embedders that call an API through the vendor's library.
+
+    Subclasses implement :meth:`connect`, :meth:`send` and :meth:`refusal`, and call no API
+    elsewhere. The library must not retry: the pipeline does.
+
+    Args:
+        model: The model, as the vendor names it.
+        dimensions: Length of each vector. Default: the model's, where it is a known one.
+        api_key: The key. Default: the environment variable ``key_variable``, read at use.
+        base_url: Another address of the API.
+        concurrency: Requests in flight at once, at most.
+        timeout: Seconds to wait for an answer; a cluster of django-q2 has to wait longer.
+        max_batch_size: Texts in one request, at most. Default: the vendor's limit, as for
+            the next two.
+        max_batch_tokens: Tokens in one request, at most.
+        max_input_tokens: Tokens in one text, at most.
+
+    Attributes:
+        vendor: The name that stands in messages.
+        library: The library it needs, as it is imported.
+        extra: The extra of this package that installs it.
+        key_variable: The environment variable of the key; empty: there is no key.
+        models: The known models.
+        query_type: The ``input_type`` of what somebody searches for.
+
+    System checks:
+        ``ai_migration.E141``: the library is not installed.
+        ``ai_migration.E142``: there is no key.
+    """
+
+    is_remote = True
+
+    vendor: ClassVar[str]
+    library: ClassVar[str]
+    extra: ClassVar[str]
+    key_variable: ClassVar[str] = ""
+    models: ClassVar[Mapping[str, Model]] = {}
+    query_type: str = ""
+
+    def __init__(
+        self,
+        model: str,
+        dimensions: int | None = None,
+        *,
+        api_key: str = "",
+        base_url: str | None = None,
+        concurrency: int = 8,
+        timeout: float = 30.0,
+        max_batch_size: int | None = None,
+        max_batch_tokens: int | None = None,
+        max_input_tokens: int | None = None,
+    ) -> None:
+        known = self.models.get(model)
+        self._model = model
+        self._dimensions = self._checked_dimensions(known, dimensions)
+        self._api_key = api_key
+        self.base_url = base_url
+        self.concurrency = self._positive("concurrency", concurrency)
+        self.timeout = float(self._positive("timeout", timeout))
+        for name, asked, of_model in (
+            ("max_batch_size", max_batch_size, None),
+            ("max_batch_tokens", max_batch_tokens, known and known.max_batch_tokens),
+            ("max_input_tokens", max_input_tokens, known and known.max_input_tokens),
+        ):
+            if asked is not None:
+                setattr(self, name, self._positive(name, asked))
+            elif of_model is not None:
+                setattr(self, name, of_model)
+        self._clients: dict[int, Any] = {}
+
+    @property
+    def model_id(self) -> str:
+        return self._model
+
+    @property
+    def dimensions(self) -> int:
+        return self._dimensions
+
+    @property
+    def key(self) -> str:
+        """The key to call the API with; empty: there is none."""
+        return (self._api_key or os.environ.get(self.key_variable, "")).strip()
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether nothing works without a key. Servers of one's own often want none."""
+        return bool(self.key_variable) and not self.base_url
+
+    def request(self, texts: Sequence[str]) -> EmbedAnswer:
+        return self._ask(texts, self.input_type)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self.request(texts).vectors
+
+    def embed_query(self, query: str) -> Vectors:
+        answer = self._ask([query], self.query_type)
+        vector: Vectors = self.validated(answer.vectors, 1)[0]
+        return vector
+
+    def check(self) -> list[CheckMessage]:
+        if importlib.util.find_spec(self.library) is None:
+            return [Error(self._missing().message, id="ai_migration.E141")]
+        if self.needs_key and not self.key:
+            return [Error(self._no_key(), id="ai_migration.E142")]
+        return []
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """The library's client, its retries off; called at the first use in each process.
+
+        Raises:
+            ImportError: The library is not installed.
+        """
+
+    @abstractmethod
+    def send(self, client: Any, texts: Sequence[str], input_type: str) -> EmbedAnswer:
+        """One call of the API; may raise whatever the library raises."""
+
+    @abstractmethod
+    def refusal(self, error: Exception) -> Refusal | None:
+        """What an exception of the library means; None: it is none of the library's."""
+
+    def _ask(self, texts: Sequence[str], input_type: str) -> EmbedAnswer:
+        try:
+            return self.send(self._client(), texts, input_type)
+        except AIMigrationError:
+            raise
+        except Exception as error:
+            refusal = self.refusal(error)
+            if refusal is None:
+                raise
+        # Outside of `except`: the library's error holds the request, with key and texts.
+        raise self._classified(refusal, texts)
+
+    def _client(self) -> Any:
+        """One client per process: connections must not be shared across a fork. No lock,
+        which a fork could leave locked; the parent's client is kept so that the child does
+        not close its connections."""
+        pid = os.getpid()
+        if pid not in self._clients:
+            if self.needs_key and not self.key:
+                raise FatalEmbedderError(self._no_key())
+            try:
+                self._clients.setdefault(pid, self.connect())
+            except ImportError as error:
+                raise self._missing() from error
+        return self._clients[pid]
+
+    def _classified(self, refusal: Refusal, texts: Sequence[str]) -> EmbedderError:
+        """One of the four kinds, by kind or status; neither key nor text stands in it."""
+        status = refusal.status
+        words = without_texts(refusal.words, texts)
+        if self.key:
+            words = words.replace(self.key, "***")
+        said = "did not answer" if status is None else f"answered {status}"
+        message = f"{self.vendor} {said}: {words}"[:_LONGEST_MESSAGE]
+        kind = refusal.kind or kind_of(status, refusal.headers)
+        if kind is ThrottledError:
+            return ThrottledError(message, retry_after=retry_after(refusal.headers))
+        return kind(message)
+
+    def _checked_dimensions(self, known: Model | None, dimensions: int | None) -> int:
+        if dimensions is None:
+            if known is None:
+                raise SettingsError(
+                    f"{type(self).__name__}: the model {self._model!r} is none of "
+                    f"{', '.join(sorted(self.models))}; say how long its vectors are with "
+                    f"the option 'dimensions'"
+                )
+            return known.dimensions
+        if known and dimensions != known.dimensions and dimensions not in known.others:
+            allowed = (
+                f"1 to {known.others[-1]}"
+                if isinstance(known.others, range)
+                else ", ".join(map(str, sorted({known.dimensions, *known.others})))
+            )
+            raise SettingsError(
+                f"{type(self).__name__}: dimensions is {dimensions!r}; {self._model} has {allowed}"
+            )
+        return int(self._positive("dimensions", dimensions))
+
+    def _positive(self, name: str, value: Any) -> Any:
+        kinds = (int, float) if name == "timeout" else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
+            raise SettingsError(
+                f"{type(self).__name__}: {name} is {value!r}; use a positive number"
+            )
+        return value
+
+    def _missing(self) -> MissingDependencyError:
+        return MissingDependencyError(self.library, self.extra, type(self).__name__)
+
+    def _no_key(self) -> str:
+        return (
+            f"{type(self).__name__} has no key. Set the environment variable "
+            f"{self.key_variable}, or the option 'api_key'."
+        )
+
+
+def kind_of(status: int | None, headers: Mapping[str, str]) -> type[EmbedderError]:
+    """Which of the four kinds an HTTP status is; None: no answer came."""
+    if status is None or status in _PASSING:
+        return TransientEmbedderError
+    if status == 429:
+        return ThrottledError
+    if status >= 500:
+        # 503 with Retry-After asks for patience as a 429 does (RFC 9110, 10.2.3).
+        asks = status == 503 and retry_after(headers) is not None
+        return ThrottledError if asks else TransientEmbedderError
+    return InputRefusedError if status in _ABOUT_THE_TEXTS else FatalEmbedderError
