@@ -1,4 +1,4 @@
-"""The approximate index of a pgvector table: built beside its writers, and searched."""
+"""The indexes of a pgvector table: built beside its writers, and searched."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OPERATORS = {Metric.COSINE: "cosine_ops", Metric.INNER_PRODUCT: "ip_ops", Metric.L2: "l2_ops"}
+_METADATA = "metadata"
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ class _Found(NamedTuple):
     parameters: dict[str, int]
 
 
-def build_index(
+def build_indexes(
     table: PgVectorTable, precision: Precision, index: Index | None, options: BuildOptions
 ) -> None:
-    """Create the index, unless it is there or somebody is creating it; then drop others of
-    ours.
+    """Create the index of the vectors, and one of the payloads if there are any, unless they
+    are there or somebody is creating them; then drop others of ours.
 
     Outside a transaction the table stays writable meanwhile; inside one it does not.
 
@@ -143,29 +144,29 @@ def build_index(
         else:
             logger.warning("%s: dropping the index %s, which is incomplete", table.name, each.name)
             _drop(table, each)
-    kept = None
-    if index is not None:
-        wanted = index.parameters(table)
-        if wanted is None:
-            return
+    wanted = {}
+    if index is not None and (parameters := index.parameters(table)):
         prefix = f"{table.name}_{index.method}_{options.metric}"
         fitting = (
             each.name
             for each in found
-            if each.name.startswith(prefix) and index.is_met_by(each.parameters, wanted)
+            if each.name.startswith(prefix) and index.is_met_by(each.parameters, parameters)
         )
-        kept = next(fitting, None)
-        if kept is None:
-            kept = prefix + index.suffix(wanted)
-            storage = ", ".join(f"{name} = {int(value)}" for name, value in wanted.items())
-            with _server_settings(table, options):
-                table.execute(
-                    f"CREATE INDEX {_concurrently(table)}IF NOT EXISTS {kept} ON {table.name} "
-                    f"USING {index.method} "
-                    f"(embedding {precision.type}_{_OPERATORS[options.metric]}) WITH ({storage})"
-                )
+        storage = ", ".join(f"{name} = {int(value)}" for name, value in parameters.items())
+        wanted[next(fitting, prefix + index.suffix(parameters))] = (
+            f"{index.method} (embedding {precision.type}_{_OPERATORS[options.metric]}) "
+            f"WITH ({storage})"
+        )
+    if table.has_metadata():
+        wanted[f"{table.name}_{_METADATA}"] = "gin (metadata jsonb_path_ops)"
+    for name in wanted.keys() - {each.name for each in found}:
+        with _server_settings(table, options):
+            table.execute(
+                f"CREATE INDEX {_concurrently(table)}IF NOT EXISTS {name} ON {table.name} "
+                f"USING {wanted[name]}"
+            )
     for each in found:
-        if each.name != kept and not each.is_being_built:
+        if each.name not in wanted and not each.is_being_built:
             logger.info("%s: dropping the index %s, no longer asked for", table.name, each.name)
             _drop(table, each)
 
@@ -194,14 +195,14 @@ def _concurrently(table: PgVectorTable) -> str:
 
 
 def _indexes(table: PgVectorTable) -> list[_Found]:
-    """The indexes that :func:`build_index` made, as their names say: others are none of ours."""
+    """The indexes that :func:`build_indexes` made, as their names say: others are none of ours."""
     rows = table.execute(
         "SELECT relname, indisvalid, EXISTS (SELECT 1 FROM pg_stat_progress_create_index "
         "WHERE index_relid = indexrelid), reloptions "
         "FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
         "WHERE indrelid = to_regclass($1::text) AND relname ~ $2::text",
         table.name,
-        f"^{table.name}_({HnswIndex.method}|{IvfflatIndex.method})_",
+        f"^{table.name}_({HnswIndex.method}_|{IvfflatIndex.method}_|{_METADATA}$)",
     )
     return [
         _Found(name, is_valid, is_being_built, _parameters(storage or ()))
@@ -210,5 +211,4 @@ def _indexes(table: PgVectorTable) -> list[_Found]:
 
 
 def _parameters(storage: Iterable[str]) -> dict[str, int]:
-    pairs = (each.split("=") for each in storage)
-    return {name: int(value) for name, value in pairs}
+    return {name: int(value) for name, value in (each.split("=") for each in storage)}

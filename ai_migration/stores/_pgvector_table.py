@@ -143,6 +143,11 @@ class PgVectorTable:
         """How many vectors there are."""
         return int(self.execute(f"SELECT count(*) FROM {self.name}")[0][0])
 
+    def has_metadata(self) -> bool:
+        """Whether any vector has a payload."""
+        found = f"SELECT EXISTS (SELECT 1 FROM {self.name} WHERE metadata IS NOT NULL)"
+        return bool(self.execute(found)[0][0])
+
     def page(self, after: tuple[str, int], limit: int) -> list[tuple[str, int, bytes, str | None]]:
         """The rows that follow ``after``: entity, chunk, binary vector, payload."""
         return self.execute(

@@ -21,7 +21,7 @@ from ai_migration.stores._pgvector_index import (
     HnswIndex,
     Index,
     IvfflatIndex,
-    build_index,
+    build_indexes,
 )
 from ai_migration.stores._pgvector_precision import FLOAT32, PRECISIONS, Precision
 from ai_migration.stores._support import (
@@ -213,15 +213,16 @@ class PgVectorStore(VectorStore):
             self._table(collection).drop()
 
     def optimize(self, collection: CollectionRef) -> None:
-        """Build the index, unless it is there or being built, and drop one of another kind.
+        """Build the index of the vectors, and one of the payloads for filters, unless they
+        are there or being built; drop one of another kind.
 
         Outside a transaction writers go on meanwhile. It waits for older transactions of
         the database to end.
         """
-        table = self._table(collection)
+        table, index = self._table(collection), self._index
         with translating(self.using, collection):
             precision = self._require(table)
-            if self._index is not None and collection.dimensions > precision.indexable:
+            if index is not None and collection.dimensions > precision.indexable:
                 logger.warning(
                     "%s has %d dimensions and an index takes at most %d: searches stay exact, "
                     "and slow down as the collection grows",
@@ -229,8 +230,8 @@ class PgVectorStore(VectorStore):
                     collection.dimensions,
                     precision.indexable,
                 )
-                return
-            build_index(table, precision, self._index, self._build_options)
+                index = None
+            build_indexes(table, precision, index, self._build_options)
 
     def check(self) -> list[CheckMessage]:
         if importlib.util.find_spec("psycopg") is None:

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.vendors("postgresql"), pytest.mark.usefixtures("databa
 
 REF = CollectionRef(7, "product", 8)
 HNSW, IVFFLAT = "ai_vectors_7_hnsw_cosine", "ai_vectors_7_ivfflat_cosine"
+PAYLOADS = "ai_vectors_7_metadata"
 
 
 def execute(sql: str, *params: Any) -> list[Any]:
@@ -56,9 +57,7 @@ def collection(database: FreshDatabase) -> None:
     """One with 3,000 vectors and no index."""
     store = PgVectorStore()
     store.ensure_collection(REF)
-    payloads = [{"rare": number % 1500 == 0} for number in range(3000)]
-    ids = [str(number) for number in range(3000)]
-    store.upsert(REF, batch_of(ids, metadata=payloads))
+    store.upsert(REF, batch_of([str(number) for number in range(3000)]))
 
 
 @pytest.mark.parametrize(
@@ -143,10 +142,31 @@ def test_best_first_though_the_scan_goes_on_in_relaxed_order() -> None:
 def test_the_scan_goes_on_until_a_rare_filter_has_its_matches(index: str) -> None:
     options = {"lists": 30, "probes": 1} if index == "ivfflat" else {}
     store = optimized(index=index, **options)
-
+    store.update_metadata(REF, ["0", "1500"], [{"rare": True}] * 2)
     with only_the_index():
         hits = store.search(REF, unit_vectors(1, seed=5)[0], limit=2, filters={"rare": True})
     assert {hit.entity_id for hit in hits} == {"0", "1500"}
+
+
+def test_a_rare_filter_is_answered_by_the_index_of_the_payloads() -> None:
+    store = PgVectorStore()
+    store.ensure_collection(REF)
+    store.upsert(REF, batch_of(["without"]))
+    store.optimize(REF)
+    assert indexes() == {HNSW}, "there is no payload to index"
+    ids = [str(number) for number in range(5000)]
+    store.upsert(REF, batch_of(ids, metadata=[{"sku": f"S-{number}"} for number in range(5000)]))
+    store.optimize(REF)
+    assert indexes() == {HNSW, PAYLOADS}
+    execute(f"ANALYZE {REF.name}")
+    plan = execute(
+        f'EXPLAIN SELECT entity_id FROM {REF.name} WHERE metadata @> \'{{"sku": "S-7"}}\' '
+        "ORDER BY embedding <=> %s::vector LIMIT 5",
+        str(unit_vectors(1)[0].tolist()),
+    )
+    assert PAYLOADS in str(plan)
+    hits = store.search(REF, unit_vectors(1)[0], limit=5, filters={"sku": "S-7"})
+    assert [hit.entity_id for hit in hits] == ["7"]
 
 
 def test_twice_the_dimensions_at_half_the_precision() -> None:
