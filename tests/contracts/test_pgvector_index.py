@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from ai_migration.exceptions import StoreError
 from ai_migration.stores._pgvector_index import default_lists
 from ai_migration.stores.pgvector import PgVectorStore
 from ai_migration.testing.stores import batch_of, unit_vectors
@@ -121,6 +122,18 @@ def test_searches_look_into_so_many_lists(probes: int | None, expected: str) -> 
         )
     assert settings == [(expected, "relaxed_order")]
     assert execute("SELECT current_setting('ivfflat.probes')") == [("1",)]
+
+
+@pytest.mark.usefixtures("collection")
+def test_too_little_memory_for_the_lists_says_so() -> None:
+    with pytest.raises(StoreError, match=r"memory required is .* maintenance_work_mem") as caught:
+        optimized(index="ivfflat", lists=2000, maintenance_work_mem="1MB")
+    assert not caught.value.transient
+    optimized(index="ivfflat", lists=2000)
+    valid = execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = %s::regclass", f"{IVFFLAT}_2000"
+    )
+    assert valid == [(True,)]
 
 
 def test_best_first_though_the_scan_goes_on_in_relaxed_order() -> None:
