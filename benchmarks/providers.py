@@ -64,6 +64,7 @@ class Provider:
         script: str = "run_one.py",
         in_flight: int = 8,
         rate_limit: int | None = None,
+        rows: int = 0,
     ) -> Run:
         """A job in processes of its own."""
         settings = {"DEFAULT_RATE_LIMIT": rate_limit, **self.options.settings}
@@ -71,7 +72,7 @@ class Provider:
             *arguments,
             "--batch-size",
             str(self.options.batch_size),
-            rows=self.options.rows,
+            rows=rows or self.options.rows,
             script=script,
             BENCH_STORE="stores.UnindexedPgVectorStore",
             BENCH_EMBEDDER="ai_migration.embedders.openai.OpenAIEmbedder",
@@ -98,7 +99,9 @@ def main() -> None:
     """Run what the command line says, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
-    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument(
+        "--rows", type=int, default=40_000, help="with 8 in flight; as many more with more"
+    )
     parser.add_argument("--texts", type=int, default=32, help="texts in one request")
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3, help="of each number in flight")
@@ -121,16 +124,18 @@ def speed(provider: Provider) -> None:
     """Texts a second against what so many requests at once allow: by the clock, and by what
     the same client and server reach here when nothing else is done with the answers."""
     options = provider.options
+    rows = {number: options.rows * number // 8 for number in IN_FLIGHT}  # all take equally long
     runs: dict[int, list[Run]] = {number: [] for number in IN_FLIGHT}
     bare: dict[int, list[Run]] = {number: [] for number in IN_FLIGHT}
     for _ in range(options.runs):
         for number in IN_FLIGHT:
             with provider.serving() as server:
-                runs[number].append(provider.run(server, "product", in_flight=number))
+                run = provider.run(server, "product", in_flight=number, rows=rows[number])
+                runs[number].append(run)
             with provider.serving() as server:
                 bare[number].append(_bare(server, options, number))
     for number in IN_FLIGHT:
-        rate = options.rows / median_of(runs[number])
+        rate = rows[number] / median_of(runs[number])
         ideal = number * options.texts / LATENCY
         reachable = bare[number][0].rows / median_of(bare[number])
         goal = "  ≥ 90%" if number == 8 else ""
@@ -144,7 +149,7 @@ def speed(provider: Provider) -> None:
 
 def _bare(server: VendorServer, options: argparse.Namespace, in_flight: int) -> Run:
     """Nothing but requests, by the same embedder, in a process of its own."""
-    rows = min(options.rows, 100 * in_flight * options.texts)
+    rows = 100 * in_flight * options.texts
     given = json.dumps(embedder_options(server, options, in_flight))
     command = [sys.executable, str(HERE / "run_requests.py"), given, str(rows)]
     return Run(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
