@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -46,6 +47,16 @@ class BackendSettings(BaseModel):
     OPTIONS: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
+class EmbedderSettings(BackendSettings):
+    """One alias of ``EMBEDDERS``: the backend, what its provider allows, what it costs."""
+
+    REQUESTS_PER_MINUTE: PositiveInt | None = None
+    TOKENS_PER_MINUTE: PositiveInt | None = None
+    BURST_SECONDS: Annotated[float, Field(gt=0, le=60, strict=True)] = 1.0
+    LIVE_SHARE: Annotated[float, Field(ge=0, le=0.9, strict=True)] = 0.2
+    PRICE_PER_MILLION_TOKENS: Annotated[Decimal, Field(ge=0, le=1_000_000)] | None = None
+
+
 def _named(value: object) -> object:
     return {"BACKEND": value} if isinstance(value, str) else value
 
@@ -61,9 +72,9 @@ class Settings(BaseModel):
 
     ENABLED: StrictBool = True
     ENTITY_CONFIG: Path | None = Path("ai-entity-config.yml")
-    EMBEDDERS: dict[Alias, BackendSettings] = Field(
+    EMBEDDERS: dict[Alias, EmbedderSettings] = Field(
         default_factory=lambda: {
-            "default": BackendSettings(BACKEND="ai_migration.embedders.local.LocalEmbedder")
+            "default": EmbedderSettings(BACKEND="ai_migration.embedders.local.LocalEmbedder")
         }
     )
     STORES: dict[Alias, BackendSettings] = Field(
@@ -74,6 +85,8 @@ class Settings(BaseModel):
     DEFAULT_BATCH_SIZE: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE, strict=True)] = 500
     DEFAULT_RATE_LIMIT: PositiveInt | None = 100
     DEFAULT_TOKEN_LIMIT: PositiveInt | None = None
+    RATE_LIMIT_CACHE: str | None = "default"
+    TARGET_BATCH_SECONDS: Seconds | None = 5.0
     MAX_CONCURRENT_JOBS: PositiveInt = 3
     CLEANUP_COMPLETED_AFTER_DAYS: Days | None = 30
     KEEP_RETIRED_DAYS: Days = 7
@@ -193,7 +206,8 @@ def _problem(detail: Any) -> SettingsProblem:
     where = "AI_MIGRATION" + "".join(f"[{_short(part)}]" for part in location)
     kind = detail["type"]
     if kind in ("extra_forbidden", "invalid_key"):
-        model = Settings if len(location) == 1 else BackendSettings
+        nested = EmbedderSettings if location[0] == "EMBEDDERS" else BackendSettings
+        model = Settings if len(location) == 1 else nested
         return SettingsProblem(
             SettingsFault.UNKNOWN_KEY,
             f"{where} is not a known key",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -158,6 +159,8 @@ class MigrationRequest:
             ``batch-size`` or the setting ``DEFAULT_BATCH_SIZE``.
         rate_limit: Embedding requests a minute for this job; None takes the setting
             ``DEFAULT_RATE_LIMIT`` where the embedder calls a remote API.
+        max_tokens: Pause before more tokens than this are embedded; None: no budget.
+        max_cost: The same in money, by the embedder's ``PRICE_PER_MILLION_TOKENS``.
         filters: Which rows.
         rebuild: Ignore the ledger and fill a fresh collection.
         created_by: Who asked.
@@ -168,15 +171,34 @@ class MigrationRequest:
     reindex_existing: bool = False
     batch_size: int | None = None
     rate_limit: int | None = None
+    max_tokens: int | None = None
+    max_cost: Decimal | float | str | None = None
     filters: MigrationFilters = field(default_factory=MigrationFilters)
     rebuild: bool = False
     created_by: str = ""
 
 
 @dataclass(frozen=True)
+class JobChanges:
+    """What of a job can be changed when it is resumed; None: stays as it is.
+
+    Attributes:
+        rate_limit: Embedding requests a minute.
+        max_tokens: Its budget of tokens, counted from its start.
+        max_cost: The same in money.
+    """
+
+    rate_limit: int | None = None
+    max_tokens: int | None = None
+    max_cost: Decimal | float | str | None = None
+
+
+@dataclass(frozen=True)
 class MigrationProgress:
     """Where a job stands. ``processed`` counts every entity the job is done with:
-    indexed, skipped, removed or failed."""
+    indexed, skipped, removed or failed. ``pace`` is the requests a minute its embedder is
+    slowed down to after the provider asked to wait; None: it is not. ``cost`` is None where
+    nobody said what a token costs."""
 
     job_id: str
     entity_type: str
@@ -193,6 +215,9 @@ class MigrationProgress:
     estimated_time_remaining: timedelta | None
     throttle_reason: str
     throttled_until: datetime | None
+    pace: float | None
+    tokens: int
+    cost: Decimal | None
     error_message: str
 
     def as_json(self) -> dict[str, JSONValue]:
@@ -217,7 +242,19 @@ class MigrationProgress:
                     None if remaining is None else duration_iso_string(remaining)
                 ),
             },
+            "throttle": self._throttle(),
+            "tokens": self.tokens,
+            "cost": None if self.cost is None else str(self.cost),
             "errorMessage": self.error_message or None,
+        }
+
+    def _throttle(self) -> dict[str, JSONValue] | None:
+        if not self.throttle_reason and self.pace is None:
+            return None
+        return {
+            "reason": self.throttle_reason or None,
+            "until": self.throttled_until and self.throttled_until.isoformat(),
+            "requestsPerMinute": self.pace and round(self.pace),
         }
 
 
@@ -235,6 +272,7 @@ class MigrationPlan:
     texts: int
     tokens: int
     requests: int
+    cost: Decimal | None
     duration_at_rate_limit: timedelta | None
     examined: int
     is_estimate: bool

@@ -257,10 +257,19 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
             azure_endpoint=self.base_url or "",
             api_version=self.api_version,
             api_key=None if self._token_provider else self.key,
-            azure_ad_token_provider=self._token_provider,
+            azure_ad_token_provider=self._token if self._token_provider else None,
             timeout=self.timeout,
             max_retries=0,
         )
+
+    def _token(self) -> str:
+        assert self._token_provider is not None
+        try:
+            return self._token_provider()
+        except Exception as error:  # whatever it is, it is no fault of a text
+            raise TransientEmbedderError(
+                f"{self.vendor}: the token provider raised {type(error).__name__}"
+            ) from None
 
 
 def _row(embedding: str | list[float]) -> Vectors:

@@ -118,6 +118,7 @@ class RemoteEmbedder(Embedder):
         max_batch_tokens: int | None = None,
         max_input_tokens: int | None = None,
     ) -> None:
+        self._clients: dict[int, Any] = {}
         known = self.models.get(model)
         self._model = model
         self._dimensions = self._checked_dimensions(known, dimensions)
@@ -134,7 +135,6 @@ class RemoteEmbedder(Embedder):
                 setattr(self, name, self._positive(name, asked))
             elif of_model is not None:
                 setattr(self, name, of_model)
-        self._clients: dict[int, Any] = {}
 
     @property
     def model_id(self) -> str:
@@ -166,11 +166,21 @@ class RemoteEmbedder(Embedder):
         return vector
 
     def check(self) -> list[CheckMessage]:
-        if importlib.util.find_spec(self.library) is None:
+        if not _is_installed(self.library):
             return [Error(self._missing().message, id="ai_migration.E141")]
         if self.needs_key and not self.key:
             return [Error(self._no_key(), id="ai_migration.E142")]
         return []
+
+    def close(self) -> None:
+        """Close the connections of this process; the next use opens new ones."""
+        close = getattr(self._clients.pop(os.getpid(), None), "close", None)
+        if close is not None:
+            close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_clients"):  # options that were refused left nothing to close
+            self.close()
 
     @abstractmethod
     def connect(self) -> Any:
@@ -263,6 +273,13 @@ class RemoteEmbedder(Embedder):
             f"{type(self).__name__} has no key. Set the environment variable "
             f"{self.key_variable}, or the option 'api_key'."
         )
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # of a package that is not there
+        return False
 
 
 def kind_of(status: int | None, headers: Mapping[str, str]) -> type[EmbedderError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from copy import copy
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
@@ -84,7 +85,7 @@ class JobWatch:
 
     def feed(self) -> int:
         """Fill all windows, and let finished jobs enter their next phase; entries added."""
-        self._looked = float("-inf")
+        self._look_again()
         return sum(self._feed(job_id) for job_id in self._look())
 
     def fail(self, job_id: str | None, message: str) -> None:
@@ -101,7 +102,48 @@ class JobWatch:
                 self._lease.renew()
                 stop_job(job_id, message, self._using)
         finally:
-            self._looked = float("-inf")
+            self._look_again()
+        start_waiting(self._using)
+
+    def tokens_left(self, job_id: str | None) -> int | None:
+        """Tokens a job may still embed; None: any number."""
+        return None if job_id is None else self.get(job_id).tokens_left
+
+    def note_written(self, job: MigrationJob | None) -> None:
+        """A batch was written: what a job with a budget has spent is to be read anew."""
+        if job is not None and job.tokens_left is not None:
+            self._look_again()
+
+    def pause_spent(self, job_id: str | None, tokens: int, *, in_hand: int) -> None:
+        """Pause a job whose next request has more tokens than its budget has left.
+
+        Args:
+            job_id: Which job.
+            tokens: How many that request has.
+            in_hand: Tokens that were sent, of batches that are not written yet.
+
+        Raises:
+            OwnershipLostError: As :meth:`fail`.
+        """
+        if job_id is None or not self.is_running(job_id):
+            return
+        job = copy(self.get(job_id))
+        job.embedded_tokens += in_hand
+        reason = f"budget used up: {job.spent}, and the next request has {tokens:,}"
+        try:
+            with transaction.atomic(using=self._using), suppress(InvalidTransitionError):
+                self._lease.renew()
+                transition(
+                    job_id,
+                    JobStatus.PAUSED,
+                    using=self._using,
+                    actor="engine",
+                    reason=reason,
+                    sources=[JobStatus.RUNNING],
+                    throttle_reason=reason,
+                )
+        finally:
+            self._look_again()
         start_waiting(self._using)
 
     def throttle(self, job_id: str | None, seconds: float, reason: str) -> None:
@@ -133,6 +175,9 @@ class JobWatch:
                 raise
             self.fail(job_id, str(error))
             return 0
+
+    def _look_again(self) -> None:
+        self._looked = float("-inf")
 
     def _look(self) -> dict[str, MigrationJob]:
         if self._clock() - self._looked >= _LOOK_EVERY:

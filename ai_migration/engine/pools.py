@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from ai_migration.entities import registry
 from ai_migration.indexing.batches import Batch, Target
-from ai_migration.indexing.embedding import EmbedPool, RetryPolicy
-from ai_migration.indexing.rate_limits import SharedRateLimit
+from ai_migration.indexing.embedding import EmbedPool, InFlight
+from ai_migration.indexing.rate_limits import JobLimit, RateLimits
+from ai_migration.indexing.retries import RetryPolicy
 from ai_migration.models import MigrationJob
-from ai_migration.types import Vectors
 
 MAX_CONCURRENCY = 64
 """Requests of one job in flight at once, at most, whatever the embedder allows."""
@@ -54,7 +54,7 @@ class EmbedPools:
         return self._pools[key]
 
     @property
-    def in_flight(self) -> list[Future[Vectors]]:
+    def in_flight(self) -> list[InFlight]:
         """All requests that wait for an answer."""
         return [future for pool in self._pools.values() for future in pool.in_flight]
 
@@ -98,10 +98,12 @@ class EmbedPools:
     def _create(self, target: Target, job: MigrationJob | None) -> EmbedPool:
         config = registry.global_config()
         default = RetryPolicy()
-        limit = (
-            SharedRateLimit(f"job:{job.pk}", job.rate_limit, self._using)
-            if job is not None and job.rate_limit
-            else None
+        limits = RateLimits(
+            target.collection.embedder,
+            self._using,
+            job=JobLimit(job.pk, job.rate_limit) if job and job.rate_limit else None,
+            is_live=job is None,
+            clock=self._clock,
         )
         concurrency = min(
             target.embedder.concurrency,
@@ -123,6 +125,11 @@ class EmbedPools:
                     else config.retry_delay_ms / 1000
                 ),
             ),
-            acquire=limit.acquire if limit else None,
+            limits=limits,
+            counts_tokens=(
+                target.embedder.is_remote
+                or limits.needs_tokens
+                or (job is not None and job.tokens_left is not None)
+            ),
             clock=self._clock,
         )

@@ -263,14 +263,28 @@ class Slice:
         for job_id, pool in self._pools:
             try:
                 pool.collect()
+                self._keep_budget(job_id, pool)
                 pool.pump(flush=flush)
             except FatalEmbedderError as error:
                 pool.drop_waiting()
                 self._jobs.fail(job_id, error.message)
                 if job_id is None:
                     self._give_back_live(pool, error)
+            if pool.tokens_missing:
+                in_hand = self._tokens_in_hand(job_id) + pool.tokens_in_flight
+                self._jobs.pause_spent(job_id, pool.tokens_missing, in_hand=in_hand)
             if pool.blocked_for > 1:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
+
+    def _keep_budget(self, job_id: str | None, pool: EmbedPool) -> None:
+        """Tell the pool what its job may still spend beyond what is in hand."""
+        left = self._jobs.tokens_left(job_id)
+        pool.tokens_left = None if left is None else max(0, left - self._tokens_in_hand(job_id))
+
+    def _tokens_in_hand(self, job_id: str | None) -> int:
+        """Tokens a job has paid for, of batches that are not written yet."""
+        batches = [batch for batch in self._open if batch.job and batch.job.pk == job_id]
+        return sum(plan.embed.spent for batch in batches for plan in batch.plans)
 
     def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
         for batch in [batch for batch in self._open if batch.job is None]:
@@ -330,6 +344,7 @@ class Slice:
                 entities=counts.processed,
                 texts=counts.texts,
             )
+            self._jobs.note_written(batch.job)
             self._jobs.break_circuit(batch)
 
     def _has_retryable(self, batch: Batch) -> bool:

@@ -20,6 +20,8 @@ class EmbedPlan:
         vectors: float32, shape ``(len(texts), dimensions)``; rows are valid where ``done``.
         done: Which texts have their vector.
         errors: By position: why a text has none and will get none.
+        tokens: Of each text, where somebody counts them.
+        spent: Tokens of the texts that were answered, as the provider says.
         open: Texts that still wait for an answer.
     """
 
@@ -32,6 +34,7 @@ class EmbedPlan:
         self.done = np.zeros(len(texts), dtype=np.bool_)
         self.errors: dict[int, EmbedderError] = {}
         self.tokens: Sequence[int] = ()
+        self.spent = 0
         self.open = len(texts)
 
     @property
@@ -59,6 +62,11 @@ class Request:
 
     def __post_init__(self) -> None:
         self.texts = [text for plan, start, stop in self.parts for text in plan.texts[start:stop]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the texts; 0 where nobody counts them."""
+        return sum(sum(plan.tokens[start:stop]) for plan, start, stop in self.parts)
 
     def halves(self) -> tuple[Request, Request]:
         """The same texts in two requests."""

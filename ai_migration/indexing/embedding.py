@@ -4,7 +4,7 @@ Requests know nothing of batches: a request may carry the end of one batch and t
 of the next. All state is touched by one thread only, the one that calls :meth:`pump` and
 :meth:`collect`; the threads run ``embed`` and nothing else. That one thread also writes to
 the database, and meanwhile hands out nothing: so as many requests as are in flight stand
-ready for the threads to take, where no rate limit counts them.
+ready for the threads to take, where no limit counts them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tenacity import RetryCallState, wait_exponential, wait_random
 
-from ai_migration.conf import redacted
 from ai_migration.embedders import Embedder
-from ai_migration.embedders.base import without_texts
 from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
@@ -28,8 +25,12 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.indexing.concurrency import AdaptiveConcurrency
 from ai_migration.indexing.embed_plan import EmbedPlan, Request
-from ai_migration.types import Vectors
+from ai_migration.indexing.pacing import Wait
+from ai_migration.indexing.rate_limits import RateLimits
+from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
+from ai_migration.types import EmbedAnswer
 
 DEFAULT_COOLDOWN = 20.0
 """Seconds to leave a provider alone that throttles without saying for how long."""
@@ -37,30 +38,19 @@ LONGEST_BLOCK = 2.0
 """Seconds a slice that ends waits for its turn, to finish the rows it has begun."""
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often and how soon a request that failed in passing is sent again.
-
-    Attributes:
-        attempts: Sends of one request, at most.
-        initial_delay: Seconds before the second; doubles from there, with jitter.
-        max_delay: Seconds, at most.
-    """
-
-    attempts: int = 4
-    initial_delay: float = 0.5
-    max_delay: float = 30.0
-
-    def delay(self, attempt: int) -> float:
-        """Seconds to wait after the attempt of that number, counted from 1."""
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = attempt
-        doubling = wait_exponential(multiplier=self.initial_delay, max=self.max_delay)
-        return float((doubling + wait_random(0, self.initial_delay))(state))
-
-
 class _NotSentError(Exception):
     """The provider refused the requests before this one."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of a request, and how many seconds it took."""
+
+    answer: EmbedAnswer
+    seconds: float
+
+
+InFlight = Future[_Answer]
 
 
 class EmbedPool:
@@ -71,8 +61,13 @@ class EmbedPool:
         executor: The threads, as many as requests may be in flight.
         concurrency: How many that is.
         policy: How failed requests are repeated.
-        acquire: Asks the rate limits for one request; see ``SharedRateLimit.acquire``.
+        limits: Asked before each request, and told what the provider says; None: no limits.
+        counts_tokens: Whether somebody wants to know the tokens of what was sent.
         clock: Seconds, monotonic.
+
+    Attributes:
+        tokens_left: Tokens that may still be sent; None: any number.
+        tokens_missing: Tokens of the request that waits because it has more; 0: none does.
     """
 
     def __init__(
@@ -82,24 +77,41 @@ class EmbedPool:
         *,
         concurrency: int,
         policy: RetryPolicy,
-        acquire: Callable[[], float] | None = None,
+        limits: RateLimits | None = None,
+        counts_tokens: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.embedder = embedder
-        self.concurrency = concurrency
         self.answered = 0
+        self.tokens_left: int | None = None
+        self.tokens_missing = 0
         self.blocked_until = 0.0
         self.block_reason = ""
         self._executor = executor
         self._policy = policy
-        self._acquire = acquire
+        self._limits = limits
+        self._counts_tokens = counts_tokens or embedder.max_batch_tokens is not None
+        self._adaptive = AdaptiveConcurrency(concurrency)
         self._clock = clock
         self._pieces: deque[tuple[EmbedPlan, int, int]] = deque()
         self._again: list[Request] = []
         self._ready: Request | None = None
-        self.in_flight: dict[Future[Vectors], Request] = {}
-        self._room = concurrency if acquire is not None else 2 * concurrency
+        self.in_flight: dict[InFlight, Request] = {}
         self._is_refused = False
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at once, at most, as the provider keeps up."""
+        return self._adaptive.limit
+
+    @property
+    def _room(self) -> int:
+        """Requests handed to the threads at once: those that stand ready count as sent, and
+        more threads than may be in flight would take them."""
+        adaptive = self._adaptive
+        is_counted = self._limits is not None and self._limits.is_counted
+        is_free = not is_counted and adaptive.limit == adaptive.maximum
+        return 2 * adaptive.limit if is_free and self.tokens_left is None else adaptive.limit
 
     @property
     def waiting_texts(self) -> int:
@@ -127,6 +139,11 @@ class EmbedPool:
         return any(id(plan) in plans for plan, _, _ in (*sent, *soon))
 
     @property
+    def tokens_in_flight(self) -> int:
+        """Tokens of the requests that wait for an answer."""
+        return sum(request.tokens for request in self.in_flight.values())
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
         return not (self._pieces or self._again or self.in_flight or self._ready)
@@ -135,7 +152,7 @@ class EmbedPool:
         """Queue the texts of a plan."""
         if plan.texts:
             self._pieces.append((plan, 0, len(plan.texts)))
-            if self.embedder.max_batch_tokens is not None:
+            if self._counts_tokens:
                 plan.tokens = self.embedder.count_tokens(plan.texts)
 
     def drop_waiting(self, plan: EmbedPlan | None = None, *, but_finish_rows: bool = False) -> None:
@@ -178,15 +195,29 @@ class EmbedPool:
             if request is None:
                 return
             self._ready = request
-            if self._acquire is not None:
-                wait = self._acquire()
-                if wait > 0:
-                    self.blocked_until = now + wait
-                    self.block_reason = "rate limit"
-                    return
+            if not self._may_send(request, now):
+                return
             self._ready = None
-            self.block_reason = ""
             self.in_flight[self._executor.submit(self._embed, request.texts)] = request
+
+    def _may_send(self, request: Request, now: float) -> bool:
+        if self.tokens_left is not None:
+            is_too_much = request.tokens > self.tokens_left - self.tokens_in_flight
+            self.tokens_missing = request.tokens if is_too_much else 0
+            if is_too_much:
+                return False
+        if self._limits is not None:
+            wait = self._limits.acquire(request.tokens if self._limits.needs_tokens else 0)
+            if wait.seconds > 0:
+                self._block(wait, now)
+                return False
+        self.block_reason = ""
+        return True
+
+    def _block(self, wait: Wait, now: float) -> None:
+        if now + wait.seconds > self.blocked_until:
+            self.blocked_until = now + wait.seconds
+            self.block_reason = wait.reason
 
     def collect(self) -> None:
         """Take in the requests that were answered.
@@ -227,15 +258,18 @@ class EmbedPool:
             return None
         return max(0.0, max(min(moments), self.blocked_until) - self._clock())
 
-    def _embed(self, texts: list[str]) -> Vectors:
+    def _embed(self, texts: list[str]) -> _Answer:
         if self._is_refused:
             raise _NotSentError
+        started = time.monotonic()
         try:
-            vectors = self.embedder.embed(texts)
+            answer = self.embedder.request(texts)
         except (ThrottledError, FatalEmbedderError):
             self._is_refused = True
             raise
-        return self.embedder.validated(vectors, len(texts))
+        seconds = time.monotonic() - started
+        vectors = self.embedder.validated(answer.vectors, len(texts))
+        return _Answer(replace(answer, vectors=vectors), seconds)
 
     def _gaps(
         self, plan: EmbedPlan, failed: Sequence[tuple[int, int]]
@@ -281,13 +315,20 @@ class EmbedPool:
                 break
         return Request(parts)
 
-    def _accept(self, request: Request, vectors: Vectors) -> None:
+    def _accept(self, request: Request, done: _Answer) -> None:
+        answer, texts = done.answer, len(request.texts)
+        tokens = request.tokens if answer.tokens is None else answer.tokens
         position = 0
         for plan, start, stop in request.parts:
-            plan.vectors[start:stop] = vectors[position : position + stop - start]
+            end = position + stop - start
+            plan.vectors[start:stop] = answer.vectors[position:end]
             plan.done[start:stop] = True
             plan.open -= stop - start
-            position += stop - start
+            plan.spent += tokens * end // texts - tokens * position // texts
+            position = end
+        self._adaptive.answered(done.seconds, texts)
+        if self._limits is not None:
+            self._block(self._limits.heed(answer.headroom, tokens), self._clock())
 
     def _reject(self, request: Request, error: EmbedderError) -> None:
         if isinstance(error, (FatalEmbedderError, ThrottledError)):
@@ -298,8 +339,13 @@ class EmbedPool:
             raise error
         now = self._clock()
         if isinstance(error, ThrottledError):
-            self.blocked_until = now + (error.retry_after or DEFAULT_COOLDOWN)
-            self.block_reason = error.message
+            after = error.retry_after
+            wait = Wait(DEFAULT_COOLDOWN if after is None else after, error.message)
+            if now >= self.blocked_until:  # else it is still the same burst
+                self._adaptive.throttled()
+            self._block(wait, now)
+            if self._limits is not None:
+                self._limits.slow_down(wait.seconds, wait.reason)
             self._again.append(request)
         elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
             request.not_before = now + self._policy.delay(request.attempt)
@@ -312,24 +358,6 @@ class EmbedPool:
             for plan, start, stop in request.parts:
                 plan.errors.update(dict.fromkeys(range(start, stop), error))
                 plan.open -= stop - start
-
-
-def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
-    """What an embedder raised, as one of the four kinds, without texts and keys in it.
-
-    Lost connections and time-outs are transient. Anything else an embedder did not
-    classify is taken for a fault of the texts: bisected, it costs the row that causes it.
-    """
-    message = without_texts(redacted(str(error)), texts)
-    if isinstance(error, EmbedderError):
-        error.message = message[:500]
-        return error
-    kind = (
-        TransientEmbedderError
-        if isinstance(error, (ConnectionError, TimeoutError))
-        else InputRefusedError
-    )
-    return kind(f"{type(error).__name__}: {message}"[:500])
 
 
 def _fit(

@@ -10,7 +10,7 @@ from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError
 from ai_migration.indexing.batches import Target, chunks_of
-from ai_migration.indexing.embedding import as_embedder_error
+from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database

@@ -34,13 +34,15 @@ logger = logging.getLogger("ai_migration")
 
 @dataclass(frozen=True)
 class Counts:
-    """What came of the entities of a batch, and how many texts were embedded for it."""
+    """What came of the entities of a batch, and how many texts and tokens were embedded
+    for it."""
 
     indexed: int = 0
     skipped: int = 0
     removed: int = 0
     failed: int = 0
     texts: int = 0
+    tokens: int = 0
 
     @property
     def processed(self) -> int:
@@ -80,7 +82,8 @@ def write_batch(
             lease.renew()
             counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
             texts = sum(stop - start for each in outcomes for start, stop in each.spans)
-            counts = replace(counts, texts=texts)
+            tokens = sum(plan.embed.spent for plan in batch.plans)
+            counts = replace(counts, texts=texts, tokens=tokens)
             for outcome in outcomes:
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
             if batch.job is not None:
@@ -319,6 +322,7 @@ def _count(
         "removed_entities": counts.removed,
         "failed_entities": counts.failed - retried,
         "embedded_texts": counts.texts,
+        "embedded_tokens": counts.tokens,
     }
     MigrationJob.objects.using(lease.using).filter(pk=job.pk).update(
         **{name: F(name) + change for name, change in changes.items() if change},

@@ -16,6 +16,7 @@ from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
 from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.batch_sizes import adapt_batch_size
 from ai_migration.jobs.following import follow_config, has_left
 from ai_migration.models import (
     EntityFailure,
@@ -66,6 +67,7 @@ def feed(job_id: str, using: str) -> int:
         if has_left(job, entity):
             return 0
         follow_config(job, entity)
+        adapt_batch_size(job)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()
         entries: list[QueueEntry] = []
         while open_entries + len(entries) < get_settings().QUEUE_WINDOW:
@@ -75,7 +77,8 @@ def feed(job_id: str, using: str) -> int:
             elif open_entries + len(entries) or not _advance(job):
                 break
         QueueEntry.objects.using(using).bulk_create(entries)
-        job.save(using=using, update_fields=["cursor", "phase", "retry_failed", "last_updated_at"])
+        changed = ["cursor", "phase", "retry_failed", "batch_size", "last_updated_at"]
+        job.save(using=using, update_fields=changed)
     return len(entries)
 
 

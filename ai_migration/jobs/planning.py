@@ -9,10 +9,13 @@ from ai_migration.entities.entity import Entity
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
+from ai_migration.indexing.rate_limits import embedder_settings
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.collections import active_collection
+from ai_migration.jobs.progress import CENT
 from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
+from ai_migration.models.jobs import MILLION
 from ai_migration.stores import stores
 from ai_migration.types import MigrationMode, MigrationPlan
 
@@ -51,6 +54,16 @@ def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
     scale = total / examined if examined and total > examined else 1.0
     is_estimate = is_estimate or scale > 1.0
     requests = -(-texts // target.embedder.max_batch_size)
+    if target.embedder.max_batch_tokens is not None:
+        requests = max(requests, -(-tokens // target.embedder.max_batch_tokens))
+    limits = embedder_settings(entity.embedder)
+    price = limits.PRICE_PER_MILLION_TOKENS
+    share = 1 - limits.LIVE_SHARE
+    minutes = [requests / rate_limit] if rate_limit else []
+    if limits.REQUESTS_PER_MINUTE:
+        minutes.append(requests / (limits.REQUESTS_PER_MINUTE * share))
+    if limits.TOKENS_PER_MINUTE:
+        minutes.append(tokens / (limits.TOKENS_PER_MINUTE * share))
     to_remove = _to_remove(checked, target, using)
     return MigrationPlan(
         entity_type=entity.name,
@@ -62,9 +75,8 @@ def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
         texts=round(texts * scale),
         tokens=round(tokens * scale),
         requests=round(requests * scale),
-        duration_at_rate_limit=(
-            timedelta(minutes=requests * scale / rate_limit) if rate_limit else None
-        ),
+        cost=None if price is None else (round(tokens * scale) * price / MILLION).quantize(CENT),
+        duration_at_rate_limit=timedelta(minutes=max(minutes) * scale) if minutes else None,
         examined=examined,
         is_estimate=is_estimate,
         rebuild_required=rebuild_reason,

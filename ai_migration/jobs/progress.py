@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 from django.db.models import F
 
+from ai_migration.indexing.rate_limits import current_pace
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
 from ai_migration.types import EntryStatus, JobStatus, MigrationProgress
 
+CENT = Decimal("0.01")
 RECENT_ENTRIES = 40
 """Completed entries the rate is taken from."""
 
@@ -30,6 +33,7 @@ def progress_of(job: MigrationJob, using: str) -> MigrationProgress:
     if job.status == JobStatus.RUNNING and rate > 0:
         remaining = timedelta(seconds=round(left / rate))
     throttled = job.throttled_until is not None and job.throttled_until > clock.now(using)
+    has_reason = throttled or job.status == JobStatus.PAUSED
     return MigrationProgress(
         job_id=job.pk,
         entity_type=job.entity_type,
@@ -44,8 +48,11 @@ def progress_of(job: MigrationJob, using: str) -> MigrationProgress:
         percent_complete=percent(job.processed_entities, total, JobStatus(job.status)),
         entities_per_second=round(rate, 1),
         estimated_time_remaining=remaining,
-        throttle_reason=job.throttle_reason if throttled else "",
+        throttle_reason=job.throttle_reason if has_reason else "",
         throttled_until=job.throttled_until if throttled else None,
+        pace=current_pace(job.collection.embedder, using) if is_open else None,
+        tokens=job.embedded_tokens,
+        cost=None if job.cost is None else job.cost.quantize(CENT),
         error_message=job.error_message,
     )
 

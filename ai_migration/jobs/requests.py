@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, ProgrammingError
@@ -15,11 +17,30 @@ from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.jobs.batch_sizes import first_batch_size
+from ai_migration.models import MigrationJob
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.stores import stores
-from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
+from ai_migration.types import JobChanges, MigrationFilters, MigrationMode, MigrationRequest
 
 MAX_RATE_LIMIT = 1_000_000
+MAX_TOKENS = 10**15
+MAX_COST = 10**9
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a job may embed before it is paused.
+
+    Attributes:
+        max_tokens: Tokens; None: any number.
+        max_cost: Money; None: any amount.
+        token_price: Of a million tokens; None: nobody said.
+    """
+
+    max_tokens: int | None = None
+    max_cost: Decimal | None = None
+    token_price: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,9 @@ class CheckedRequest:
         filters: With each id once, as the ledger writes it.
         rows: The source rows that match; explicit ids are not applied.
         batch_size: Source rows in one queue entry.
+        adapts_batch_size: Whether that is a start only, because nobody asked for it.
         rate_limit: Embedding requests a minute; None: no limit.
+        budget: How much it may embed.
         rebuild: Whether a fresh collection is filled.
         created_by: Who asked.
     """
@@ -42,7 +65,9 @@ class CheckedRequest:
     filters: MigrationFilters
     rows: QuerySet[Any]
     batch_size: int
+    adapts_batch_size: bool
     rate_limit: int | None
+    budget: Budget
     rebuild: bool
     created_by: str
 
@@ -100,8 +125,8 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
             f"Unknown mode {str(request.mode)[:50]!r}. Known: {', '.join(MigrationMode.values)}.",
             field="mode",
         )
-    _require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
-    _require_range(request.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
+    require_range(request.rate_limit, "rate_limit", MAX_RATE_LIMIT)
     if request.rebuild and request.filters:
         raise InvalidRequestError(
             "A rebuild fills a new collection with every row: it takes no filters",
@@ -110,15 +135,21 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
     for registered, alias in ((embedders, entity.embedder), (stores, entity.store)):
         registered[alias]  # raises when it is wrong
     filters = _canonical(request.filters, entity)
+    batch_size = request.batch_size or entity.definition.batch_size
+    adapts = batch_size is None and get_settings().TARGET_BATCH_SECONDS is not None
     return CheckedRequest(
         entity=entity,
         mode=MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode),
         filters=filters,
         rows=apply_filters(entity, entity.rows(), filters),
         batch_size=(
-            request.batch_size or entity.definition.batch_size or get_settings().DEFAULT_BATCH_SIZE
+            first_batch_size(embedders[entity.embedder])
+            if adapts
+            else batch_size or get_settings().DEFAULT_BATCH_SIZE
         ),
+        adapts_batch_size=adapts,
         rate_limit=_rate_limit(request, entity),
+        budget=check_budget(request.max_tokens, request.max_cost, entity.embedder),
         rebuild=request.rebuild,
         created_by=request.created_by[:255],
     )
@@ -142,7 +173,85 @@ def _canonical(filters: MigrationFilters, entity: Entity) -> MigrationFilters:
     return replace(filters, entity_ids=tuple(ids))
 
 
-def _require_range(value: int | None, field: str, most: int) -> None:
+def check_budget(
+    max_tokens: int | None, max_cost: Decimal | float | str | None, embedder: str
+) -> Budget:
+    """A budget that can be kept.
+
+    Args:
+        max_tokens: Tokens, or None.
+        max_cost: Money, or None.
+        embedder: Alias of who embeds.
+
+    Raises:
+        InvalidRequestError: A value is not acceptable, or nobody said what a token costs.
+    """
+    require_range(max_tokens, "max_tokens", MAX_TOKENS)
+    configured = get_settings().EMBEDDERS.get(embedder)
+    price = configured.PRICE_PER_MILLION_TOKENS if configured else None
+    cost = None if max_cost is None else _money(max_cost)
+    if cost is not None and not price:
+        raise InvalidRequestError(
+            f"max_cost needs a price: set AI_MIGRATION['EMBEDDERS'][{embedder!r}]"
+            f"['PRICE_PER_MILLION_TOKENS'], or limit the tokens with max_tokens",
+            field="max_cost",
+        )
+    return Budget(max_tokens, cost, price)
+
+
+def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
+    """The columns of a job that change.
+
+    Raises:
+        InvalidRequestError: A value is not acceptable.
+    """
+    require_range(changes.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    budget = check_budget(changes.max_tokens, changes.max_cost, job.collection.embedder)
+    columns: dict[str, Any] = {
+        "rate_limit": changes.rate_limit,
+        "max_tokens": budget.max_tokens,
+    }
+    if budget.max_cost is not None:
+        columns |= {"max_cost": budget.max_cost, "token_price": budget.token_price}
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def require_budget(job: MigrationJob, changed: dict[str, Any]) -> None:
+    """Refuse to go on with a job that has embedded all it may, as ``changed``.
+
+    Raises:
+        InvalidRequestError: Says how much it may, and what it has.
+    """
+    later = copy(job)
+    for name, value in changed.items():
+        setattr(later, name, value)
+    if later.tokens_left == 0:
+        raise InvalidRequestError(
+            f"{job.pk} has used up its budget: {later.spent}. Resume it with a larger "
+            f"max_tokens or max_cost.",
+            field="max_tokens" if later.max_cost is None else "max_cost",
+        )
+
+
+def _money(value: Decimal | float | str) -> Decimal:
+    try:
+        amount = Decimal(str(value)).quantize(Decimal("0.01"))
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= MAX_COST or isinstance(value, bool):
+        raise InvalidRequestError(
+            f"max_cost must be an amount from 0.01 to {MAX_COST}, not {str(value)[:20]!r}",
+            field="max_cost",
+        )
+    return amount
+
+
+def require_range(value: int | None, field: str, most: int) -> None:
+    """Refuse what is no whole number from 1 to ``most``.
+
+    Raises:
+        InvalidRequestError: Names the field.
+    """
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -21,7 +22,12 @@ from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.planning import plan_migration
 from ai_migration.jobs.progress import progress_of
-from ai_migration.jobs.requests import CheckedRequest, check_request
+from ai_migration.jobs.requests import (
+    CheckedRequest,
+    check_changes,
+    check_request,
+    require_budget,
+)
 from ai_migration.jobs.scheduling import admit, start_waiting
 from ai_migration.jobs.transitions import ADVICE, find_job, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
@@ -34,6 +40,7 @@ from ai_migration.types import (
     OPEN_STATUSES,
     CollectionStatus,
     EntryStatus,
+    JobChanges,
     JobStatus,
     MigrationMode,
     MigrationPlan,
@@ -79,7 +86,9 @@ class DataMigrationService:
             total_entities=total,
             total_is_estimate=is_estimate,
             batch_size=checked.batch_size,
+            adapts_batch_size=checked.adapts_batch_size,
             rate_limit=checked.rate_limit,
+            **asdict(checked.budget),
             created_by=checked.created_by,
             epoch=clock.now_microseconds(using),
         )
@@ -161,29 +170,47 @@ class DataMigrationService:
             InvalidTransitionError: It is neither running nor waiting.
         """
         using = our_database()
-        change = transition(job_id, JobStatus.PAUSED, using=using, actor=actor, reason=reason)
+        change = transition(
+            job_id, JobStatus.PAUSED, using=using, actor=actor, reason=reason, throttle_reason=""
+        )
         if change.happened:
             start_waiting(using)
         return change.job
 
-    def resume_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
+    def resume_migration(
+        self,
+        job_id: str,
+        *,
+        actor: str = "",
+        reason: str = "",
+        changes: JobChanges | None = None,
+    ) -> MigrationJob:
         """Let a paused or failed job go on where it stopped.
+
+        Args:
+            job_id: Which job.
+            actor: Who asks.
+            reason: Why.
+            changes: What of it changes, such as a budget that is used up.
 
         Raises:
             UnknownJobError: There is no such job.
+            InvalidRequestError: A changed value is not acceptable, or its budget is used up.
             InvalidTransitionError: It is completed or cancelled.
             ConflictingJobError: Another open job writes its collection by now.
             RebuildRequiredError: The embedder changed meanwhile.
         """
         using = our_database()
         job = self.get_job(job_id)
+        changed = check_changes(job, changes or JobChanges())
         if job.status in (JobStatus.RUNNING, JobStatus.PENDING):
-            return job
+            return self._changed(job, changed, using)
         if job.status not in (JobStatus.PAUSED, JobStatus.FAILED):
             raise InvalidTransitionError(
                 job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus(job.status)]
             )
-        return self._go_on(job, using, actor, reason)
+        require_budget(job, changed)
+        return self._go_on(job, using, actor, reason, **changed)
 
     def cancel_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
         """End a job for good. What it indexed stays indexed.
@@ -281,6 +308,11 @@ class DataMigrationService:
         )
         wake()
         return change.job
+
+    def _changed(self, job: MigrationJob, changed: dict[str, Any], using: str) -> MigrationJob:
+        if changed:
+            MigrationJob.objects.using(using).filter(pk=job.pk).update(**changed)
+        return self.get_job(job.pk)
 
     def _collection(self, checked: CheckedRequest, using: str) -> Collection:
         """The collection a new job writes; made where there is none yet, or a fresh one."""

@@ -65,7 +65,7 @@ def find_job(job_id: str, using: str) -> MigrationJob:
     try:
         if "\0" in job_id:
             raise ValueError("no database takes a NUL")
-        return MigrationJob.objects.using(using).get(pk=job_id)
+        return MigrationJob.objects.using(using).select_related("collection").get(pk=job_id)
     except (MigrationJob.DoesNotExist, ValueError) as error:
         raise UnknownJobError(job_id) from error
 

@@ -18,6 +18,7 @@ from ai_migration.exceptions import (
 )
 from ai_migration.models import MigrationJob
 from ai_migration.models.leases import our_database
+from ai_migration.types import JobChanges
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 """Exit codes. Interrupted: 128 and the signal's number, as shells count."""
@@ -63,6 +64,24 @@ class ServiceCommand(BaseCommand):
             self.write_json({"error": {"code": code, "message": message, "field": field}})
             sys.exit(returncode)
         raise CommandError(message, returncode=returncode)
+
+
+def add_budget_arguments(parser: CommandParser) -> None:
+    """Add what a job may ask of its provider."""
+    parser.add_argument("--rate-limit", type=int, metavar="N", help="Embedding requests a minute.")
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="Pause before more tokens are embedded."
+    )
+    parser.add_argument(
+        "--max-cost",
+        metavar="AMOUNT",
+        help="Pause before it costs more, by the embedder's PRICE_PER_MILLION_TOKENS.",
+    )
+
+
+def changes_of(options: dict[str, Any]) -> JobChanges:
+    """What :func:`add_budget_arguments` was given, for a job that is resumed."""
+    return JobChanges(options["rate_limit"], options["max_tokens"], options["max_cost"])
 
 
 def positive(value: str) -> int:

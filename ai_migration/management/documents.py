@@ -25,6 +25,13 @@ def describe_progress(progress: MigrationProgress) -> str:
         lines[-1] += f" at {progress.entities_per_second:,.0f}/s"
     if progress.estimated_time_remaining is not None:
         lines.append(f"  time left  {duration(progress.estimated_time_remaining)}")
+    if progress.tokens:
+        cost = "" if progress.cost is None else f", {progress.cost} at the configured price"
+        lines.append(f"  tokens     {progress.tokens:,}{cost}")
+    if progress.pace is not None:
+        lines.append(f"  pace       slowed down to {progress.pace:,.0f} requests a minute")
+    if progress.throttle_reason and progress.throttled_until is None:
+        lines.append(f"  paused     {progress.throttle_reason}")
     if progress.throttled_until is not None:
         until = local(progress.throttled_until)
         lines.append(f"  throttled  until {until:%H:%M:%S}: {progress.throttle_reason}")
@@ -57,6 +64,11 @@ def job_document(job: MigrationJob) -> dict[str, Any]:
         "createdAt": job.created_at.isoformat(),
         "startedAt": job.started_at and job.started_at.isoformat(),
         "completedAt": job.completed_at and job.completed_at.isoformat(),
+        "batchSize": job.batch_size,
+        "rateLimit": job.rate_limit,
+        "maxTokens": job.max_tokens,
+        "maxCost": None if job.max_cost is None else str(job.max_cost),
+        "tokens": job.embedded_tokens,
         "errorMessage": job.error_message or None,
     }
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import Case, F, Q, When
 
 from ai_migration.models.collections import Collection
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
+
+MILLION = 1_000_000
 
 
 def new_job_id() -> str:
@@ -55,6 +58,12 @@ class MigrationJob(models.Model):
     removed_entities = models.PositiveBigIntegerField(default=0)
     failed_entities = models.PositiveBigIntegerField(default=0)
     embedded_texts = models.PositiveBigIntegerField(default=0)
+    embedded_tokens = models.PositiveBigIntegerField(default=0)
+    token_price = models.DecimalField(
+        null=True, max_digits=12, decimal_places=6, help_text="Of a million tokens, at its start."
+    )
+    max_tokens = models.PositiveBigIntegerField(null=True)
+    max_cost = models.DecimalField(null=True, max_digits=12, decimal_places=2)
 
     phase = models.CharField(max_length=10, choices=JobPhase, default=JobPhase.SOURCE)
     cursor = models.JSONField(null=True, help_text="Key of the last row that was fed.")
@@ -66,6 +75,9 @@ class MigrationJob(models.Model):
         help_text="Microseconds since 1970: mode 'all' embeds what the ledger has from before.",
     )
     batch_size = models.PositiveIntegerField()
+    adapts_batch_size = models.BooleanField(
+        default=False, help_text="Nobody asked for a size: it follows TARGET_BATCH_SECONDS."
+    )
     rate_limit = models.PositiveIntegerField(null=True, help_text="Embedding requests a minute.")
     breaker_processed = models.PositiveBigIntegerField(
         default=0, help_text="processed_entities when the job was last (re)started."
@@ -115,6 +127,33 @@ class MigrationJob(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id} {self.entity_type} {self.status}"
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What its tokens cost so far; None: nobody said what a token costs."""
+        if self.token_price is None:
+            return None
+        return self.embedded_tokens * self.token_price / MILLION
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens until its budget is used up; None: it has none."""
+        limits = [] if self.max_tokens is None else [self.max_tokens]
+        if self.max_cost is not None and self.token_price:
+            limits.append(int(self.max_cost * MILLION / self.token_price))
+        return max(0, min(limits) - self.embedded_tokens) if limits else None
+
+    @property
+    def spent(self) -> str:
+        """What it has embedded, and what it may, in words."""
+        words = f"{self.embedded_tokens:,} tokens"
+        if self.max_tokens is not None:
+            words += f" of {self.max_tokens:,}"
+        if self.cost is not None:
+            words += f", {self.cost:.2f}"
+            if self.max_cost is not None:
+                words += f" of {self.max_cost:.2f}"
+        return words
 
     @property
     def is_finished(self) -> bool:

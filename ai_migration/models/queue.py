@@ -77,3 +77,8 @@ class QueueEntry(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.operation} {self.entity_type} {self.status}"
+
+    @property
+    def rows(self) -> int:
+        """Entities it was done with; 0 before it is completed."""
+        return self.indexed + self.skipped + self.removed + self.failed

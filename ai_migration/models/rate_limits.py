@@ -6,10 +6,11 @@ from django.db import models
 
 
 class RateLimitState(models.Model):
-    """What a token bucket remembers; ``indexing.rate_limits`` steps it under the row's lock."""
+    """What is known of one embedder's provider; changed under the row's lock by
+    ``indexing.limit_states``, and read as ``indexing.pacing.ProviderState``."""
 
     key = models.CharField(primary_key=True, max_length=255)
-    state = models.JSONField(default=list)
+    state = models.JSONField(default=dict)
 
     class Meta:
         db_table = "ai_rate_limits"

@@ -24,6 +24,7 @@ def server() -> Iterator[VendorServer]:
     """Of 1024 dimensions where the request does not say, as mistral-embed."""
     with serving(OpenAIVendor(), dimensions=1024) as server:
         yield server
+        embedder_of.cache_clear()
 
 
 @cache

@@ -17,7 +17,7 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
-from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, RateLimitState
 from ai_migration.types import EntryStatus, JobStatus, Vectors
 from tests.integration.embedders import Disk, Script
 from tests.integration.support import (
@@ -381,23 +381,16 @@ def test_a_throttled_job_says_until_when_and_is_left_alone(project: Project) -> 
     assert now.throttled_until is not None
     assert script.asked == 1, "the whole provider is left alone"
     assert claim(lease(), 10) == []
+    [state] = RateLimitState.objects.all()
+    assert state.key == "embedder:default", "whoever uses the embedder leaves it alone"
+    assert state.state["reason"] == "429: come back in an hour"
+    state.delete()
     MigrationJob.objects.update(throttled_until=None)
     QueueEntry.objects.update(available_at=None)
     script.react = lambda texts: None
     assert counts(finish(job)) == (30, 0, 0, 0)
     assert set(QueueEntry.objects.values_list("attempts", flat=True)) == {0}
     assert progress(job).throttle_reason == ""
-
-
-def test_the_rate_limit_of_a_job_spaces_its_requests(project: Project) -> None:
-    """60 a minute, no burst: the second request has to wait, and the job says so."""
-    from ai_migration.indexing.rate_limits import SharedRateLimit
-
-    one = SharedRateLimit("job:a", 60, "default")
-    assert one.acquire() == 0
-    assert 0 < one.acquire() <= 1
-    assert 0 < SharedRateLimit("job:a", 60, "default").acquire() <= 1, "one budget for all"
-    assert SharedRateLimit("job:b", 60, "default").acquire() == 0
 
 
 # Fatal: stop at once, keep everything

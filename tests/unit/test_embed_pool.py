@@ -22,13 +22,11 @@ from ai_migration.exceptions import (
     TransientEmbedderError,
 )
 from ai_migration.indexing.embed_plan import EmbedPlan
-from ai_migration.indexing.embedding import (
-    DEFAULT_COOLDOWN,
-    EmbedPool,
-    RetryPolicy,
-    as_embedder_error,
-)
-from ai_migration.types import Vectors
+from ai_migration.indexing.embedding import DEFAULT_COOLDOWN, EmbedPool
+from ai_migration.indexing.pacing import Wait
+from ai_migration.indexing.rate_limits import RateLimits
+from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
+from ai_migration.types import EmbedAnswer, Headroom, Vectors
 
 POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
 
@@ -98,6 +96,25 @@ class NumberEmbedder(Embedder):
             raise InputRefusedError("refused")
         self.answered.update(texts)
         return np.array([[float(text.partition(":")[0])] for text in texts], dtype=np.float32)
+
+
+class Limits(RateLimits):
+    """Answers with the waits it is given, then lets everything through."""
+
+    needs_tokens = is_counted = True
+
+    def __init__(self, *waits: float) -> None:
+        self.waits = list(waits)
+        self.asked: list[int] = []
+        self.slowed: list[float] = []
+
+    def acquire(self, tokens: int) -> Wait:
+        self.asked.append(tokens)
+        seconds = self.waits.pop(0) if self.waits else 0.0
+        return Wait(seconds, "60 requests a minute" if seconds else "")
+
+    def slow_down(self, seconds: float, reason: str) -> None:
+        self.slowed.append(seconds)
 
 
 def make_pool(
@@ -216,11 +233,6 @@ def test_what_is_not_full_waits_for_more() -> None:
     assert [len(request) for request in embedder.requests] == [4, 1]
 
 
-def allow() -> float:
-    """A rate limit that is never reached."""
-    return 0.0
-
-
 def test_as_many_requests_stand_ready_as_are_in_flight() -> None:
     pool, _, executor = make_pool(NumberEmbedder(1), concurrency=3, is_late=True)
     plan = make_plan(0, [1] * 9)
@@ -313,7 +325,7 @@ def test_what_stands_ready_is_taken_back_when_the_provider_throttles() -> None:
 
 def test_no_more_requests_are_in_flight_than_may_be() -> None:
     embedder = NumberEmbedder(1)
-    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True, acquire=allow)
+    pool, _, executor = make_pool(embedder, concurrency=3, is_late=True, limits=Limits())
     plan = make_plan(0, [1] * 5)
     pool.add(plan)
     pool.pump(flush=True)
@@ -405,18 +417,18 @@ def test_being_throttled_for_ever_is_never_an_error() -> None:
 
 def test_a_rate_limit_is_asked_once_for_each_request() -> None:
     embedder = NumberEmbedder(1)
-    granted: list[float] = [0.0, 3.0, 0.0, 0.0]
-    pool, clock, _ = make_pool(embedder, acquire=lambda: granted.pop(0))
+    limits = Limits(0.0, 3.0)
+    pool, clock, _ = make_pool(embedder, limits=limits)
     plan = make_plan(0, [1] * 3)
     pool.add(plan)
     pool.pump(flush=True)
     pool.collect()
     pool.pump(flush=True)
-    assert (pool.blocked_for, pool.block_reason) == (3.0, "rate limit")
+    assert (pool.blocked_for, pool.block_reason) == (3.0, "60 requests a minute")
     assert len(embedder.requests) == 1
     clock.now += 3.0
     drive(pool, clock)
-    assert (granted, len(embedder.requests)) == ([], 3)
+    assert (len(limits.asked), len(embedder.requests)) == (4, 3)
 
 
 def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
@@ -435,7 +447,7 @@ def test_a_fatal_error_is_raised_and_the_request_is_not_lost() -> None:
 def test_what_waits_can_be_dropped_for_one_batch_or_all() -> None:
     embedder = NumberEmbedder(2)
     embedder.troubles = [TransientEmbedderError("503")]
-    pool, clock, _ = make_pool(embedder, acquire=allow)
+    pool, clock, _ = make_pool(embedder, limits=Limits())
     plans = [make_plan(i * 10, [1] * 3) for i in range(3)]
     for plan in plans:
         pool.add(plan)
@@ -499,3 +511,115 @@ def test_a_long_error_is_cut() -> None:
 def test_the_delay_doubles_up_to_its_bound() -> None:
     for attempt, least in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (50, 10.0)]:
         assert least <= POLICY.delay(attempt) <= least + 1.0
+
+
+# Limits, budgets, and what the provider said
+
+
+class Telling(NumberEmbedder):
+    """Says what it charges and what is left."""
+
+    def __init__(self, charge: int, headroom: Headroom | None = None, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.charge = charge
+        self.headroom = headroom
+
+    def request(self, texts: Sequence[str]) -> EmbedAnswer:
+        return EmbedAnswer(self.embed(texts), self.charge, self.headroom)
+
+
+def test_a_limit_is_told_the_tokens_of_each_request() -> None:
+    limits = Limits()
+    pool, clock, _ = make_pool(NumberEmbedder(2), limits=limits, counts_tokens=True)
+    pool.add(make_plan(0, [5, 6, 7]))
+    drive(pool, clock)
+    assert limits.asked == [11, 7]
+
+
+def test_everybody_is_told_that_the_provider_asked_to_wait() -> None:
+    embedder, limits = NumberEmbedder(1), Limits()
+    embedder.troubles = [ThrottledError("429"), ThrottledError("429", retry_after=7)]
+    pool, clock, _ = make_pool(embedder, limits=limits, concurrency=4)
+    pool.add(make_plan(0, [1] * 3))
+    drive(pool, clock)
+    assert limits.slowed == [7, DEFAULT_COOLDOWN]
+
+
+def test_fewer_requests_are_in_flight_after_a_burst_of_refusals() -> None:
+    embedder = NumberEmbedder(1)
+    embedder.troubles = [ThrottledError("429", retry_after=1) for _ in range(4)]
+    pool, clock, executor = make_pool(embedder, limits=Limits(), concurrency=8, is_late=True)
+    pool.add(make_plan(0, [1] * 40))
+    pool.pump(flush=True)
+    assert len(pool.in_flight) == 8
+    for run in executor.late[:4]:
+        run()
+    pool.collect()
+    assert pool.concurrency == 4, "one burst halves it once"
+    clock.now += 1
+    executor.late.clear()
+    pool.pump(flush=True)
+    assert len(pool.in_flight) == 4
+
+
+def test_what_a_request_cost_is_shared_by_its_batches() -> None:
+    pool, clock, _ = make_pool(Telling(charge=100, max_batch_size=7))
+    plans = [make_plan(0, [1] * 3), make_plan(10, [1] * 4)]
+    for plan in plans:
+        pool.add(plan)
+    drive(pool, clock)
+    assert [plan.spent for plan in plans] == [42, 58]
+
+
+def test_the_count_stands_in_where_the_provider_says_nothing() -> None:
+    pool, clock, _ = make_pool(NumberEmbedder(2), counts_tokens=True)
+    plan = make_plan(0, [5, 6, 7])
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.spent == 18
+
+
+@pytest.mark.parametrize(
+    ("headroom", "wait"),
+    [
+        (Headroom(requests=0, requests_reset=6.5), 6.5),
+        (Headroom(requests=0), 1.0),
+        (Headroom(requests=0, requests_reset=3600.0), 60.0),
+        (Headroom(tokens=9, tokens_reset=4.0), 4.0),
+        (Headroom(requests=1, tokens=10, tokens_reset=4.0), 0.0),
+    ],
+)
+def test_it_waits_before_the_provider_has_to_say_no(headroom: Headroom, wait: float) -> None:
+    limits = Limits()
+    pool, _, _ = make_pool(Telling(10, headroom, max_batch_size=1), limits=limits)
+    pool.add(make_plan(0, [1]))
+    pool.pump(flush=True)
+    pool.collect()
+    assert pool.blocked_for == wait
+    assert limits.slowed == ([wait] if wait else [])
+
+
+def test_a_budget_stops_before_the_request_that_would_exceed_it() -> None:
+    embedder = NumberEmbedder(2)
+    pool, _, _ = make_pool(embedder, counts_tokens=True)
+    pool.add(make_plan(0, [5, 6, 7, 8]))
+    pool.tokens_left = 25
+    pool.pump(flush=True)
+    pool.collect()
+    pool.tokens_left = 25 - 11
+    pool.pump(flush=True)
+    assert (pool.tokens_missing, len(embedder.requests)) == (15, 1)
+    pool.tokens_left = 15
+    pool.pump(flush=True)
+    pool.collect()
+    assert (pool.tokens_missing, pool.is_idle) == (0, True)
+
+
+def test_what_is_in_flight_counts_against_the_budget() -> None:
+    pool, _, executor = make_pool(
+        NumberEmbedder(1), counts_tokens=True, is_late=True, concurrency=4
+    )
+    pool.add(make_plan(0, [10] * 4))
+    pool.tokens_left = 25
+    pool.pump(flush=True)
+    assert (len(executor.late), pool.tokens_in_flight) == (2, 20)

@@ -139,6 +139,15 @@ def test_azure_takes_tokens_of_entra(server: VendorServer) -> None:
     assert body_of(server).key == "of-entra"
 
 
+def test_a_token_that_is_not_given_is_no_fault_of_the_texts(server: VendorServer) -> None:
+    embedder = AzureOpenAIEmbedder(
+        "text-embedding-3-small", 8, endpoint=server.url, token_provider=lambda: str(1 / 0)
+    )
+    with pytest.raises(TransientEmbedderError, match="ZeroDivisionError"):
+        embedder.embed(["a"])
+    assert server.received == []
+
+
 def test_azure_needs_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="AZURE_OPENAI_ENDPOINT"):
         AzureOpenAIEmbedder("text-embedding-3-small")
@@ -303,6 +312,13 @@ def test_wrong_options_are_refused(options: dict[str, Any], words: str) -> None:
         OpenAIEmbedder(**options)
 
 
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(TypeError, match="retries"):
+        OpenAIEmbedder("text-embedding-3-small", retries=3)
+    with pytest.raises(TypeError, match="model"):
+        OpenAIEmbedder()  # type: ignore[call-arg]
+
+
 def test_voyage_has_four_lengths() -> None:
     with pytest.raises(SettingsError, match="256, 512, 1024, 2048"):
         VoyageEmbedder("voyage-4", 300)
@@ -370,6 +386,13 @@ def test_no_library_is_a_check_and_a_clear_error(
         embedder.embed(["a"])
 
 
+def test_a_library_inside_a_package_that_is_missing_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OpenAIEmbedder, "library", "no_such_package.client")
+    assert ids(made(OpenAIEmbedder, api_key="sk-1").check()) == ["ai_migration.E141"]
+
+
 # Processes
 
 
@@ -384,6 +407,18 @@ def test_each_process_has_a_client_of_its_own(
     np.testing.assert_array_equal(embedder.embed(["a"]), server.vectors(["a"]))
     [parent, child] = embedder._clients.values()
     assert parent is not child
+
+
+def test_connections_are_closed_with_the_embedder(server: VendorServer) -> None:
+    embedder = compatible(server)
+    embedder.embed(["a"])
+    [client] = embedder._clients.values()
+    embedder.close()
+    assert client.is_closed()
+    embedder.embed(["a"])
+    [client] = embedder._clients.values()
+    del embedder
+    assert client.is_closed()
 
 
 # Tokens

@@ -21,7 +21,14 @@ from ai_migration.indexing.search import search
 from ai_migration.jobs.overview import describe_entities
 from ai_migration.jobs.service import migration_service
 from ai_migration.management import doctor
-from ai_migration.management.base import DONE, FAILED, ServiceCommand, positive
+from ai_migration.management.base import (
+    DONE,
+    FAILED,
+    ServiceCommand,
+    add_budget_arguments,
+    changes_of,
+    positive,
+)
 from ai_migration.management.documents import (
     describe_hit,
     describe_progress,
@@ -62,12 +69,14 @@ class Command(ServiceCommand):
         for name, text in (
             ("show", "A job with its progress, its events and its failures."),
             ("pause", "Pause a job; the batch in flight ends."),
-            ("resume", "Let a paused or failed job go on; a worker does it."),
             ("cancel", "End a job for good; what it indexed stays."),
             ("retry-failed", "Try a job's failed entities again; a worker does it."),
             ("watch", "Follow a job that others work for."),
         ):
             action(name, text).add_argument("job", help="The job's id.")
+        resume = action("resume", "Let a paused or failed job go on; a worker does it.")
+        resume.add_argument("job", help="The job's id.")
+        add_budget_arguments(resume)
         entities = action("entities", "List the entity types, or print the config's schema.")
         entities.add_argument(
             "--schema", action="store_true", help="JSON Schema of ai-entity-config.yml."
@@ -97,7 +106,7 @@ class Command(ServiceCommand):
             "jobs": self._jobs,
             "show": self._show,
             "pause": self._steer(migration_service.pause_migration),
-            "resume": self._steer(migration_service.resume_migration),
+            "resume": self._resume,
             "cancel": self._steer(migration_service.cancel_migration),
             "retry-failed": self._steer(migration_service.retry_failed),
             "watch": self._watch,
@@ -183,6 +192,10 @@ class Command(ServiceCommand):
             if progress.failed > len(failures):
                 self.stdout.write(f"… and {progress.failed - len(failures):,} more")
         return DONE
+
+    def _resume(self, **options: Any) -> int:
+        resume = partial(migration_service.resume_migration, changes=changes_of(options))
+        return self._steer(resume)(**options)
 
     def _steer(self, act: Callable[..., MigrationJob]) -> Callable[..., int]:
         def run(*, job: str, **_: Any) -> int:

@@ -15,7 +15,13 @@ from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.progress import duration
 from ai_migration.jobs.service import migration_service
-from ai_migration.management.base import DONE, FAILED, ServiceCommand
+from ai_migration.management.base import (
+    DONE,
+    FAILED,
+    ServiceCommand,
+    add_budget_arguments,
+    changes_of,
+)
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.views import summary
 from ai_migration.types import (
@@ -52,9 +58,7 @@ class Command(ServiceCommand):
             "--reindex-existing", action="store_true", help="The same as --mode all."
         )
         parser.add_argument("--batch-size", type=int, metavar="N", help="Rows in a batch.")
-        parser.add_argument(
-            "--rate-limit", type=int, metavar="N", help="Embedding requests a minute."
-        )
+        add_budget_arguments(parser)
         parser.add_argument("--created-before", metavar="D", help="Rows made before this date.")
         parser.add_argument("--created-after", metavar="D", help="Rows made from this date on.")
         parser.add_argument("--ids", nargs="+", default=[], metavar="ID", help="Only these rows.")
@@ -95,7 +99,9 @@ class Command(ServiceCommand):
 
     def _resume(self, options: dict[str, Any]) -> int:
         with self.interrupt.caught():
-            job = migration_service.resume_migration(options["resume"], actor="terminal")
+            job = migration_service.resume_migration(
+                options["resume"], actor="terminal", changes=changes_of(options)
+            )
             return self._report([self._work(job.pk, options)], options)
 
     def _start(self, requests: list[MigrationRequest], options: dict[str, Any]) -> int:
@@ -165,6 +171,8 @@ class Command(ServiceCommand):
             reindex_existing=options["reindex_existing"],
             batch_size=options["batch_size"],
             rate_limit=options["rate_limit"],
+            max_tokens=options["max_tokens"],
+            max_cost=options["max_cost"],
             filters=MigrationFilters(
                 created_before=parse_moment(options["created_before"], "created_before"),
                 created_after=parse_moment(options["created_after"], "created_after"),
@@ -201,6 +209,8 @@ class Command(ServiceCommand):
                 self.stdout.write("A worker does it: manage.py ai_migration worker")
             self.stdout.write(f"Follow it with: manage.py ai_migration watch {job_id}")
         elif progress.status == JobStatus.PAUSED:
+            if progress.throttle_reason:
+                self.stdout.write(f"Paused: {progress.throttle_reason}.")
             self.stdout.write(f"Go on with: {resume_command(job_id)}")
         elif progress.status == JobStatus.FAILED:
             self.stdout.write(progress.error_message)
@@ -221,7 +231,8 @@ class Command(ServiceCommand):
             lines = [
                 f"{plan.entity_type}: {about}{plan.total:,} rows match. Nothing was started.",
                 f"  embed            {about}{plan.to_embed:,} rows: {plan.texts:,} texts, about "
-                f"{plan.tokens:,} tokens, {plan.requests:,} requests",
+                f"{plan.tokens:,} tokens, {plan.requests:,} requests"
+                + ("" if plan.cost is None else f", {plan.cost} at the configured price"),
                 f"  update metadata  {about}{plan.to_update_metadata:,}",
                 f"  skip             {about}{plan.to_skip:,}",
                 f"  remove           {plan.to_remove:,}",
@@ -246,6 +257,7 @@ def _plan(plan: MigrationPlan) -> dict[str, Any]:
         "texts": plan.texts,
         "tokens": plan.tokens,
         "requests": plan.requests,
+        "cost": None if plan.cost is None else str(plan.cost),
         "durationAtRateLimit": None if length is None else duration_iso_string(length),
         "examined": plan.examined,
         "isEstimate": plan.is_estimate,

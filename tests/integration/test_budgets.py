@@ -1,0 +1,199 @@
+"""A job pauses before it embeds more than it may, and says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from ai_migration import migration_service
+from ai_migration.exceptions import InvalidRequestError
+from ai_migration.models import MigrationJob
+from ai_migration.types import EmbedAnswer, JobChanges, JobStatus, MigrationRequest
+from tests.integration.embedders import ScriptedEmbedder
+from tests.integration.support import (
+    Project,
+    assert_in_line,
+    collection,
+    counts,
+    finish,
+    make_articles,
+    progress,
+    start,
+    stored,
+    work,
+)
+
+TOKENS = 10
+"""Of each text."""
+
+
+class Priced(ScriptedEmbedder):
+    """Each text has ten tokens, by its own count and by the provider's."""
+
+    is_remote = True
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [TOKENS] * len(texts)
+
+    def request(self, texts: Sequence[str]) -> EmbedAnswer:
+        return EmbedAnswer(self.embed(texts), TOKENS * len(texts))
+
+
+@pytest.fixture
+def priced(project: Project) -> Project:
+    """100 rows, 1,000 tokens, at 2.50 for a million; five texts in a request."""
+    embedder(project, PRICE_PER_MILLION_TOKENS="2.50")
+    make_articles(100)
+    return project
+
+
+def embedder(project: Project, **keys: Any) -> None:
+    script = project.embedder(max_batch_size=5)
+    options = {"script": script, "max_batch_size": 5}
+    backend = f"{__name__}.Priced"
+    project.set(
+        DEFAULT_RATE_LIMIT=None,
+        EMBEDDERS={"default": {"BACKEND": backend, "OPTIONS": options, **keys}},
+    )
+
+
+def test_tokens_and_cost_stand_on_the_job(priced: Project) -> None:
+    job = start(batch_size=30)
+    done = finish(job)
+    assert (done.tokens, done.cost) == (1_000, Decimal("0.00"))
+    row = MigrationJob.objects.get()
+    assert row.cost == Decimal("0.0025")
+    assert row.tokens_left is None
+    document = done.as_json()
+    assert (document["tokens"], document["cost"]) == (1_000, "0.00")
+
+
+def test_no_cost_is_guessed(priced: Project) -> None:
+    embedder(priced)
+    done = finish(start())
+    assert (done.tokens, done.cost) == (1_000, None)
+
+
+@pytest.mark.parametrize("batch_size", [7, 30, 500])
+def test_a_job_pauses_before_its_tokens_are_used_up(priced: Project, batch_size: int) -> None:
+    job = start(batch_size=batch_size, max_tokens=425)
+    work()
+    paused = progress(job)
+    assert paused.status == JobStatus.PAUSED
+    assert paused.tokens == 400
+    assert len(stored(collection())) == 40, "what was paid for is kept"
+    assert paused.throttle_reason.startswith("budget used up: 400 tokens of 425, ")
+    assert paused.throttle_reason.endswith(", and the next request has 50")
+    event = migration_service.list_events(job.pk)[-1]
+    assert (event.actor, event.to_status) == ("engine", JobStatus.PAUSED)
+    assert event.reason == paused.throttle_reason
+
+    migration_service.resume_migration(job.pk, changes=JobChanges(max_tokens=10_000))
+    assert counts(finish(job)) == (100, 0, 0, 0)
+    assert progress(job).tokens == 1_000, "nothing was paid twice"
+    assert progress(job).throttle_reason == ""
+    assert_in_line()
+
+
+def test_a_budget_of_money_is_one_of_tokens(priced: Project) -> None:
+    embedder(priced, PRICE_PER_MILLION_TOKENS=Decimal(100))
+    job = start(batch_size=10, max_cost="0.05")
+    work()
+    paused = progress(job)
+    assert (paused.status, paused.tokens, paused.cost) == ("PAUSED", 500, Decimal("0.05"))
+    assert "0.05 of 0.05" in paused.throttle_reason
+
+
+def test_going_on_without_a_larger_budget_is_refused(priced: Project) -> None:
+    job = start(batch_size=10, max_tokens=100)
+    work()
+    assert progress(job).tokens == 100
+    with pytest.raises(InvalidRequestError, match="100 tokens of 100") as caught:
+        migration_service.resume_migration(job.pk)
+    assert caught.value.field == "max_tokens"
+    assert progress(job).status == JobStatus.PAUSED
+    with pytest.raises(InvalidRequestError, match="used up"):
+        migration_service.resume_migration(job.pk, changes=JobChanges(max_tokens=50))
+
+
+def test_a_running_job_can_be_changed(priced: Project) -> None:
+    job = start(max_tokens=5)
+    migration_service.resume_migration(job.pk, changes=JobChanges(rate_limit=7, max_tokens=2_000))
+    row = MigrationJob.objects.get()
+    assert (row.status, row.rate_limit, row.max_tokens) == ("RUNNING", 7, 2_000)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "words"),
+    [
+        ({"max_tokens": 0}, "max_tokens", "from 1 to"),
+        ({"max_tokens": 2**60}, "max_tokens", "from 1 to"),
+        ({"max_cost": "free"}, "max_cost", "an amount"),
+        ({"max_cost": "NaN"}, "max_cost", "an amount"),
+        ({"max_cost": -1}, "max_cost", "an amount"),
+        ({"max_cost": "1e99"}, "max_cost", "an amount"),
+        ({"max_cost": True}, "max_cost", "an amount"),
+    ],
+)
+@pytest.mark.vendors("sqlite")
+def test_a_budget_that_is_none_is_refused(
+    priced: Project, request_: dict[str, Any], field: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        start(**request_)
+    assert caught.value.field == field
+    job = start()
+    with pytest.raises(InvalidRequestError, match=words):
+        migration_service.resume_migration(job.pk, changes=JobChanges(**request_))
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_budget_of_money_needs_a_price(priced: Project) -> None:
+    embedder(priced)
+    with pytest.raises(InvalidRequestError, match="PRICE_PER_MILLION_TOKENS") as caught:
+        start(max_cost=5)
+    assert caught.value.field == "max_cost"
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_plan_says_cost_and_time(priced: Project) -> None:
+    embedder(
+        priced, PRICE_PER_MILLION_TOKENS=1_000, TOKENS_PER_MINUTE=100, REQUESTS_PER_MINUTE=1_000
+    )
+    plan = migration_service.plan(MigrationRequest("article"))
+    assert (plan.tokens, plan.cost) == (1_000, Decimal("1.00"))
+    assert plan.duration_at_rate_limit is not None
+    assert plan.duration_at_rate_limit.total_seconds() == 60 * 1_000 / 80
+
+
+@pytest.mark.vendors("sqlite")
+def test_the_commands_take_and_tell_it(priced: Project) -> None:
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("migrate_ai_entities", "article", "--max-tokens", "300", stdout=out)
+    assert "Paused: budget used up: 300 tokens of 300" in out.getvalue()
+    job = MigrationJob.objects.get()
+    call_command("ai_migration", "show", job.pk, stdout=out)
+    assert "paused     budget used up" in out.getvalue()
+    assert "tokens     300, 0.00 at the configured price" in out.getvalue()
+    call_command(
+        "ai_migration", "resume", job.pk, "--max-cost", "9", "--max-tokens", "400", stdout=out
+    )
+    work()
+    with pytest.raises(SystemExit):
+        call_command("migrate_ai_entities", "--resume", job.pk, "--max-tokens", "401", stdout=out)
+    call_command("migrate_ai_entities", "--resume", job.pk, "--max-tokens", "4000", stdout=out)
+    assert progress(job).status == JobStatus.COMPLETED
+    out = StringIO()
+    call_command("ai_migration", "jobs", "--json", stdout=out)
+    [document] = json.loads(out.getvalue())
+    assert (document["maxTokens"], document["maxCost"], document["tokens"]) == (4000, "9.00", 1_000)
+    out = StringIO()
+    call_command("migrate_ai_entities", "article", "--dry-run", "--mode=all", stdout=out)
+    assert "0.00 at the configured price" in out.getvalue()
