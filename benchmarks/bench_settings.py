@@ -2,12 +2,15 @@
 
 Environment, beside DATABASE_URL:
     BENCH_EMBEDDER: Class path of the embedder.
+    BENCH_EMBEDDER_OPTIONS: Its options, as JSON.
     BENCH_STORE: Class path of the store.
+    BENCH_AI_MIGRATION: More of AI_MIGRATION, as JSON.
     BENCH_CLUSTER: Slots of a django-q2 cluster that works; without it there is none.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -24,7 +27,8 @@ AI_MIGRATION = {
     "ENTITY_CONFIG": HERE / "ai-entity-config.yml",
     "EMBEDDERS": {
         "default": {
-            "BACKEND": os.environ.get("BENCH_EMBEDDER", "ai_migration.embedders.hash.HashEmbedder")
+            "BACKEND": os.environ.get("BENCH_EMBEDDER", "ai_migration.embedders.hash.HashEmbedder"),
+            "OPTIONS": json.loads(os.environ.get("BENCH_EMBEDDER_OPTIONS", "{}")),
         }
     },
     "STORES": {
@@ -32,6 +36,7 @@ AI_MIGRATION = {
             "BACKEND": os.environ.get("BENCH_STORE", AI_MIGRATION["STORES"]["default"]["BACKEND"])
         }
     },
+    **json.loads(os.environ.get("BENCH_AI_MIGRATION", "{}")),
 }
 
 if slots := int(os.environ.get("BENCH_CLUSTER", "0")):

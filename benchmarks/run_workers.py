@@ -1,7 +1,7 @@
 """One timed run of a job by worker processes: prints what it measured as JSON.
 
 The time is from the first claim to the end of the job, by the database's clock: start-up of
-the processes is not part of it. ``slots.py`` calls this.
+the processes is not part of it. ``slots.py`` and ``providers.py`` call this.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--pauses", type=int, default=0)
+    parser.add_argument("--seconds", type=float, help="stop then, though the job is not done")
     options = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "bench_settings"
     import django
@@ -43,7 +44,10 @@ def main() -> None:
     processes = 1 if options.what == "cluster" else options.slots
     with _running(command, processes):
         pauses = _pause_again_and_again(job, options.pauses)
-        _wait_for(lambda: _status(job) == "COMPLETED")
+        if options.seconds:
+            time.sleep(options.seconds)
+        else:
+            _wait_for(lambda: _status(job) == "COMPLETED")
     print(json.dumps({**_measured(job), "pauses": pauses}))
 
 
@@ -64,8 +68,7 @@ def _measured(job_id: str) -> dict[str, Any]:
     if job.failed_entities:
         sys.exit(f"{job.failed_entities} rows failed")
     began = job.entries.aggregate(began=Min("claimed_at"))["began"]
-    assert job.completed_at is not None
-    seconds = (job.completed_at - began).total_seconds()
+    seconds = ((job.completed_at or job.last_updated_at) - began).total_seconds()
     return {
         "rows": job.processed_entities,
         "seconds": seconds,

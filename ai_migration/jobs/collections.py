@@ -66,7 +66,7 @@ def new_collection(entity: Entity, using: str) -> Collection:
 
     Raises:
         ConflictingJobError: One is being built already.
-        StoreError: The store cannot create it.
+        StoreError: The store cannot create it, or it is not empty there.
     """
     embedder = embedders[entity.embedder]
     active = active_collection(entity.name, using)
@@ -87,8 +87,22 @@ def new_collection(entity: Entity, using: str) -> Collection:
         config_snapshot=entity.snapshot,
         activated_at=Now() if active is None else None,
     )
-    stores[entity.store].ensure_collection(collection.ref)
+    _create_empty(collection)
     return collection
+
+
+def _create_empty(collection: Collection) -> None:
+    """Create it in the store. Where our tables were lost, or another site uses the same
+    store, its number is not new there: nobody can tell whose such vectors are."""
+    store, ref = stores[collection.store], collection.ref
+    if found := store.count(ref):
+        raise StoreError(
+            f"The store {collection.store!r} already has {found} vectors in {ref.name}, which "
+            f"this index did not write. Does another site use it? Then give each its own. If "
+            f"they are left from an index that is gone, remove {ref.name} and start again."
+        )
+    store.drop_collection(ref)  # an empty one may have other dimensions
+    store.ensure_collection(ref)
 
 
 def _abandon_building(entity_type: str, using: str) -> None:

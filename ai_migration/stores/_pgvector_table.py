@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ai_migration.models.sql.raw import (
     VectorArray,
     execute_raw,
 )
+from ai_migration.stores._pgvector_precision import PRECISIONS, Precision
 from ai_migration.stores._support import dump_metadata
 from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
 
@@ -29,6 +30,13 @@ _LOCK = 0x61695F76
 _DISTANCE = {Metric.COSINE: "<=>", Metric.INNER_PRODUCT: "<#>", Metric.L2: "<->"}
 
 
+class Column(NamedTuple):
+    """How a table keeps its vectors."""
+
+    precision: Precision
+    dimensions: int
+
+
 class PgVectorTable:
     """The table of one collection.
 
@@ -42,41 +50,46 @@ class PgVectorTable:
         self.collection = collection
         self.name = collection.name
 
-    def dimensions(self) -> int | None:
-        """The dimensions of the table's vectors; None: there is no table."""
-        rows = self._execute(
-            "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass($1::text) "
-            "AND attname = 'embedding'",
+    def column(self) -> Column | None:
+        """How the table keeps its vectors; None: there is no table."""
+        rows = self.execute(
+            "SELECT typname, atttypmod FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid "
+            "WHERE attrelid = to_regclass($1::text) AND attname = 'embedding'",
             self.name,
         )
-        return int(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        [[kind, dimensions]] = rows
+        [precision] = [each for each in PRECISIONS.values() if each.type == kind]
+        return Column(precision, int(dimensions))
 
     def lock_creation(self) -> None:
         """Until the transaction ends: CREATE … IF NOT EXISTS still fails when two create
         the same at once."""
-        self._execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
+        self.execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
 
     def has_extension(self) -> bool:
         """Whether the type ``vector`` is there and on the search path."""
-        return bool(self._execute("SELECT to_regtype('vector') IS NOT NULL")[0][0])
+        return bool(self.execute("SELECT to_regtype('vector') IS NOT NULL")[0][0])
 
     def create_extension(self) -> None:
         """Create the extension; needs the right to."""
-        self._execute("CREATE EXTENSION IF NOT EXISTS vector")
+        self.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
-    def create(self) -> None:
+    def create(self, precision: Precision) -> None:
         """Create the table. Collation "C": ids are compared byte by byte, which makes
         writing a third faster."""
-        self._execute(
+        dimensions = int(self.collection.dimensions)
+        self.execute(
             f"CREATE TABLE IF NOT EXISTS {self.name} ("
             'entity_id text COLLATE "C" NOT NULL, chunk integer NOT NULL, '
-            f"embedding vector({int(self.collection.dimensions)}) NOT NULL, metadata jsonb, "
+            f"embedding {precision.type}({dimensions}) NOT NULL, metadata jsonb, "
             "PRIMARY KEY (entity_id, chunk))"
         )
 
     def drop(self) -> None:
         """Remove the table."""
-        self._execute(f"DROP TABLE IF EXISTS {self.name}")
+        self.execute(f"DROP TABLE IF EXISTS {self.name}")
 
     def upsert(
         self,
@@ -84,30 +97,35 @@ class PgVectorTable:
         chunks: Sequence[int],
         vectors: Vectors,
         documents: Sequence[str] | None,
+        precision: Precision,
     ) -> None:
-        """Write vectors, in one statement unless they are very large."""
-        source = "unnest($1::text[]), unnest($2::int[]), unnest($3::vector[]), " + (
+        """Write vectors, in one statement unless they are very large.
+
+        Args:
+            precision: How they travel: as the table keeps them, or more precisely.
+        """
+        source = f"unnest($1::text[]), unnest($2::int[]), unnest($3::{precision.type}[]), " + (
             "NULL::jsonb" if documents is None else "unnest($4::jsonb[])"
         )
-        rows = max(1, STATEMENT_BYTES // (4 * vectors.shape[1]))
+        rows = max(1, STATEMENT_BYTES // (precision.element.itemsize * vectors.shape[1]))
         for start in range(0, len(entity_ids), rows):
             part = slice(start, start + rows)
             payloads = () if documents is None else (JsonbArray(documents[part]),)
             # Set-returning functions of the select list run in step and stream their rows;
             # in FROM they would be written to a temporary file first.
-            self._execute(
+            self.execute(
                 f"INSERT INTO {self.name} (entity_id, chunk, embedding, metadata) "
                 f"SELECT {source} ON CONFLICT (entity_id, chunk) DO UPDATE "
                 "SET embedding = excluded.embedding, metadata = excluded.metadata",
                 TextArray(entity_ids[part]),
                 Int4Array(chunks[part]),
-                VectorArray(vectors[part]),
+                VectorArray(vectors[part], precision.element),
                 *payloads,
             )
 
     def update_metadata(self, entity_ids: Sequence[str], documents: Sequence[str]) -> None:
         """Replace the payload of all vectors of each entity."""
-        self._execute(
+        self.execute(
             f"UPDATE {self.name} AS old SET metadata = new.metadata FROM "
             "(SELECT unnest($1::text[]) AS entity_id, unnest($2::jsonb[]) AS metadata) AS new "
             "WHERE old.entity_id = new.entity_id",
@@ -117,17 +135,22 @@ class PgVectorTable:
 
     def delete(self, entity_ids: Sequence[str]) -> None:
         """Remove all vectors of these entities."""
-        self._execute(
+        self.execute(
             f"DELETE FROM {self.name} WHERE entity_id = ANY($1::text[])", TextArray(entity_ids)
         )
 
     def count(self) -> int:
         """How many vectors there are."""
-        return int(self._execute(f"SELECT count(*) FROM {self.name}")[0][0])
+        return int(self.execute(f"SELECT count(*) FROM {self.name}")[0][0])
+
+    def has_metadata(self) -> bool:
+        """Whether any vector has a payload."""
+        found = f"SELECT EXISTS (SELECT 1 FROM {self.name} WHERE metadata IS NOT NULL)"
+        return bool(self.execute(found)[0][0])
 
     def page(self, after: tuple[str, int], limit: int) -> list[tuple[str, int, bytes, str | None]]:
         """The rows that follow ``after``: entity, chunk, binary vector, payload."""
-        return self._execute(
+        return self.execute(
             f"SELECT entity_id, chunk, embedding, metadata::text FROM {self.name} "
             "WHERE (entity_id, chunk) > ($1::text, $2::int) "
             "ORDER BY entity_id, chunk LIMIT $3::bigint",
@@ -136,19 +159,10 @@ class PgVectorTable:
             binary=True,
         )
 
-    def as_array(self, vectors: Sequence[bytes]) -> Vectors:
+    def as_array(self, vectors: Sequence[bytes], precision: Precision) -> Vectors:
         """Binary vectors of :meth:`page`, shape ``(n, dimensions)``."""
-        kind = [("header", ">i4"), ("elements", ">f4", (self.collection.dimensions,))]
+        kind = [("header", ">i4"), ("elements", precision.element, (self.collection.dimensions,))]
         return np.frombuffer(b"".join(vectors), dtype=kind)["elements"].astype(np.float32)
-
-    def prepare_search(self, ef_search: int) -> None:
-        """Until the transaction ends: consider so many candidates, and go on looking while
-        fewer are found than asked for."""
-        self._execute(
-            "SELECT set_config('hnsw.ef_search', $1::text, true), "
-            "set_config('hnsw.iterative_scan', 'strict_order', true)",
-            str(ef_search),
-        )
 
     def nearest(
         self,
@@ -156,10 +170,12 @@ class PgVectorTable:
         query: Vectors,
         limit: int,
         filters: Mapping[str, JSONValue],
+        precision: Precision,
         *,
         exact: bool,
     ) -> list[tuple[str, int, float, str | None]]:
-        """Entity, chunk, distance and payload of the nearest vectors, nearest first."""
+        """Entity, chunk, distance and payload of the nearest vectors, more or less nearest
+        first."""
         params: list[Any] = [str(query.tolist()), limit]
         conditions = []
         if filters:
@@ -172,14 +188,16 @@ class PgVectorTable:
                     f"metadata -> ${len(params) - 1}::text = ${len(params)}::jsonb -> ''"
                 )
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        distance = f"embedding {_DISTANCE[metric]} $1::vector"
+        distance = f"embedding {_DISTANCE[metric]} $1::{precision.type}"
         order = f"({distance}) + 0" if exact else distance  # an index never matches a sum
-        return self._execute(
+        return self.execute(
             f"SELECT entity_id, chunk, {distance}, metadata::text FROM {self.name} "
             f"{where}ORDER BY {order} LIMIT $2::bigint",
             *params,
         )
 
-    def _execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
+    def execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
+        """Run one statement, and return its rows; see
+        :func:`~ai_migration.models.sql.raw.execute_raw`."""
         cursor = execute_raw(self.connection, sql, params, binary=binary)
         return cursor.fetchall() if cursor.description else []

@@ -10,6 +10,9 @@ from django.db import Error, InterfaceError, OperationalError, connections, tran
 from ai_migration.exceptions import StoreError
 from ai_migration.types import CollectionRef
 
+_READ_ONLY = "25006"
+"""A primary that became a standby, or is to be spared for a while."""
+
 
 @contextmanager
 def atomically(using: str, collection: CollectionRef) -> Iterator[None]:
@@ -35,6 +38,8 @@ def translating(using: str, collection: CollectionRef) -> Iterator[None]:
     except Error as error:
         connection = connections[using]
         if not connection.in_atomic_block:
+            if _state(error) == _READ_ONLY:  # and it stays so, for as long as this is open
+                connection.close()
             connection.close_if_unusable_or_obsolete()
         raise translated(error, collection.name) from error
 
@@ -44,7 +49,7 @@ def translated(error: Error, subject: str) -> StoreError:
     cause = error.__cause__
     said = (str(error).splitlines() or [type(error).__name__])[0][:200]
     # psycopg, sqlite3 and MySQL drivers, in this order.
-    state = str(getattr(cause, "sqlstate", None) or "")
+    state = _state(error)
     sqlite = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     number = cause.args[0] if cause and cause.args and isinstance(cause.args[0], int) else 0
     if state == "53100" or sqlite == 13 or number in (1021, 1114):
@@ -59,9 +64,13 @@ def translated(error: Error, subject: str) -> StoreError:
     transient = (
         isinstance(error, InterfaceError)
         or state[:2] in ("08", "40", "53", "57")
-        or state in ("55P03", "25006", "25P03")
+        or state in ("55P03", _READ_ONLY, "25P03")
         or sqlite in (5, 6)
         or number in (1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 4031)
         or (isinstance(error, OperationalError) and not (state or sqlite or number))
     )
     return StoreError(f"{subject}: {said}", transient=transient)
+
+
+def _state(error: Error) -> str:
+    return str(getattr(error.__cause__, "sqlstate", None) or "")

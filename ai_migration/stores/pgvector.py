@@ -1,5 +1,5 @@
-"""Vectors in PostgreSQL with pgvector: a table per collection, its HNSW index built after
-the load."""
+"""Vectors in PostgreSQL with pgvector: a table per collection, its index built after the
+load."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import importlib.util
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.checks import CheckMessage, Error
 from django.db import connections, router
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.models.vectors import StoredVector
-from ai_migration.stores import _hnsw as hnsw
+from ai_migration.stores._pgvector_index import (
+    BuildOptions,
+    HnswIndex,
+    Index,
+    IvfflatIndex,
+    build_indexes,
+)
+from ai_migration.stores._pgvector_precision import FLOAT32, PRECISIONS, Precision
 from ai_migration.stores._support import (
     dump_metadata,
     load_metadata,
@@ -35,21 +43,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_Value = TypeVar("_Value")
+
 
 class PgVectorStore(VectorStore):
     """pgvector 0.8 or later, on psycopg 3 (extra ``pgvector``).
 
     Writes are one binary statement per batch, in the transaction that is open on the
     database alias. A search is exact until :meth:`~VectorStore.optimize` has built the
-    HNSW index, and approximate afterwards; where the index finds fewer vectors than were
-    asked for (a rare filter), the search is repeated exactly.
+    index, and approximate afterwards; where the index finds fewer vectors than were asked
+    for (a rare filter), the search is repeated exactly.
 
     Args:
         using: Database alias; None: where this package's own tables are.
         metric: ``cosine``, ``inner_product`` or ``l2``.
+        precision: ``float32``, or ``float16`` for half the space. Of collections that are
+            created from now on: a table that is there keeps its own.
+        index: ``hnsw``, ``ivfflat``, or None: every search is exact.
         m: Links of a node of the HNSW graph, 2 to 100.
         ef_construction: Candidates while building, 4 to 1000, at least twice ``m``.
         ef_search: Candidates while searching, 1 to 1000.
+        lists: Lists of IVFFlat, 1 to 32768; None: a thousandth of the vectors, above a
+            million of them the root of their number.
+        probes: Lists to look into while searching; None: the root of the number of lists.
         maintenance_work_mem: Memory for building the index, such as ``"1GB"``; the build is
             much faster when the graph fits. None: as the server is set.
         build_workers: Parallel workers for building it; None: as the server is set.
@@ -65,9 +81,13 @@ class PgVectorStore(VectorStore):
         self,
         using: str | None = None,
         metric: str = "cosine",
+        precision: str = "float32",
+        index: str | None = "hnsw",
         m: int = 16,
         ef_construction: int = 64,
         ef_search: int = 40,
+        lists: int | None = None,
+        probes: int | None = None,
         maintenance_work_mem: str | None = None,
         build_workers: int | None = None,
     ) -> None:
@@ -76,14 +96,20 @@ class PgVectorStore(VectorStore):
             ("m", m, 2, 100),
             ("ef_construction", ef_construction, max(4, 2 * m), 1000),
             ("ef_search", ef_search, 1, 1000),
+            ("lists", lists, 1, 32768),
+            ("probes", probes, 1, 32768),
         ):
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise SettingsError(f"PgVectorStore: {name} is {value}; use {low} to {high}")
+        kinds = {
+            "hnsw": HnswIndex(m, ef_construction, ef_search),
+            "ivfflat": IvfflatIndex(lists, probes),
+            None: None,
+        }
         self._using = using
-        self._ef_search = ef_search
-        self._index = hnsw.IndexOptions(
-            self.metric, m, ef_construction, maintenance_work_mem, build_workers
-        )
+        self._precision: Precision = _one_of("precision", precision, PRECISIONS)
+        self._index: Index | None = _one_of("index", index, kinds)
+        self._build_options = BuildOptions(self.metric, maintenance_work_mem, build_workers)
 
     @property
     def using(self) -> str:
@@ -96,22 +122,25 @@ class PgVectorStore(VectorStore):
     def ensure_collection(self, collection: CollectionRef) -> None:
         table = self._table(collection)
         with atomically(self.using, collection):
-            if table.dimensions() is None:
+            if table.column() is None:
                 table.lock_creation()
                 if not table.has_extension():
                     self._create_extension(table)
-                table.create()
+                table.create(self._precision)
             self._require(table)
 
     def exists(self, collection: CollectionRef) -> bool:
         with translating(self.using, collection):
-            return self._table(collection).dimensions() is not None
+            return self._table(collection).column() is not None
 
     def upsert(self, collection: CollectionRef, batch: VectorBatch) -> None:
         vectors = require_batch(self, collection, batch)
         documents = None if batch.metadata is None else dump_metadata(collection, batch.metadata)
         with atomically(self.using, collection):
-            self._table(collection).upsert(batch.entity_ids, batch.chunks, vectors, documents)
+            table = self._table(collection)
+            # The server makes of float32 what the table keeps; nothing makes float32 of float16.
+            precision = FLOAT32 if self._precision is FLOAT32 else self._require(table)
+            table.upsert(batch.entity_ids, batch.chunks, vectors, documents, precision)
 
     def update_metadata(
         self,
@@ -132,7 +161,7 @@ class PgVectorStore(VectorStore):
     def scroll(self, collection: CollectionRef, *, page_size: int = 1000) -> Iterator[VectorBatch]:
         table = self._table(collection)
         with translating(self.using, collection):
-            self._require(table)
+            precision = self._require(table)
         after = ("", -1)
         while True:
             with translating(self.using, collection):
@@ -141,7 +170,7 @@ class PgVectorStore(VectorStore):
                 yield VectorBatch(
                     [row[0] for row in rows],
                     [row[1] for row in rows],
-                    table.as_array([row[2] for row in rows]),
+                    table.as_array([row[2] for row in rows], precision),
                     load_metadata([row[3] for row in rows]),
                 )
             if len(rows) < page_size:
@@ -151,7 +180,7 @@ class PgVectorStore(VectorStore):
     def count(self, collection: CollectionRef) -> int:
         table = self._table(collection)
         with translating(self.using, collection):
-            return 0 if table.dimensions() is None else table.count()
+            return 0 if table.column() is None else table.count()
 
     def search(
         self,
@@ -166,39 +195,43 @@ class PgVectorStore(VectorStore):
             return []
         table = self._table(collection)
         with atomically(self.using, collection):
-            self._require(table)
-            table.prepare_search(min(1000, max(self._ef_search, limit)))
-            rows = table.nearest(self.metric, query, limit, filters or {}, exact=False)
+            precision = self._require(table)
+            if self._index is not None:
+                self._index.prepare_search(table, limit)
+            nearest = partial(table.nearest, self.metric, query, limit, filters or {}, precision)
+            rows = nearest(exact=False)
             if len(rows) < limit:
-                rows = table.nearest(self.metric, query, limit, filters or {}, exact=True)
-        return [
+                rows = nearest(exact=True)
+        hits = [
             StoreHit(entity_id, chunk, self._score(distance), json.loads(document or "{}"))
             for entity_id, chunk, distance, document in rows
         ]
+        return sorted(hits, key=lambda hit: -hit.score)
 
     def drop_collection(self, collection: CollectionRef) -> None:
         with atomically(self.using, collection):
             self._table(collection).drop()
 
     def optimize(self, collection: CollectionRef) -> None:
-        """Build the HNSW index, unless it is there or being built.
+        """Build the index of the vectors, and one of the payloads for filters, unless they
+        are there or being built; drop one of another kind.
 
         Outside a transaction writers go on meanwhile. It waits for older transactions of
         the database to end.
         """
-        if collection.dimensions > hnsw.MAX_DIMENSIONS:
-            logger.warning(
-                "%s has %d dimensions and HNSW takes at most %d: searches stay exact, "
-                "and slow down as the collection grows",
-                collection.name,
-                collection.dimensions,
-                hnsw.MAX_DIMENSIONS,
-            )
-            return
-        table = self._table(collection)
+        table, index = self._table(collection), self._index
         with translating(self.using, collection):
-            self._require(table)
-            hnsw.build(table.connection, collection, self._index)
+            precision = self._require(table)
+            if index is not None and collection.dimensions > precision.indexable:
+                logger.warning(
+                    "%s has %d dimensions and an index takes at most %d: searches stay exact, "
+                    "and slow down as the collection grows",
+                    collection.name,
+                    collection.dimensions,
+                    precision.indexable,
+                )
+                index = None
+            build_indexes(table, precision, index, self._build_options)
 
     def check(self) -> list[CheckMessage]:
         if importlib.util.find_spec("psycopg") is None:
@@ -216,13 +249,15 @@ class PgVectorStore(VectorStore):
         return PgVectorTable(connections[self.using], collection)
 
     @staticmethod
-    def _require(table: PgVectorTable) -> None:
-        """Refuse a collection that does not exist, or has other dimensions."""
-        dimensions = table.dimensions()
-        if dimensions is None:
+    def _require(table: PgVectorTable) -> Precision:
+        """How the table keeps its vectors; refuses a collection that does not exist, or has
+        other dimensions."""
+        column = table.column()
+        if column is None:
             raise missing(table.collection)
-        if dimensions != table.collection.dimensions:
-            raise other_dimensions(table.collection, dimensions)
+        if column.dimensions != table.collection.dimensions:
+            raise other_dimensions(table.collection, column.dimensions)
+        return column.precision
 
     def _create_extension(self, table: PgVectorTable) -> None:
         try:
@@ -251,3 +286,11 @@ class PgVectorStore(VectorStore):
             f"PgVectorStore needs a PostgreSQL database, and the alias {self.using!r} is none. "
             f"Set its option 'using' to one that is, or use DatabaseStore."
         )
+
+
+def _one_of(option: str, key: str | None, values: Mapping[Any, _Value]) -> _Value:
+    try:
+        return values[key]
+    except (KeyError, TypeError):
+        known = ", ".join(repr(each) for each in values)
+        raise SettingsError(f"PgVectorStore: {option} is {key!r}; use one of {known}") from None

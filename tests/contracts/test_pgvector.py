@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.exceptions import SettingsError, StoreError
@@ -15,7 +16,7 @@ from ai_migration.stores import _pgvector_table
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.pgvector import PgVectorStore
 from ai_migration.testing.stores import batch_of, unit_vectors
-from ai_migration.types import CollectionRef, Metric, VectorBatch
+from ai_migration.types import CollectionRef, Metric, VectorBatch, Vectors
 from tests.databases import FreshDatabase
 
 pytestmark = [pytest.mark.vendors("postgresql"), pytest.mark.usefixtures("database")]
@@ -115,6 +116,52 @@ def test_optimizing_inside_a_transaction(store: PgVectorStore) -> None:
         store.upsert(REF, batch_of(["a"]))
         store.optimize(REF)
     assert "ai_vectors_7_hnsw_cosine" in indexes()
+
+
+def element_type() -> str:
+    [[kind]] = execute(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attname = 'embedding'",
+        REF.name,
+    )
+    return str(kind)
+
+
+def vectors_of(store: PgVectorStore) -> Vectors:
+    [page] = store.scroll(REF)
+    return page.vectors
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "tolerance"),
+    [("float32", "vector(8)", 0), ("float16", "halfvec(8)", 1e-3)],
+)
+def test_a_table_keeps_its_precision_whatever_the_store_says_now(
+    precision: str, kind: str, tolerance: float
+) -> None:
+    PgVectorStore(precision=precision).ensure_collection(REF)
+    batch = batch_of(["a", "b"])
+    for now in ("float32", "float16"):
+        store = PgVectorStore(precision=now)
+        store.ensure_collection(REF)
+        store.upsert(REF, batch)
+        assert element_type() == kind
+        np.testing.assert_allclose(vectors_of(store), batch.vectors, rtol=0, atol=tolerance)
+        store.optimize(REF)
+        [hit] = store.search(REF, batch.vectors[1], limit=1)
+        assert hit.entity_id == "b"
+
+
+def test_what_float16_cannot_hold_is_refused() -> None:
+    store = PgVectorStore(precision="float16")
+    store.ensure_collection(REF)
+    batch = batch_of(["a", "b"])
+    batch.vectors[1, 3] = 70_000
+    for each in (store, PgVectorStore()):
+        with pytest.raises(StoreError) as caught:
+            each.upsert(REF, batch)
+        assert not caught.value.transient
+        assert store.count(REF) == 0
 
 
 def test_too_many_dimensions_for_an_index(caplog: pytest.LogCaptureFixture) -> None:
@@ -234,6 +281,69 @@ def test_a_lost_connection_is_transient_and_the_next_call_has_a_new_one(
     assert store.count(REF) == 2
 
 
+def waiting() -> int | None:
+    """The server process that waits for a lock, if one does."""
+    rows = execute(
+        "SELECT pid FROM pg_locks WHERE NOT granted AND relation = %s::regclass", REF.name
+    )
+    return int(rows[0][0]) if rows else None
+
+
+def test_a_connection_lost_in_the_middle_of_a_write(store: PgVectorStore) -> None:
+    errors: list[StoreError] = []
+
+    def write() -> None:
+        try:
+            store.upsert(REF, batch_of(["a"]))
+        except StoreError as error:
+            errors.append(error)
+            store.upsert(REF, batch_of(["a"]))  # in the same thread, with the same connection
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        execute(f"LOCK TABLE {REF.name}")
+        writer = threading.Thread(target=write)
+        writer.start()
+        while (pid := waiting()) is None:
+            pass
+        execute("SELECT pg_terminate_backend(%s)", pid)
+    writer.join(timeout=30)
+    assert [error.transient for error in errors] == [True]
+    assert store.count(REF) == 1
+
+
+def test_a_database_that_takes_no_writes_for_a_while(
+    store: PgVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a primary that became a standby: who stays connected to it, never writes again."""
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    connection.close()
+    with pytest.raises(StoreError, match="read-only") as caught:
+        store.upsert(REF, batch_of(["a"]))
+    assert caught.value.transient
+
+    operator = connection.copy()
+    with operator.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    operator.close()
+    store.upsert(REF, batch_of(["a"]))
+    assert store.count(REF) == 1
+
+
+def test_a_write_that_the_server_refuses(store: PgVectorStore) -> None:
+    execute(f"ALTER TABLE {REF.name} ADD CONSTRAINT no_b CHECK (entity_id <> 'b')")
+    with pytest.raises(StoreError, match="no_b") as caught:
+        store.upsert(REF, batch_of(["a", "b"]))
+    assert not caught.value.transient
+    assert store.count(REF) == 0
+    store.upsert(REF, batch_of(["a"]))
+    assert store.count(REF) == 1
+
+
 def test_a_transaction_that_stood_still_is_transient(store: PgVectorStore) -> None:
     """Its process was frozen, or the whole server was."""
     other = connection.copy()
@@ -276,6 +386,10 @@ def test_an_alias_that_is_no_postgresql() -> None:
         {"m": 16, "ef_construction": 20},
         {"ef_construction": 10_000},
         {"ef_search": 0},
+        {"precision": "float8"},
+        {"index": "btree"},
+        {"lists": 0},
+        {"probes": 40_000},
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:

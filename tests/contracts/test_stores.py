@@ -96,6 +96,19 @@ class TestPgVectorStore(DjangoStoreContract):
     path = "ai_migration.stores.pgvector.PgVectorStore"
 
 
+@pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
+class TestPgVectorStoreInHalfTheSpace(DjangoStoreContract):
+    path = "ai_migration.stores.pgvector.PgVectorStore"
+    options = {"precision": "float16"}
+    tolerance = 1e-3
+
+
+@pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
+class TestPgVectorStoreWithLists(DjangoStoreContract):
+    path = "ai_migration.stores.pgvector.PgVectorStore"
+    options = {"index": "ivfflat"}
+
+
 class TestSqliteVecStore(VectorStoreContract):
     min_recall = 1
 

@@ -173,6 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         at = server.seen.begin()
+        due = time.monotonic() + server.chance.latency
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = json.loads(self.rfile.read(int(headers.get("content-length", 0))))
         asked = server.vendor.asked(self.path, headers, body)
@@ -182,12 +183,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         fault = server.next_fault(asked)
         tokens = sum(HashEmbedder().count_tokens(asked.texts))
-        if server.chance.latency:
-            server.closing.wait(server.chance.latency)
+        is_answered = fault.kind is not Kind.RESET and fault.kind not in SPOKEN
+        answer = self._answer(fault, asked, tokens) if is_answered else None
+        server.closing.wait(max(0.0, due - time.monotonic()))  # making the answer is part of it
         server.seen.end(at, self.path, headers, asked, tokens, fault.kind)
-        self._meet(fault, asked, tokens)
+        self._meet(fault, asked, answer)
 
-    def _meet(self, fault: Fault, asked: Asked, tokens: int) -> None:
+    def _meet(self, fault: Fault, asked: Asked, answer: Reply | None) -> None:
         headers = dict(fault.headers)
         if fault.retry_after:
             headers["Retry-After"] = fault.retry_after
@@ -196,12 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             socket.close(self.connection.detach())  # at once: no FIN goes before the RST
             self.close_connection = True
-        elif fault.kind in SPOKEN:
+        elif answer is None:
             self._reply(self.server.vendor.refusal(asked, fault.kind), headers)
         else:
             if fault.kind is Kind.SLOW:
                 self.server.closing.wait(fault.seconds)
-            self._reply(self._answer(fault, asked, tokens), headers, half=fault.kind is Kind.HALF)
+            self._reply(answer, headers, half=fault.kind is Kind.HALF)
 
     def _answer(self, fault: Fault, asked: Asked, tokens: int) -> Reply:
         dimensions = asked.dimensions or self.server.dimensions

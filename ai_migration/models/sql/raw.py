@@ -35,6 +35,7 @@ BYTEA, INT8, INT4, TEXT, FLOAT8, JSONB = 17, 20, 23, 25, 701, 3802
 """Type oids that are the same in every PostgreSQL."""
 
 _INT4 = struct.Struct(">i")
+_FLOAT4 = np.dtype(">f4")
 _NULL = _INT4.pack(-1)
 
 
@@ -113,24 +114,25 @@ class Int8Array(BinaryArray):
 
 
 class VectorArray(BinaryArray):
-    """pgvector's ``vector[]``.
+    """pgvector's ``vector[]`` or ``halfvec[]``.
 
-    The oid of ``vector`` differs per database. PostgreSQL 14 and later compare the oids of
+    Their oids differ per database. PostgreSQL 14 and later compare the oids of
     built-in types only, so none needs to be sent.
 
     Args:
         vectors: float32, shape ``(n, dimensions)``.
+        element: An element on the wire: ``>f4`` for ``vector``, ``>f2`` for ``halfvec``.
     """
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Vectors, element: np.dtype[Any] = _FLOAT4) -> None:
         count, dimensions = vectors.shape
-        body = np.empty(
-            count, [("size", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("v", ">f4", (dimensions,))]
-        )
-        body["size"] = 4 + 4 * dimensions
+        kind = [("size", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("v", element, (dimensions,))]
+        body = np.empty(count, kind)
+        body["size"] = 4 + element.itemsize * dimensions
         body["dim"] = dimensions
         body["unused"] = 0
-        body["v"] = vectors
+        with np.errstate(over="ignore"):  # infinity, which the server refuses
+            body["v"] = vectors
         super().__init__(0, count, body.data.cast("B") if count else b"")
 
 

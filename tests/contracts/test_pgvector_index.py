@@ -1,0 +1,194 @@
+"""Which index PgVectorStore builds, when another takes its place, and how it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from ai_migration.exceptions import StoreError
+from ai_migration.stores._pgvector_index import default_lists
+from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.testing.stores import batch_of, unit_vectors
+from ai_migration.types import CollectionRef
+from tests.databases import FreshDatabase
+
+pytestmark = [pytest.mark.vendors("postgresql"), pytest.mark.usefixtures("database")]
+
+REF = CollectionRef(7, "product", 8)
+HNSW, IVFFLAT = "ai_vectors_7_hnsw_cosine", "ai_vectors_7_ivfflat_cosine"
+PAYLOADS = "ai_vectors_7_metadata"
+
+
+def execute(sql: str, *params: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+def indexes() -> set[str]:
+    rows = execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", REF.name)
+    return {name for (name,) in rows} - {f"{REF.name}_pkey"}
+
+
+def optimized(**options: Any) -> PgVectorStore:
+    """A store that has just optimized the collection."""
+    store = PgVectorStore(**options)
+    store.optimize(REF)
+    return store
+
+
+@contextmanager
+def only_the_index() -> Iterator[None]:
+    """Searches within the block are answered by the index, and by nothing else."""
+    with transaction.atomic(), CaptureQueriesContext(connection) as queries:
+        execute("SET LOCAL enable_seqscan = off")
+        yield
+    searches = [query["sql"] for query in queries if "ORDER BY" in query["sql"]]
+    assert searches
+    assert not [sql for sql in searches if "+ 0" in sql], "it had to be repeated exactly"
+
+
+@pytest.fixture
+def collection(database: FreshDatabase) -> None:
+    """One with 3,000 vectors and no index."""
+    store = PgVectorStore()
+    store.ensure_collection(REF)
+    store.upsert(REF, batch_of([str(number) for number in range(3000)]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"), [(0, 1), (999, 1), (100_000, 100), (1_000_000, 1000), (4_000_000, 2000)]
+)
+def test_lists_are_as_pgvector_advises(rows: int, lists: int) -> None:
+    assert default_lists(rows) == lists
+
+
+def test_ivfflat_waits_for_the_vectors() -> None:
+    """Its centres are those of the vectors there are."""
+    PgVectorStore().ensure_collection(REF)
+    store = optimized(index="ivfflat")
+    assert indexes() == set()
+    store.upsert(REF, batch_of(["a"]))
+    store.optimize(REF)
+    assert indexes() == {f"{IVFFLAT}_1"}
+
+
+@pytest.mark.usefixtures("collection")
+def test_another_kind_takes_the_place_of_the_one_before() -> None:
+    steps: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, {HNSW}),
+        ({"index": "ivfflat"}, {f"{IVFFLAT}_3"}),
+        ({"index": "ivfflat", "lists": 5}, {f"{IVFFLAT}_5"}),
+        ({"index": "ivfflat", "metric": "l2"}, {"ai_vectors_7_ivfflat_l2_3"}),
+        ({"index": "hnsw"}, {HNSW}),
+        ({"index": None}, set()),
+    ]
+    for options, expected in steps:
+        for _ in range(2):  # the second time there is nothing to do
+            optimized(**options)
+            assert indexes() == expected
+
+
+@pytest.mark.usefixtures("collection")
+def test_an_index_of_somebody_else_stays() -> None:
+    execute(f"CREATE INDEX theirs ON {REF.name} USING hnsw (embedding vector_l2_ops)")
+    optimized(index=None)
+    assert indexes() == {"theirs"}
+
+
+@pytest.mark.usefixtures("collection")
+def test_ivfflat_is_built_anew_when_the_collection_has_outgrown_it() -> None:
+    store = optimized(index="ivfflat")
+    for start, expected in [(3000, 3), (6000, 9)]:
+        ids = [str(number) for number in range(start, start + 3000)]
+        store.upsert(REF, batch_of(ids, seed=start))
+        store.optimize(REF)
+        assert indexes() == {f"{IVFFLAT}_{expected}"}, "twice as many may be in as many lists"
+
+
+@pytest.mark.usefixtures("collection")
+@pytest.mark.parametrize(("probes", "expected"), [(None, "3"), (5, "5")], ids=["default", "chosen"])
+def test_searches_look_into_so_many_lists(probes: int | None, expected: str) -> None:
+    store = optimized(index="ivfflat", lists=9, probes=probes)
+    with transaction.atomic():
+        store.search(REF, unit_vectors(1)[0], limit=1)
+        settings = execute(
+            "SELECT current_setting('ivfflat.probes'), current_setting('ivfflat.iterative_scan')"
+        )
+    assert settings == [(expected, "relaxed_order")]
+    assert execute("SELECT current_setting('ivfflat.probes')") == [("1",)]
+
+
+@pytest.mark.usefixtures("collection")
+def test_too_little_memory_for_the_lists_says_so() -> None:
+    with pytest.raises(StoreError, match=r"memory required is .* maintenance_work_mem") as caught:
+        optimized(index="ivfflat", lists=2000, maintenance_work_mem="1MB")
+    assert not caught.value.transient
+    optimized(index="ivfflat", lists=2000)
+    valid = execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = %s::regclass", f"{IVFFLAT}_2000"
+    )
+    assert valid == [(True,)]
+
+
+def test_best_first_though_the_scan_goes_on_in_relaxed_order() -> None:
+    store = PgVectorStore(index="ivfflat", lists=50, probes=1)
+    store.ensure_collection(REF)
+    ids = [str(number) for number in range(3000)]
+    batch = batch_of(ids)
+    store.upsert(REF, batch)
+    store.optimize(REF)
+    with only_the_index():
+        for query in unit_vectors(10, seed=5):
+            scores = [hit.score for hit in store.search(REF, query, limit=500)]
+            assert len(scores) == 500
+            assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.usefixtures("collection")
+@pytest.mark.parametrize("index", ["hnsw", "ivfflat"])
+def test_the_scan_goes_on_until_a_rare_filter_has_its_matches(index: str) -> None:
+    options = {"lists": 30, "probes": 1} if index == "ivfflat" else {}
+    store = optimized(index=index, **options)
+    store.update_metadata(REF, ["0", "1500"], [{"rare": True}] * 2)
+    with only_the_index():
+        hits = store.search(REF, unit_vectors(1, seed=5)[0], limit=2, filters={"rare": True})
+    assert {hit.entity_id for hit in hits} == {"0", "1500"}
+
+
+def test_a_rare_filter_is_answered_by_the_index_of_the_payloads() -> None:
+    store = PgVectorStore()
+    store.ensure_collection(REF)
+    store.upsert(REF, batch_of(["without"]))
+    store.optimize(REF)
+    assert indexes() == {HNSW}, "there is no payload to index"
+    ids = [str(number) for number in range(5000)]
+    store.upsert(REF, batch_of(ids, metadata=[{"sku": f"S-{number}"} for number in range(5000)]))
+    store.optimize(REF)
+    assert indexes() == {HNSW, PAYLOADS}
+    execute(f"ANALYZE {REF.name}")
+    plan = execute(
+        f'EXPLAIN SELECT entity_id FROM {REF.name} WHERE metadata @> \'{{"sku": "S-7"}}\' '
+        "ORDER BY embedding <=> %s::vector LIMIT 5",
+        str(unit_vectors(1)[0].tolist()),
+    )
+    assert PAYLOADS in str(plan)
+    hits = store.search(REF, unit_vectors(1)[0], limit=5, filters={"sku": "S-7"})
+    assert [hit.entity_id for hit in hits] == ["7"]
+
+
+def test_twice_the_dimensions_at_half_the_precision() -> None:
+    large = CollectionRef(7, "product", 4000)
+    store = PgVectorStore(precision="float16")
+    store.ensure_collection(large)
+    batch = batch_of([str(number) for number in range(20)], dimensions=4000)
+    store.upsert(large, batch)
+    store.optimize(large)
+    assert indexes() == {HNSW}
+    with only_the_index():
+        assert store.search(large, batch.vectors[7], limit=1)[0].entity_id == "7"
