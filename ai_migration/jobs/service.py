@@ -21,7 +21,7 @@ from ai_migration.exceptions import (
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.planning import plan_migration
-from ai_migration.jobs.progress import progress_of
+from ai_migration.jobs.progress import progress_of, progress_of_all
 from ai_migration.jobs.requests import (
     CheckedRequest,
     check_changes,
@@ -161,6 +161,14 @@ class DataMigrationService:
             UnknownJobError: There is no such job.
         """
         return progress_of(self.get_job(job_id), our_database())
+
+    def get_progress_of(self, jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
+        """Where several jobs stand, with as many queries as for one.
+
+        Args:
+            jobs: Freshly read, with their collections.
+        """
+        return progress_of_all(jobs, our_database())
 
     def pause_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
         """Stop claiming a job's entries; the batch in flight ends.

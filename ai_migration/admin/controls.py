@@ -1,0 +1,121 @@
+"""Pause, resume, cancel, retry: asked of the service, job by job, each with its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.db.models import TextChoices
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.service import migration_service
+from ai_migration.jobs.transitions import sources_of
+from ai_migration.models import MigrationJob
+from ai_migration.types import JobStatus
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+NAMED = 20
+"""Jobs that are named in one answer, at most."""
+
+
+class Action(TextChoices):
+    """What can be done to a job."""
+
+    PAUSE = "pause", gettext_lazy("Pause")
+    RESUME = "resume", gettext_lazy("Resume")
+    RETRY = "retry", gettext_lazy("Retry failed")
+    CANCEL = "cancel", gettext_lazy("Cancel")
+
+
+_FROM: dict[Action, list[JobStatus]] = {
+    Action.PAUSE: sources_of(JobStatus.PAUSED),
+    Action.RESUME: [JobStatus.PAUSED, JobStatus.FAILED],
+    Action.RETRY: [status for status in JobStatus if status != JobStatus.CANCELLED],
+    Action.CANCEL: sources_of(JobStatus.CANCELLED),
+}
+_DONE: dict[Action, StrOrPromise] = {
+    Action.PAUSE: gettext_lazy("is paused"),
+    Action.RESUME: gettext_lazy("goes on"),
+    Action.RETRY: gettext_lazy("tries its failed entities again"),
+    Action.CANCEL: gettext_lazy("is cancelled"),
+}
+_ALREADY: dict[Action, list[JobStatus]] = {
+    Action.PAUSE: [JobStatus.PAUSED],
+    Action.RESUME: [JobStatus.RUNNING, JobStatus.PENDING],
+    Action.CANCEL: [JobStatus.CANCELLED],
+    Action.RETRY: [],
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it for one job.
+
+    Attributes:
+        text: In words.
+        level: Of :mod:`django.contrib.messages`.
+    """
+
+    text: str
+    level: int
+
+
+def actions_for(job: MigrationJob) -> list[Action]:
+    """What can be done to a job as it is now."""
+    return [
+        action
+        for action in Action
+        if job.status in _FROM[action] and (action is not Action.RETRY or job.failed_entities)
+    ]
+
+
+def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
+    """Do it to one job.
+
+    Args:
+        action: What.
+        job_id: To which.
+        actor: Who asks.
+        reason: Why.
+    """
+    try:
+        before = migration_service.get_job(job_id)
+        _calls(reason, actor)[action](job_id)
+    except AIMigrationError as error:
+        words = _("Not done: %(reason)s")  # Django's template makes the first letter a capital
+        return Answer(words % {"reason": error.message}, messages.ERROR)
+    if before.status in _ALREADY[action]:
+        words = _("Nothing to do: %(job)s is %(status)s already.")
+        return Answer(words % {"job": job_id, "status": before.status}, messages.WARNING)
+    return Answer(
+        _("Done: %(job)s %(what)s.") % {"job": job_id, "what": _DONE[action]}, messages.SUCCESS
+    )
+
+
+def report(request: HttpRequest, answers: Iterable[Answer]) -> None:
+    """Show what came of it, job by job; of very many, how many more there are."""
+    by_level: dict[int, list[str]] = {}
+    for answer in answers:
+        by_level.setdefault(answer.level, []).append(answer.text)
+    for level, texts in sorted(by_level.items()):
+        for text in texts[:NAMED]:
+            messages.add_message(request, level, text)
+        if (more := len(texts) - NAMED) > 0:
+            messages.add_message(request, level, _("… and %(more)s more") % {"more": more})
+
+
+def _calls(reason: str, actor: str) -> dict[Action, Callable[[str], MigrationJob]]:
+    service = migration_service
+    return {
+        Action.PAUSE: lambda pk: service.pause_migration(pk, actor=actor, reason=reason),
+        Action.RESUME: lambda pk: service.resume_migration(pk, actor=actor, reason=reason),
+        Action.RETRY: lambda pk: service.retry_failed(pk, actor=actor),
+        Action.CANCEL: lambda pk: service.cancel_migration(pk, actor=actor, reason=reason),
+    }
