@@ -63,6 +63,16 @@ def rate(progress: MigrationProgress) -> str:
     return _("%(rate)s/s") % {"rate": number(progress.entities_per_second, 1)}
 
 
+def pace(progress: MigrationProgress) -> str:
+    """How many entities of how many, how fast, and how much longer."""
+    parts = [f"{number(progress.processed)} / {total(progress)}"]
+    if progress.entities_per_second:
+        parts.append(rate(progress))
+    if progress.estimated_time_remaining is not None:
+        parts.append(_("%(time)s left") % {"time": length(progress.estimated_time_remaining)})
+    return " · ".join(parts)
+
+
 def length(span: timedelta | None) -> str:
     """A length of time."""
     return NOTHING if span is None else duration(span)

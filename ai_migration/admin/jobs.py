@@ -55,11 +55,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         "entity_type",
         "state",
         "progress",
-        "rate",
-        "remaining",
         "failures",
-        "started_by",
-        "asked_for",
+        "started",
     ]
     list_filter = ["status", EntityTypeFilter, StarterFilter]
     list_select_related = ["collection"]
@@ -85,15 +82,10 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, job: MigrationJob) -> str:
-        return display.bar(_progress(job))
-
-    @admin.display(description=gettext_lazy("rate"))
-    def rate(self, job: MigrationJob) -> str:
-        return display.rate(_progress(job))
-
-    @admin.display(description=gettext_lazy("time left"))
-    def remaining(self, job: MigrationJob) -> str:
-        return display.length(_progress(job).estimated_time_remaining)
+        progress = _progress(job)
+        return format_html(
+            '{}<div class="help">{}</div>', display.bar(progress), display.pace(progress)
+        )
 
     @admin.display(description=gettext_lazy("failed"))
     def failures(self, job: MigrationJob) -> str:
@@ -106,12 +98,9 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description=gettext_lazy("started by"))
-    def started_by(self, job: MigrationJob) -> str:
-        return job.created_by or display.NOTHING
-
-    @admin.display(description=gettext_lazy("asked for"))
-    def asked_for(self, job: MigrationJob) -> str:
-        return display.moment(job.created_at)
+    def started(self, job: MigrationJob) -> str:
+        at = display.moment(job.created_at)
+        return format_html("{}<br>{}", job.created_by or display.NOTHING, at)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return JobList
