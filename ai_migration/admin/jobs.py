@@ -182,11 +182,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             job = migration_service.get_job(unquote(object_id))
         except UnknownJobError as error:
             return HttpResponse(error.message, status=404, content_type="text/plain")
-        response = TemplateResponse(
-            request, "admin/ai_migration/migrationjob/panel.html", self._panel(request, job)
-        )
-        response["Cache-Control"] = "no-store"
-        return response
+        template = "admin/ai_migration/migrationjob/panel.html"
+        return TemplateResponse(request, template, self._panel(request, job))
 
     @method_decorator(require_POST)
     def control_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
