@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ai_migration.admin import display
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.transitions import sources_of
-from ai_migration.models import MigrationJob
+from ai_migration.models import EntityFailure, MigrationJob
+from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 NAMED = 20
 """Jobs that are named in one answer, at most."""
+RETRIED = 10_000
+"""Failures of one error that one button tries again, at most."""
 
 
 class Action(TextChoices):
@@ -97,6 +101,41 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
     return Answer(
         _("Done: %(job)s %(what)s.") % {"job": job_id, "what": _DONE[action]}, messages.SUCCESS
     )
+
+
+def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
+    """Try some of a job's failed entities again.
+
+    Args:
+        job_id: Which job.
+        failures: Primary keys of the failures.
+        actor: Who asks.
+    """
+    try:
+        job = migration_service.retry_failed(job_id, actor=actor, only=failures)
+    except AIMigrationError as error:
+        return Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)
+    words = _("Done: %(job)s tries %(count)s entities again.")
+    if job.retry_failed:  # it is not over: it tries all of them before it finishes
+        words = _("Done: %(job)s tries all its failed entities again before it finishes.")
+    shown = {"job": job_id, "count": display.number(len(failures))}
+    return Answer(words % shown, messages.SUCCESS)
+
+
+def retry_like(job_id: str, failure: str, *, actor: str) -> Answer:
+    """Try the entities again that failed with the same error as one of a job's failures.
+
+    Args:
+        job_id: Which job.
+        failure: Primary key of that one.
+        actor: Who asks.
+    """
+    failures = EntityFailure.objects.using(our_database()).filter(job=job_id)
+    one = failures.filter(pk=failure).first() if failure.isdecimal() else None
+    if one is None:
+        return Answer(_("Nothing to do: that failure is gone."), messages.WARNING)
+    same = failures.filter(error_code=one.error_code, error=one.error).order_by("pk")
+    return retry_some(job_id, list(same.values_list("pk", flat=True)[:RETRIED]), actor=actor)
 
 
 def report(request: HttpRequest, answers: Iterable[Answer]) -> None:

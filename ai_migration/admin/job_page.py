@@ -77,6 +77,11 @@ class Panel:
         return self.job.status in OPEN_STATUSES
 
     @property
+    def may_retry(self) -> bool:
+        """Whether some of its failures can be tried again."""
+        return Action.RETRY in self.actions
+
+    @property
     def badge(self) -> SafeString:
         return display.badge(self.job.status)
 

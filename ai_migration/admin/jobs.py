@@ -20,15 +20,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from ai_migration.admin import display
+from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, EstimatedList, ReadOnlyAdmin
-from ai_migration.admin.controls import Action, act, report
+from ai_migration.admin.controls import Action, act, report, retry_like
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
-from ai_migration.exceptions import UnknownJobError
+from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
+from ai_migration.entities import registry
+from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
 from ai_migration.models import MigrationJob
 from ai_migration.types import MigrationProgress
+
+_TEMPLATES = "admin/ai_migration/migrationjob"
 
 
 class JobList(EstimatedList):
@@ -135,6 +139,47 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             back=request.get_full_path(),
         )
 
+    # Another job
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_start_permission(request)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Choose an entity type, fill in the form, look at the preview, start."""
+        self._require(request, may=self.has_start_permission)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": _("Start a migration"),
+            "may_start": True,
+        }
+        try:
+            entity = entity_of(request)
+        except AIMigrationError as error:
+            messages.error(request, error.message)
+            return redirect("admin:ai_migration_migrationjob_add")
+        if entity is None:
+            context |= {"coverage": coverage.kept(), "names": _names(request)}
+            return TemplateResponse(request, f"{_TEMPLATES}/choose.html", context)
+        form = StartForm(request.POST if request.method == "POST" else None, entity)
+        context |= {"form": form, "entity": entity, "subtitle": entity.name}
+        step = request.POST.get("step")
+        if request.method == "POST" and form.is_valid() and step in ("preview", "start"):
+            asked = form.request(created_by=request.user.get_username())
+            try:
+                if step == "start":
+                    job = migration_service.start_migration(asked)
+                    messages.success(request, _("Started: %(job)s.") % {"job": job.pk})
+                    return redirect("admin:ai_migration_migrationjob_change", job.pk)
+                plan = migration_service.plan(asked, examine=EXAMINED)
+                context |= {"plan": plan, "numbers": numbers_of(plan)}
+            except AIMigrationError as error:
+                form.refuse(error)
+        return TemplateResponse(request, f"{_TEMPLATES}/start.html", context)
+
     # One job
 
     def get_urls(self) -> list[URLPattern]:
@@ -172,7 +217,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             "media": self.media,
             **(extra_context or {}),
         }
-        return TemplateResponse(request, "admin/ai_migration/migrationjob/job.html", context)
+        return TemplateResponse(request, f"{_TEMPLATES}/job.html", context)
 
     @method_decorator(require_safe)
     def panel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -182,8 +227,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             job = migration_service.get_job(unquote(object_id))
         except UnknownJobError as error:
             return HttpResponse(error.message, status=404, content_type="text/plain")
-        template = "admin/ai_migration/migrationjob/panel.html"
-        return TemplateResponse(request, template, self._panel(request, job))
+        return TemplateResponse(request, f"{_TEMPLATES}/panel.html", self._panel(request, job))
 
     @method_decorator(require_POST)
     def control_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -191,14 +235,16 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         self._require(request, may=self.has_control_permission)
         job_id = unquote(object_id)
         page = reverse("admin:ai_migration_migrationjob_change", args=[object_id])
+        actor = request.user.get_username()
         asked, reason = request.POST.get("action", ""), request.POST.get("reason", "")
-        if asked not in Action.values:
+        if "retry" in request.POST:
+            report(request, [retry_like(job_id, request.POST["retry"], actor=actor)])
+        elif asked not in Action.values:
             messages.error(request, _("Nothing was done: use one of the buttons."))
         elif asked == Action.CANCEL and not request.POST.get("confirmed"):
             hidden = {"action": asked, "reason": reason}
             return self._confirm(request, [job_id], hidden=hidden, back=page)
         else:
-            actor = request.user.get_username()
             report(request, [act(Action(asked), job_id, actor=actor, reason=reason)])
         return redirect(page)
 
@@ -224,11 +270,20 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             "back": back,
             "media": self.media,
         }
-        return TemplateResponse(request, "admin/ai_migration/migrationjob/cancel.html", context)
+        return TemplateResponse(request, f"{_TEMPLATES}/cancel.html", context)
 
     def _require(self, request: HttpRequest, *, may: Any) -> None:
         if not may(request):
             raise PermissionDenied
+
+
+def _names(request: HttpRequest) -> list[str]:
+    """The entity types, without a count."""
+    try:
+        return registry.names()
+    except AIMigrationError as error:
+        messages.error(request, error.message)
+        return []
 
 
 def _act_on_all(action: Action, request: HttpRequest, jobs: QuerySet[MigrationJob]) -> None:

@@ -1,6 +1,6 @@
-/* Shows moments in the browser's time zone, and keeps the panel of an open job up to date: asks
-   for it again every 2 seconds, and stops when the job has ended. Only what differs is replaced,
-   so that the keyboard stays where it is. */
+/* Shows moments in the browser's time zone, loads what takes a while to count, and keeps a panel
+   up to date: asks for it again every 2 seconds, and stops when its job has ended. Only what
+   differs is replaced, so that the keyboard stays where it is. */
 "use strict";
 
 (() => {
@@ -16,9 +16,18 @@
   };
   localize(document);
 
-  const EVERY = 2000;
+  for (const place of document.querySelectorAll('[data-load]:not([data-load=""])')) {
+    fetch(place.dataset.load, { credentials: "same-origin" }).then(async (answer) => {
+      if (answer.redirected || !answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      localize(page);
+      place.replaceChildren(...page.body.firstElementChild.childNodes);
+    });
+  }
+
   const panel = document.querySelector("[data-live]");
   if (!panel) return;
+  const seconds = Number(panel.dataset.every || 2);
   const offline = panel.querySelector("[data-offline]");
 
   const show = (fresh) => {
@@ -56,7 +65,7 @@
   };
 
   const plan = () => {
-    if (panel.dataset.open === "yes") setTimeout(refresh, EVERY);
+    if (panel.dataset.open === "yes") setTimeout(refresh, seconds * 1000);
   };
 
   plan();
