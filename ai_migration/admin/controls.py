@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.db.models import TextChoices
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
 from ai_migration.exceptions import AIMigrationError
@@ -115,10 +115,15 @@ def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
         job = migration_service.retry_failed(job_id, actor=actor, only=failures)
     except AIMigrationError as error:
         return Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)
-    words = _("Done: %(job)s tries %(count)s entities again.")
+    count = len(failures)
+    words = ngettext(
+        "Done: %(job)s tries %(count)s entity again.",
+        "Done: %(job)s tries %(count)s entities again.",
+        count,
+    )
     if job.retry_failed:  # it is not over: it tries all of them before it finishes
         words = _("Done: %(job)s tries all its failed entities again before it finishes.")
-    shown = {"job": job_id, "count": display.number(len(failures))}
+    shown = {"job": job_id, "count": display.number(count)}
     return Answer(words % shown, messages.SUCCESS)
 
 
