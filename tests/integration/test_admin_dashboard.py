@@ -18,7 +18,8 @@ from tests.integration.admin import few_queries, operator, said, url, words
 from tests.integration.embedders import Script
 from tests.integration.support import Project, lease, make_articles, run, run_slice, start, work
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite")
+on_both = pytest.mark.vendors("sqlite", "postgresql")
 
 PAGE = "dashboard_changelist"
 
@@ -47,6 +48,7 @@ def test_it_is_in_the_index_of_the_app(project: Project) -> None:
     assert operator("view").get("/admin/ai_migration/dashboard/").status_code == 200
 
 
+@on_both
 def test_it_shows_what_goes_on(project: Project) -> None:
     make_articles(40)
     start(batch_size=10)
@@ -78,6 +80,7 @@ def test_a_page_that_is_opened_counts_no_table(project: Project) -> None:
     assert "Counted at" in later
 
 
+@on_both
 def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Script) -> None:
     make_articles(40)
     job = start(batch_size=10)
@@ -97,6 +100,7 @@ def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Scrip
     assert "429: too fast" in words(operator("view").get(url("ratelimitstate_changelist")))
 
 
+@on_both
 def test_coverage(project: Project, script: Script) -> None:
     make_articles(20)
     assert table()[:4] == ["20", "0", "20", "0"]

@@ -14,7 +14,8 @@ from tests.integration.admin import JOBS, few_queries, operator, said, url, word
 from tests.integration.embedders import Script
 from tests.integration.support import Project, finish, make_articles, run, run_slice, start
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite")
+on_both = pytest.mark.vendors("sqlite", "postgresql")
 
 
 def refuse(script: Script, *numbers: int) -> None:
@@ -67,6 +68,7 @@ def test_the_list_shows_rate_and_reason_of_those_that_run(project: Project) -> N
     assert "budget used up: 12 tokens" in shown
 
 
+@on_both
 def test_filters_search_and_dates(project: Project) -> None:
     make_articles(3)
     run(created_by="anna")
@@ -88,6 +90,7 @@ def test_filters_search_and_dates(project: Project) -> None:
     assert listed(created_at__year="1999") == []
 
 
+@on_both
 @pytest.mark.parametrize("jobs", [1, 30])
 def test_pages_need_few_queries(project: Project, jobs: int) -> None:
     """However many jobs there are, and however many of them run."""
@@ -123,6 +126,7 @@ def test_pages_need_few_queries(project: Project, jobs: int) -> None:
 # Actions on several
 
 
+@on_both
 def test_an_action_reports_for_each_job_what_came_of_it(project: Project) -> None:
     make_articles(20)
     done = MigrationJob.objects.get(pk=run().job_id)
@@ -170,6 +174,7 @@ def test_actions_are_for_those_who_may(project: Project) -> None:
 # The page of one job
 
 
+@on_both
 def test_the_page_shows_facts_failures_and_trail(project: Project, script: Script) -> None:
     make_articles(1200)
     refuse(script, 7, 1100)

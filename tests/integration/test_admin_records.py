@@ -26,7 +26,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite")
+on_both = pytest.mark.vendors("sqlite", "postgresql")
 
 LISTS = ["queueentry", "entityfailure", "searchableentity", "collection", "ratelimitstate"]
 
@@ -57,6 +58,7 @@ def act(action: str, failures: Any) -> list[str]:
     return said(client.post(url("entityfailure_changelist"), chosen, follow=True))
 
 
+@on_both
 @pytest.mark.parametrize("name", LISTS)
 def test_each_list_and_its_rows_can_be_looked_at_only(
     project: Project, script: Script, name: str
@@ -77,6 +79,7 @@ def test_each_list_and_its_rows_can_be_looked_at_only(
     assert job.pk
 
 
+@on_both
 def test_filters_and_searches(project: Project, script: Script) -> None:
     job = failed_job(script, 3, 4)
     client = operator("view")
@@ -97,6 +100,7 @@ def test_filters_and_searches(project: Project, script: Script) -> None:
     assert count("queueentry", status__exact="COMPLETED", entity_type="article") > 0
 
 
+@on_both
 def test_a_large_table_is_not_counted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "COUNTED", 60)
     make_articles(200)
@@ -112,6 +116,7 @@ def test_a_large_table_is_not_counted(project: Project, monkeypatch: pytest.Monk
 # Failures
 
 
+@on_both
 def test_some_failures_are_tried_again(project: Project, script: Script) -> None:
     """The others are not: only what was asked for is embedded."""
     job = failed_job(script, 3, 5, 6)
@@ -173,6 +178,7 @@ def test_failures_of_live_changes_go_back_to_the_queue(project: Project, script:
     assert_in_line()
 
 
+@on_both
 def test_failures_are_given_up(project: Project, script: Script) -> None:
     job = failed_job(script, 3, 5, 6)
     first, second, _ = EntityFailure.objects.order_by("pk")
