@@ -60,7 +60,7 @@ class Bench:
         **environment: str,
     ) -> Run:
         """Run a script on a fresh copy of a database with that many products."""
-        template = self._seed(rows)
+        template = self.seeded(rows)
         if self._server is None:
             copy = self._directory / "run.sqlite3"
             shutil.copyfile(template.removeprefix("sqlite:///"), copy)
@@ -70,7 +70,7 @@ class Bench:
             self._sql(url, "CHECKPOINT")  # so that none falls into the run
         try:
             command = [sys.executable, str(HERE / script), what, *arguments]
-            printed = self._process(command, url, **environment)
+            printed = self.process(command, url, **environment)
             return Run(**json.loads(printed.splitlines()[-1]))
         finally:
             if self._server is None:
@@ -79,7 +79,8 @@ class Bench:
             else:
                 self._server.drop("run")
 
-    def _seed(self, rows: int) -> str:
+    def seeded(self, rows: int) -> str:
+        """A database with that many products."""
         if rows not in self._seeded:
             name = f"seeded_{rows}"
             if self._server is None:
@@ -88,12 +89,13 @@ class Bench:
                 url = self._server.create(name)
                 self._sql(url, "CREATE EXTENSION vector")
             for command in (["migrate"], ["seed_catalog", "--products", str(rows)]):
-                self._process([sys.executable, str(MANAGE), *command, "-v0"], url)
+                self.process([sys.executable, str(MANAGE), *command, "-v0"], url)
             self._sql(url, "VACUUM ANALYZE" if self._server else "PRAGMA wal_checkpoint(TRUNCATE)")
             self._seeded[rows] = url
         return self._seeded[rows]
 
-    def _process(self, command: list[str], url: str, **environment: str) -> str:
+    def process(self, command: list[str], url: str, **environment: str) -> str:
+        """Run a command on a database; what it prints."""
         environ = {**os.environ, **environment, "DATABASE_URL": url}
         environ["DJANGO_SETTINGS_MODULE"] = "bench_settings"
         environ["PYTHONPATH"] = str(HERE)
