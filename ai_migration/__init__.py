@@ -11,12 +11,18 @@ if TYPE_CHECKING:
     from ai_migration.indexing.queue import enqueue
     from ai_migration.indexing.search import search
     from ai_migration.jobs.service import migration_service
-    from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
+    from ai_migration.types import (
+        JobChanges,
+        MigrationFilters,
+        MigrationMode,
+        MigrationRequest,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AIMigrationError": "ai_migration.exceptions",
+    "JobChanges": "ai_migration.types",
     "MigrationFilters": "ai_migration.types",
     "MigrationMode": "ai_migration.types",
     "MigrationRequest": "ai_migration.types",
@@ -28,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "AIMigrationError",
+    "JobChanges",
     "MigrationFilters",
     "MigrationMode",
     "MigrationRequest",

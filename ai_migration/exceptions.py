@@ -115,6 +115,20 @@ class ConflictingJobError(AIMigrationError):
         self.other_job_id = other_job_id
 
 
+class IdempotencyConflictError(AIMigrationError):
+    """The idempotency key was used for another request."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(
+            f"The idempotency key {key[:50]!r} was used before, for another request: it started "
+            f"{job_id}. Send that request again, or this one with a new key.",
+            field="idempotency_key",
+        )
+        self.job_id = job_id
+
+
 class RebuildRequiredError(AIMigrationError):
     """The embedder no longer fits the vectors that are stored."""
 

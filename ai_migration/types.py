@@ -164,6 +164,9 @@ class MigrationRequest:
         filters: Which rows.
         rebuild: Ignore the ledger and fill a fresh collection.
         created_by: Who asked.
+        idempotency_key: Asked for again by the same ``created_by`` with the same key, it is
+            the first job; empty: each time another.
+        note: Why; stands in the job's first event.
     """
 
     entity_type: str
@@ -176,6 +179,8 @@ class MigrationRequest:
     filters: MigrationFilters = field(default_factory=MigrationFilters)
     rebuild: bool = False
     created_by: str = ""
+    idempotency_key: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Environment, beside DATABASE_URL:
     BENCH_EMBEDDER: Class path of the embedder.
     BENCH_EMBEDDER_OPTIONS: Its options, as JSON.
+    BENCH_EMBEDDER_LIMITS: More of its alias, as JSON.
     BENCH_STORE: Class path of the store.
     BENCH_AI_MIGRATION: More of AI_MIGRATION, as JSON.
     BENCH_CLUSTER: Slots of a django-q2 cluster that works; without it there is none.
@@ -29,6 +30,7 @@ AI_MIGRATION = {
         "default": {
             "BACKEND": os.environ.get("BENCH_EMBEDDER", "ai_migration.embedders.hash.HashEmbedder"),
             "OPTIONS": json.loads(os.environ.get("BENCH_EMBEDDER_OPTIONS", "{}")),
+            **json.loads(os.environ.get("BENCH_EMBEDDER_LIMITS", "{}")),
         }
     },
     "STORES": {

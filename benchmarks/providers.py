@@ -67,7 +67,8 @@ class Provider:
         rows: int = 0,
     ) -> Run:
         """A job in processes of its own."""
-        settings = {"DEFAULT_RATE_LIMIT": rate_limit, **self.options.settings}
+        of_job = rate_limit if self.options.limit_of == "job" else None
+        of_embedder = rate_limit if self.options.limit_of == "embedder" else None
         return self.databases.run(
             *arguments,
             "--batch-size",
@@ -77,7 +78,10 @@ class Provider:
             BENCH_STORE="stores.UnindexedPgVectorStore",
             BENCH_EMBEDDER="ai_migration.embedders.openai.OpenAIEmbedder",
             BENCH_EMBEDDER_OPTIONS=json.dumps(embedder_options(server, self.options, in_flight)),
-            BENCH_AI_MIGRATION=json.dumps(settings),
+            BENCH_EMBEDDER_LIMITS=json.dumps(
+                {"REQUESTS_PER_MINUTE": of_embedder, "LIVE_SHARE": 0.0}
+            ),
+            BENCH_AI_MIGRATION=json.dumps({"DEFAULT_RATE_LIMIT": of_job}),
         )
 
 
@@ -100,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument(
-        "--rows", type=int, default=40_000, help="with 8 in flight; as many more with more"
+        "--rows", type=int, default=40_000, help="with 8 in flight; in proportion else"
     )
     parser.add_argument("--texts", type=int, default=32, help="texts in one request")
     parser.add_argument("--batch-size", type=int, default=500)
@@ -108,9 +112,7 @@ def main() -> None:
     parser.add_argument("--rate-limit", type=int, default=100, help="requests a minute")
     parser.add_argument("--seconds", type=float, default=150.0, help="of the limited run")
     parser.add_argument("--processes", type=int, default=4, help="of the limited run")
-    parser.add_argument(
-        "--settings", type=json.loads, default={}, help="more of AI_MIGRATION, as JSON"
-    )
+    parser.add_argument("--limit-of", choices=("job", "embedder"), default="embedder")
     options = parser.parse_args()
     measures = {"speed": speed, "limit": limit, "throttled": throttled, "failures": failures}
     if unknown := set(options.parts) - set(PARTS):
@@ -174,7 +176,7 @@ def limit(provider: Provider) -> None:
     rate = sum(at < 60 * minutes for at in counted) / minutes
     fullest = max(sum(at <= other < at + 60 for other in moments) for at in moments)
     say(
-        f"{processes} processes, {options.rate_limit} requests a minute",
+        f"{processes} processes, {options.rate_limit} a minute, of the {options.limit_of}",
         f"{rate:.1f} a minute",
         f"{rate / options.rate_limit - 1:+.1%}, ± 5%; {fullest} in the fullest minute",
     )

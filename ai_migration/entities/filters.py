@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -101,7 +101,7 @@ def apply_filters(entity: Entity, rows: QuerySet[Any], filters: MigrationFilters
                     f"'created-at-field'",
                     field=name,
                 )
-            bound = _bound(moment, field.field, name)
+            bound = instant_of(moment, field.field, name)
             rows = rows.filter(**{f"{field.path}__{lookup}": bound})
     for name, value in filters.lookups.items():
         rows = _look_up(entity, rows, name, value)
@@ -181,7 +181,7 @@ def _typed(field: Field[Any, Any] | None, value: Any, name: str) -> Any:
     if isinstance(target, DateTimeField) and isinstance(value, str | date):
         try:
             moment = parse_moment(value, name)
-            return None if moment is None else _bound(moment, target, name)
+            return None if moment is None else instant_of(moment, target, name)
         except InvalidRequestError as error:
             raise InvalidRequestError(error.message, field="filters") from error
     if isinstance(target, IntegerField) and isinstance(value, str | int):
@@ -237,7 +237,7 @@ def _storable(name: str, value: object) -> JSONValue:
     )
 
 
-def _bound(moment: date | datetime, field: Field[Any, Any], name: str) -> date | datetime:
+def instant_of(moment: date | datetime, field: Field[Any, Any], name: str) -> date | datetime:
     """A bound in the type of the field: an aware instant, or a date. What names no time
     zone is meant in the settings' one, so that every process means the same."""
     zone = timezone.get_default_timezone()
@@ -249,6 +249,8 @@ def _bound(moment: date | datetime, field: Field[Any, Any], name: str) -> date |
             # A day counts as its first instant: before noon it is "before", not "after".
             return local.date() + timedelta(days=local.time() > time.min)
         instant = moment if isinstance(moment, datetime) else datetime.combine(moment, time.min)
+        if timezone.is_aware(instant):
+            instant = instant.astimezone(UTC)  # raises at either end of time, as a database would
         if timezone.is_aware(instant) == settings.USE_TZ:
             return instant
         convert = timezone.make_aware if settings.USE_TZ else timezone.make_naive

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections, transaction
+from django.db.models import QuerySet
 
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.collections import ConfigChange, active_collection, config_change
-from ai_migration.models import MigrationJob, SearchableEntity
+from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.types import JSONValue
@@ -22,8 +25,10 @@ class EntityOverview:
     Attributes:
         rows: Source rows; None where the table cannot be read.
         rows_is_estimate: Whether ``rows`` was estimated.
+        collection: The ACTIVE one; None: nothing is indexed.
         indexed: Entities the ACTIVE collection has.
         state: What the ACTIVE collection is, against the config now.
+        last_job: The newest one of this entity type, if there is one.
         problem: What is wrong with the config; empty when nothing is.
     """
 
@@ -34,9 +39,10 @@ class EntityOverview:
     store: str
     rows: int | None = None
     rows_is_estimate: bool = False
+    collection: Collection | None = None
     indexed: int = 0
     state: str = ""
-    last_job: str = ""
+    last_job: MigrationJob | None = None
     problem: str = ""
 
     @property
@@ -47,19 +53,33 @@ class EntityOverview:
         return f"{'about ' if self.rows_is_estimate else ''}{self.rows:,}"
 
     def as_json(self) -> dict[str, JSONValue]:
-        """The document of ``entities --json``."""
+        """The document of ``entities --json`` and of the REST API's ``GET entities``."""
         return {
             "entityType": self.entity_type,
             "model": self.model,
             "fields": list(self.fields),
             "embedder": self.embedder,
             "store": self.store,
+            "collection": self._collection(),
             "rows": self.rows,
             "rowsIsEstimate": self.rows_is_estimate,
             "indexed": self.indexed,
             "state": self.state,
-            "lastJob": self.last_job or None,
+            "lastJob": self.last_job
+            and {"jobId": self.last_job.pk, "status": self.last_job.status},
             "problem": self.problem or None,
+        }
+
+    def _collection(self) -> dict[str, JSONValue] | None:
+        if self.collection is None:
+            return None
+        activated_at = self.collection.activated_at
+        return {
+            "id": self.collection.pk,
+            "name": self.collection.ref.name,
+            "model": self.collection.model_id,
+            "dimensions": self.collection.dimensions,
+            "activatedAt": activated_at and activated_at.isoformat(),
         }
 
 
@@ -69,46 +89,48 @@ def describe_entities() -> list[EntityOverview]:
     Raises:
         EntityConfigError: The config file itself is wrong.
     """
-    return [_describe(name) for name in registry.names()]
+    return [_describe(name, our_database()) for name in registry.names()]
 
 
-def _describe(name: str) -> EntityOverview:
+def _describe(name: str, using: str) -> EntityOverview:
     definition = registry.discover().definitions[name]
-    using = our_database()
+    collection = active_collection(name, using)
     overview = EntityOverview(
         entity_type=name,
         model=definition.model or "",
         fields=tuple(field.name for field in definition.text_fields),
         embedder=definition.embedder or "default",
         store=definition.store or "default",
+        collection=collection,
+        indexed=_indexed(collection, using) if collection else 0,
+        last_job=MigrationJob.objects.using(using).filter(entity_type=name).order_by("-pk").first(),
     )
     try:
         entity = registry.get(name)
-        collection = active_collection(name, using)
         state = "not indexed"
         if collection is not None:
             change = config_change(collection, entity)
             state = "up to date" if change is ConfigChange.NONE else change.value
     except AIMigrationError as error:
         return replace(overview, problem=error.message)
+    overview = replace(
+        overview, state=state, fields=tuple(field.name for field in entity.text_fields)
+    )
     try:
-        rows, is_estimate = bounded_count(entity.rows())
+        rows, is_estimate = _count(entity.rows())
     except DatabaseError as error:
         problem = f"the table of {entity.model._meta.label} cannot be read: {error}"
-        return replace(overview, state=state, problem=problem)
-    indexed = 0
-    if collection is not None:
-        listed = SearchableEntity.objects.using(using).filter(
-            collection=collection, chunk_count__gt=0
-        )
-        indexed, _ = bounded_count(listed)
-    last = MigrationJob.objects.using(using).filter(entity_type=name).order_by("-pk").first()
-    return replace(
-        overview,
-        fields=tuple(field.name for field in entity.text_fields),
-        rows=rows,
-        rows_is_estimate=is_estimate,
-        indexed=indexed,
-        state=state,
-        last_job=f"{last.pk} {last.status}" if last else "",
-    )
+        return replace(overview, problem=problem)
+    return replace(overview, rows=rows, rows_is_estimate=is_estimate)
+
+
+def _indexed(collection: Collection, using: str) -> int:
+    ledger = SearchableEntity.objects.using(using)
+    return bounded_count(ledger.filter(collection=collection, chunk_count__gt=0))[0]
+
+
+def _count(rows: QuerySet[Any]) -> tuple[int, bool]:
+    """A table that cannot be read must not spoil the transaction a request may be in."""
+    is_inside = connections[rows.db].in_atomic_block
+    with transaction.atomic(using=rows.db) if is_inside else nullcontext():
+        return bounded_count(rows)

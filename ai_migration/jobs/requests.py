@@ -26,6 +26,8 @@ from ai_migration.types import JobChanges, MigrationFilters, MigrationMode, Migr
 MAX_RATE_LIMIT = 1_000_000
 MAX_TOKENS = 10**15
 MAX_COST = 10**9
+MAX_KEY = 255
+MAX_NOTE = 1_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class CheckedRequest:
         budget: How much it may embed.
         rebuild: Whether a fresh collection is filled.
         created_by: Who asked.
+        note: Why.
     """
 
     entity: Entity
@@ -70,6 +73,7 @@ class CheckedRequest:
     budget: Budget
     rebuild: bool
     created_by: str
+    note: str
 
     def selections(self) -> Sequence[QuerySet[Any]]:
         """The matching rows with explicit ids applied, in as many querysets as that takes."""
@@ -127,6 +131,9 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         )
     require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
     require_range(request.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    require_text(request.created_by, "created_by")
+    require_text(request.idempotency_key, "idempotency_key", MAX_KEY)
+    require_text(request.note, "note", MAX_NOTE)
     if request.rebuild and request.filters:
         raise InvalidRequestError(
             "A rebuild fills a new collection with every row: it takes no filters",
@@ -152,6 +159,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         budget=check_budget(request.max_tokens, request.max_cost, entity.embedder),
         rebuild=request.rebuild,
         created_by=request.created_by[:255],
+        note=request.note,
     )
 
 
@@ -244,6 +252,23 @@ def _money(value: Decimal | float | str) -> Decimal:
             field="max_cost",
         )
     return amount
+
+
+def require_text(value: str, field: str, most: int | None = None) -> None:
+    """Refuse text that a database does not take, or that is too long.
+
+    Raises:
+        InvalidRequestError: Names the field.
+    """
+    if most is not None and len(value) > most:
+        raise InvalidRequestError(
+            f"{field} has {len(value)} characters: at most {most} are kept", field=field
+        )
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidRequestError(
+            f"{field} holds a character that no database takes (NUL, or half of a surrogate pair)",
+            field=field,
+        )
 
 
 def require_range(value: int | None, field: str, most: int) -> None:

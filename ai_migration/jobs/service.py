@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import date, datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -20,8 +21,11 @@ from ai_migration.exceptions import (
 )
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
+from ai_migration.jobs.listing import find_jobs, page_after
+from ai_migration.jobs.overview import EntityOverview, describe_entities
 from ai_migration.jobs.planning import plan_migration
 from ai_migration.jobs.progress import progress_of
+from ai_migration.jobs.repeats import repeatable
 from ai_migration.jobs.requests import (
     CheckedRequest,
     check_changes,
@@ -63,18 +67,23 @@ class DataMigrationService:
             request: What, and how.
 
         Returns:
-            The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run.
+            The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run. Where its
+            idempotency key was used before: the job it started then, as that is now.
 
         Raises:
             UnknownEntityTypeError: No such entity type; names the known ones.
             InvalidRequestError: A value is not acceptable; ``field`` says which.
             EntityConfigError: The entity type's config is wrong.
             ConflictingJobError: Another open job writes the same collection.
+            IdempotencyConflictError: Its idempotency key was used for another request.
             RebuildRequiredError: The embedder changed; only ``rebuild`` can go on.
             SettingsError: The settings, or the embedder or store they name, are wrong.
         """
         checked = check_request(request)
         using = our_database()
+        asked = repeatable(request, checked)
+        if (first := asked.first_job(using)) is not None:
+            return first
         total, is_estimate = checked.count()
         job = MigrationJob(
             entity_type=checked.entity.name,
@@ -90,6 +99,8 @@ class DataMigrationService:
             rate_limit=checked.rate_limit,
             **asdict(checked.budget),
             created_by=checked.created_by,
+            idempotency_key=asked.key,
+            request_fingerprint=asked.fingerprint,
             epoch=clock.now_microseconds(using),
         )
         try:
@@ -97,9 +108,16 @@ class DataMigrationService:
                 job.collection = self._collection(checked, using)
                 job.save(using=using, force_insert=True)
                 JobEvent.objects.using(using).create(
-                    job=job, actor=job.created_by, to_status=job.status, reason="started"
+                    job=job,
+                    actor=job.created_by,
+                    to_status=job.status,
+                    reason=f"started: {checked.note}" if checked.note else "started",
                 )
-        except IntegrityError as error:
+        except (IntegrityError, ConflictingJobError) as error:
+            if (first := asked.first_job(using)) is not None:
+                return first  # the same request, at the same moment
+            if isinstance(error, ConflictingJobError):
+                raise
             raise self._open_job(job.entity_type, using) or error from error
         start_waiting(using)
         wake()
@@ -126,33 +144,50 @@ class DataMigrationService:
         *,
         entity_type: str | None = None,
         status: JobStatus | str | None = None,
+        created_by: str | None = None,
+        started_after: date | datetime | str | None = None,
+        started_before: date | datetime | str | None = None,
         before: str | None = None,
         limit: int = 50,
+        order: str = "-id",
     ) -> list[MigrationJob]:
         """Jobs, newest first; costs the same however many there are.
 
         Args:
             entity_type: Only of this entity type.
             status: Only in this state.
-            before: Only jobs older than this id: the last one of the page before.
+            created_by: Only those that this one asked for.
+            started_after: Only those that began at this moment or later. A date means its
+                start; what names no time zone is meant in the settings' one.
+            started_before: Only those that began before this moment.
+            before: The id of the last job of the page before: only those that come after it
+                in ``order``.
             limit: How many at most.
+            order: ``"-id"``: newest first; ``"id"``: oldest first.
 
         Raises:
-            InvalidRequestError: The status is unknown.
+            InvalidRequestError: A value is not acceptable; ``field`` says which.
         """
-        jobs = MigrationJob.objects.using(our_database()).order_by("-pk")
-        if entity_type is not None:
-            jobs = jobs.filter(entity_type=entity_type)
-        if status is not None:
-            if status not in JobStatus.values:
-                raise InvalidRequestError(
-                    f"Unknown status {status!r}. Known: {', '.join(JobStatus.values)}.",
-                    field="status",
-                )
-            jobs = jobs.filter(status=status)
-        if before is not None:
-            jobs = jobs.filter(pk__lt=before)
-        return list(jobs[:limit])
+        return find_jobs(
+            our_database(),
+            entity_type=entity_type,
+            status=status,
+            created_by=created_by,
+            started_after=started_after,
+            started_before=started_before,
+            before=before,
+            limit=limit,
+            order=order,
+        )
+
+    def list_entities(self) -> list[EntityOverview]:
+        """Every entity type that has a model, sorted by name, with its index and its last
+        job: a handful of queries each. One whose config is wrong says so.
+
+        Raises:
+            EntityConfigError: The config file itself is wrong.
+        """
+        return describe_entities()
 
     def get_progress(self, job_id: str) -> MigrationProgress:
         """Where a job stands.
@@ -270,19 +305,20 @@ class DataMigrationService:
     ) -> Sequence[EntityFailure]:
         """A job's failed entities, in the order they failed.
 
-        Raises:
-            UnknownJobError: There is no such job.
-        """
-        failures = self.get_job(job_id).failures.filter(pk__gt=after)
-        return list(failures.order_by("pk")[:limit])
-
-    def list_events(self, job_id: str, *, limit: int = 100) -> Sequence[JobEvent]:
-        """A job's audit log, oldest first.
+        Args:
+            job_id: Which job.
+            after: Primary key of the last one of the page before.
+            limit: How many at most.
 
         Raises:
             UnknownJobError: There is no such job.
+            InvalidRequestError: A value is not acceptable; ``field`` says which.
         """
-        return list(self.get_job(job_id).events.order_by("pk")[:limit])
+        return page_after(self.get_job(job_id).failures.all(), after, limit)
+
+    def list_events(self, job_id: str, *, after: int = 0, limit: int = 100) -> Sequence[JobEvent]:
+        """A job's audit log, oldest first; arguments and errors as :meth:`list_failures`."""
+        return page_after(self.get_job(job_id).events.all(), after, limit)
 
     def _go_on(
         self, job: MigrationJob, using: str, actor: str, reason: str, **values: Any

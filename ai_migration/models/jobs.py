@@ -88,6 +88,10 @@ class MigrationJob(models.Model):
     throttle_reason = models.CharField(max_length=255, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     created_by = models.CharField(max_length=255, blank=True, default="")
+    idempotency_key = models.CharField(  # noqa: DJ001  # unique: NULLs differ
+        null=True, max_length=64, help_text="Hash of who asked and the key of the request."
+    )
+    request_fingerprint = models.CharField(blank=True, default="", max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
@@ -101,8 +105,16 @@ class MigrationJob(models.Model):
     class Meta:
         db_table = "ai_migration_jobs"
         ordering = ["-id"]
+        permissions = [
+            ("start_migrationjob", "Can start migrations"),
+            ("control_migrationjob", "Can pause, resume, retry and cancel migrations"),
+            ("search_index", "Can search the index"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["writes_to"], name="ai_migration_jobs_one_open"),
+            models.UniqueConstraint(
+                fields=["idempotency_key"], name="ai_migration_jobs_asked_once"
+            ),
             models.CheckConstraint(
                 condition=Q(status__in=JobStatus.values), name="ai_migration_jobs_status"
             ),

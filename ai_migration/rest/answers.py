@@ -6,6 +6,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from ai_migration.rest.camel_case import CamelCase
+from ai_migration.rest.fields import Choice
 from ai_migration.types import JobStatus, MigrationMode
 
 
@@ -26,8 +27,8 @@ class Job(CamelCase):
 
     id = serializers.CharField()
     entity_type = serializers.CharField()
-    status = serializers.ChoiceField(JobStatus.choices)
-    mode = serializers.ChoiceField(MigrationMode.choices)
+    status = Choice("JobStatus", JobStatus.values)
+    mode = Choice("Mode", MigrationMode.values)
     rebuild = serializers.BooleanField()
     reindex_existing = serializers.BooleanField()
     filters = JobFilters()
@@ -76,7 +77,7 @@ class JobProgress(CamelCase):
 
     job_id = serializers.CharField()
     entity_type = serializers.CharField()
-    status = serializers.ChoiceField(JobStatus.choices)
+    status = Choice("JobStatus", JobStatus.values)
     progress = Progress()
     throttle = Throttle(allow_null=True)
     tokens = serializers.IntegerField()
@@ -91,11 +92,11 @@ class Event(CamelCase):
 
     at = serializers.DateTimeField()
     actor = serializers.CharField()
-    to = serializers.ChoiceField(JobStatus.choices)
+    to = Choice("JobStatus", JobStatus.values)
     reason = serializers.CharField()
 
     def get_fields(self) -> dict[str, serializers.Field]:  # type: ignore[type-arg]
-        nowhere = serializers.ChoiceField(JobStatus.choices, allow_null=True)
+        nowhere = Choice("JobStatus", JobStatus.values, allow_null=True)
         return {**super().get_fields(), "from": nowhere}  # no name for an attribute
 
 
@@ -141,7 +142,7 @@ class LastJob(CamelCase):
     """The newest job of an entity type."""
 
     job_id = serializers.CharField()
-    status = serializers.ChoiceField(JobStatus.choices)
+    status = Choice("JobStatus", JobStatus.values)
 
 
 class EntityType(CamelCase):
@@ -206,7 +207,7 @@ class ErrorItem(CamelCase):
 class Error(CamelCase):
     """Why it was refused."""
 
-    type = serializers.ChoiceField(["validation_error", "client_error", "server_error"])
+    type = Choice("ErrorType", ["validation_error", "client_error", "server_error"])
     errors = ErrorItem(many=True)
 
 

@@ -22,6 +22,9 @@ class CamelCase(serializers.Serializer[Any]):
     """Its fields are in camelCase on the wire; what stands in their values is left alone. A
     field it does not know is refused: a typing error must not start something else."""
 
+    takes_more = False
+    """Whether fields of other names are welcome."""
+
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         fields = {}
         for name, field in super().get_fields().items():

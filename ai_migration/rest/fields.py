@@ -21,12 +21,28 @@ class Text(serializers.CharField):
     """A string, as it is."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"max_length": MAX_NAME, "trim_whitespace": False, **kwargs})
+        least = None if kwargs.get("allow_blank") else 1
+        defaults = {"min_length": least, "max_length": MAX_NAME, "trim_whitespace": False}
+        super().__init__(**{**defaults, **kwargs})
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class Choice(serializers.ChoiceField):
+    """One of some words.
+
+    Args:
+        component: What the enumeration is called in OpenAPI.
+        values: The words.
+    """
+
+    def __init__(self, component: str, values: list[str], **kwargs: Any) -> None:
+        self.component = component
+        known = {"invalid_choice": f"Known values: {', '.join(values)}."}
+        super().__init__(values, error_messages=known, **kwargs)
 
 
 class Flag(serializers.BooleanField):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -14,6 +13,7 @@ from ai_migration.indexing.search import MAX_LIMIT
 from ai_migration.jobs.requests import MAX_RATE_LIMIT, MAX_TOKENS
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.fields import (
+    Choice,
     EntityIds,
     Flag,
     Moment,
@@ -36,14 +36,11 @@ _ORDERS = {_NEWEST: "-id", _OLDEST: "id"}
 """Ids are ordered by time."""
 
 
-def _one_of(values: list[str], **kwargs: Any) -> serializers.ChoiceField:
-    known = {"invalid_choice": f"Known values: {', '.join(values)}."}
-    return serializers.ChoiceField(values, error_messages=known, **kwargs)
-
-
 class FiltersBody(CamelCase):
     """Which rows. Further keys are look-ups on the entity type's filterable fields, such as
     `category__slug`; `lookups` takes those that are named like one of ours."""
+
+    takes_more = True
 
     created_before = Moment(required=False, allow_null=True)
     created_after = Moment(required=False, allow_null=True)
@@ -63,7 +60,7 @@ class PlanBody(CamelCase):
     """What a migration would be."""
 
     entity_type = Text()
-    mode = _one_of(MigrationMode.values, required=False)
+    mode = Choice("Mode", MigrationMode.values, required=False)
     batch_size = WholeNumber(MAX_BATCH_SIZE, required=False, allow_null=True)
     rate_limit = WholeNumber(MAX_RATE_LIMIT, required=False, allow_null=True)
     max_tokens = WholeNumber(MAX_TOKENS, required=False, allow_null=True)
@@ -124,16 +121,15 @@ class PageQuery(CamelCase):
     limit = serializers.IntegerField(default=50, min_value=1, max_value=MAX_PAGE)
 
 
-@extend_schema_serializer(many=False)
 class JobsQuery(CamelCase):
     """Which jobs, and in which order."""
 
-    status = _one_of(JobStatus.values, required=False)
+    status = Choice("JobStatus", JobStatus.values, required=False)
     entity_type = Text(required=False)
     created_by = Text(required=False)
     started_after = Moment(required=False, help_text="Began at this moment or later.")
     started_before = Moment(required=False, help_text="Began before this moment.")
-    ordering = _one_of(list(_ORDERS), default=_NEWEST)
+    ordering = Choice("Ordering", list(_ORDERS), default=_NEWEST)
     cursor = Text(required=False, help_text="Take it from `next`.")
     limit = serializers.IntegerField(default=50, min_value=1, max_value=MAX_PAGE)
 

@@ -66,7 +66,9 @@ def test_rows_are_indexed_and_found(manage: Manage) -> None:
 def test_the_json_of_a_run_is_as_documented(world: World, manage: Manage) -> None:
     write_articles(POISONED + 1)
     run = document(manage, MIGRATE, "article", returncode=1, ai_migration=world.settings)
-    assert list(run) == ["jobId", "entityType", "status", "progress", "errorMessage"]
+    assert list(run) == [
+        *("jobId", "entityType", "status", "progress", "throttle", "tokens", "cost", "errorMessage")
+    ]
     assert list(run["progress"]) == [
         *("total", "processed", "indexed", "skipped", "removed", "failed", "percentComplete"),
         *("entitiesPerSecond", "estimatedTimeRemaining"),

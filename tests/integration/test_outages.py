@@ -27,6 +27,7 @@ class CauseError(Exception):
         ("08006", True),
         ("53100", False),
         ("25P03", True),
+        ("25006", True),
     ],
 )
 def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> None:

@@ -19,7 +19,6 @@ from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
 from ai_migration.jobs.documents import event_document, failure_document, job_document
-from ai_migration.jobs.overview import describe_entities
 from ai_migration.jobs.service import migration_service
 from ai_migration.management import doctor
 from ai_migration.management.base import (
@@ -231,7 +230,7 @@ class Command(ServiceCommand):
 
             self.stdout.write(json.dumps(entity_config_json_schema(), indent=2))
             return DONE
-        described = describe_entities()
+        described = migration_service.list_entities()
         if self.as_json:
             self.write_json([item.as_json() for item in described])
         elif not described:

@@ -9,8 +9,9 @@ _POSTGRESQL = ("08", "40", "55", "57")
 intervention (a restart). PostgreSQL's manual, appendix A."""
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 """What Django raises for an outage, among other things."""
-_STOOD_STILL = "25P03"
-"""The server ended a transaction that stood still: the process was frozen."""
+_PASSING = frozenset({"25P03", "25006"})
+"""The server ended a transaction that stood still (the process was frozen); it is read-only (a
+standby that is about to become the primary)."""
 _MYSQL = frozenset({1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 4031})
 """Too many connections, shutdown, lock wait, deadlock, interrupted, killed, no connection,
 gone away, lost, idle for too long."""
@@ -26,7 +27,7 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, InterfaceError):
         return True
     state: str | None = getattr(error.__cause__, "sqlstate", "")
-    if state == _STOOD_STILL:
+    if state in _PASSING:
         return True
     if not isinstance(error, OperationalError):
         return False
