@@ -225,7 +225,8 @@ def test_bad_searches(priced: Api) -> None:
 def test_odd_searches_find_what_they_find(priced: Api) -> None:
     make_articles(1)
     run()
-    for value in (None, 10**300, 1e308, {"a": {"b": 1}}, [], True, "x" * 10_000):
+    values: tuple[Any, ...] = (None, 10**300, 1e308, {"a": {"b": 1}}, [], True, "x" * 10_000)
+    for value in values:
         body = {**ARTICLE, "query": "x", "filters": {"status": value}}
         assert priced.post("search", body).status_code == 200
 
