@@ -17,6 +17,18 @@ from ai_migration.jobs.requests import MAX_COST, require_range
 MAX_NAME = 255
 
 
+class Component:
+    """A field that is a component of its own in OpenAPI.
+
+    Attributes:
+        component: Its name there.
+        openapi: Its schema.
+    """
+
+    component: str
+    openapi: dict[str, Any]
+
+
 class Text(serializers.CharField):
     """A string, as it is."""
 
@@ -31,7 +43,7 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class Choice(serializers.ChoiceField):
+class Choice(Component, serializers.ChoiceField):
     """One of some words.
 
     Args:
@@ -41,6 +53,7 @@ class Choice(serializers.ChoiceField):
 
     def __init__(self, component: str, values: list[str], **kwargs: Any) -> None:
         self.component = component
+        self.openapi = {"type": "string", "enum": values}
         super().__init__(values, **kwargs)
         self.error_messages["invalid_choice"] = f"Known values: {', '.join(values)}."
 
@@ -69,17 +82,16 @@ class WholeNumber(serializers.IntegerField):
         return int(number)
 
 
-@extend_schema_field(
-    {
+class Money(Component, serializers.Field[Any, Any, Any, Any]):
+    """An amount, as a number or a string; the service says whether it can be kept."""
+
+    component = "Amount"
+    openapi = {
         "anyOf": [
             {"type": "number", "minimum": 0.01, "maximum": MAX_COST},
             {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
         ]
     }
-)
-class Money(serializers.Field[Any, Any, Any, Any]):
-    """An amount, as a number or a string; the service says whether it can be kept."""
-
     default_error_messages = {"invalid": "Write an amount, such as 12.50."}
 
     def to_internal_value(self, data: Any) -> str:
@@ -88,13 +100,13 @@ class Money(serializers.Field[Any, Any, Any, Any]):
         return str(data)[:MAX_NAME]
 
 
-@extend_schema_field(
-    {
-        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-    }
-)
-class Moment(serializers.Field[Any, Any, Any, Any]):
+class Moment(Component, serializers.Field[Any, Any, Any, Any]):
     """A date, or a date with time, in ISO 8601."""
+
+    component = "Moment"
+    openapi = {
+        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
+    }
 
     def to_internal_value(self, data: Any) -> date | datetime | None:
         try:

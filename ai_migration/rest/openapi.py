@@ -21,7 +21,7 @@ from ai_migration.rest.access import access_of
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.errors import ProblemRenderer, problem
 from ai_migration.rest.examples import ALWAYS, ANSWERS, ERRORS, REQUESTS, WITH_BODY
-from ai_migration.rest.fields import Choice
+from ai_migration.rest.fields import Component
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -62,16 +62,18 @@ class CamelCaseExtension(OpenApiSerializerExtension):
         return schema
 
 
-class ChoiceExtension(OpenApiSerializerFieldExtension):
-    """An enumeration is a component of its own: its name cannot collide with the host's."""
+class ComponentExtension(OpenApiSerializerFieldExtension):
+    """The library would name an enumeration by itself, and complain where the host has one of
+    that name."""
 
-    target_class = Choice
+    target_class = Component
+    match_subclasses = True
 
     def get_name(self) -> str:
         return f"Migration{self.target.component}"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        return {"type": "string", "enum": list(self.target.choices)}
+        return dict(self.target.openapi)
 
 
 def operation(
