@@ -1,0 +1,86 @@
+"""The OpenAPI document, and the page that shows it: every file of it is served locally."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
+from drf_spectacular.views import SpectacularSwaggerSplitView
+from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+import ai_migration
+from ai_migration.rest.access import VIEW
+from ai_migration.rest.base import MigrationView
+from ai_migration.rest.openapi import operation
+
+_SETTINGS = {
+    "TITLE": "django-ai-migration",
+    "DESCRIPTION": "Start, watch and steer migrations, and search the index.",
+    "VERSION": ai_migration.__version__,
+    "OAS_VERSION": "3.1.1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "",
+    "SCHEMA_PATH_PREFIX_TRIM": False,
+    "SCHEMA_PATH_PREFIX_INSERT": "",
+    "CAMELIZE_NAMES": False,
+    "PREPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums"],
+    "ENUM_NAME_OVERRIDES": {},
+    "APPEND_COMPONENTS": {},
+    "TAGS": [],
+    "EXTERNAL_DOCS": {},
+    "WEBHOOKS": [],
+}
+"""Ours, whatever the host's own document has."""
+
+_lock = threading.Lock()
+_documents: dict[str, dict[str, Any]] = {}
+
+
+def openapi_document(server: str) -> dict[str, Any]:
+    """Our OpenAPI document. Made once: the library's settings are the process's.
+
+    Args:
+        server: The path our urls are included at.
+    """
+    with _lock:
+        if server not in _documents:
+            with patched_settings({**_SETTINGS, "SERVERS": [{"url": server}]}):
+                generator = SchemaGenerator(urlconf="ai_migration.rest.urls")
+                _documents[server] = generator.get_schema(public=True)
+        return _documents[server]
+
+
+class SchemaView(MigrationView):
+    access = {"GET": VIEW}
+
+    @operation("getSchema", dict)
+    def get(self, request: Request) -> Response:
+        """This document, in OpenAPI 3.1."""
+        return Response(openapi_document(request.path.rpartition("/")[0]))
+
+
+class DocsView(MigrationView, SpectacularSwaggerSplitView):
+    """Swagger UI. Needs drf_spectacular, drf_spectacular_sidecar and staticfiles installed."""
+
+    access = {"GET": VIEW}
+    renderer_classes = (TemplateHTMLRenderer,)
+    title = "django-ai-migration"
+
+    def _get_schema_url(self, request: Request) -> str:
+        match = request.resolver_match
+        return reverse("ai_migration:schema", current_app=match and match.namespace)
+
+    @staticmethod
+    def _swagger_ui_resource(filename: str) -> str:
+        return static(f"drf_spectacular_sidecar/swagger-ui-dist/{filename}")
+
+    @staticmethod
+    def _swagger_ui_favicon() -> str:
+        return static("drf_spectacular_sidecar/swagger-ui-dist/favicon-32x32.png")
