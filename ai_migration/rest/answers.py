@@ -208,7 +208,7 @@ class Error(CamelCase):
     """Why it was refused."""
 
     type = Choice("ErrorType", ["validation_error", "client_error", "server_error"])
-    errors = ErrorItem(many=True)
+    errors = ErrorItem(many=True)  # type: ignore[assignment]  # no error list here
 
 
 class Problem(CamelCase):
@@ -219,4 +219,4 @@ class Problem(CamelCase):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = ErrorItem(many=True)
+    errors = ErrorItem(many=True)  # type: ignore[assignment]  # no error list here

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from rest_framework.renderers import JSONRenderer
+from django.urls import reverse
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -26,7 +27,7 @@ class MigrationView(APIView):
     permission_classes = (HasPermission,)
     throttle_classes = (ScopeThrottle,)
     parser_classes = (BoundedJSONParser,)
-    renderer_classes = (JSONRenderer,)
+    renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer,)
     content_negotiation_class = AlwaysJSON
     metadata_class = None
     versioning_class = None
@@ -35,6 +36,12 @@ class MigrationView(APIView):
 
     def get_exception_handler(self) -> Callable[[Exception, Any], Response | None]:
         return handle_exception
+
+    def link(self, name: str, *args: str) -> str:
+        """The path of another call, wherever and as often as the urls are included."""
+        match = self.request.resolver_match
+        current = match.namespace if match else None
+        return reverse(f"ai_migration:{name}", args=args, current_app=current)
 
     @property
     def user_name(self) -> str:

@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 from django.templatetags.static import static
-from django.urls import reverse
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.views import SpectacularSwaggerSplitView
@@ -17,7 +16,7 @@ from rest_framework.response import Response
 import ai_migration
 from ai_migration.rest.access import VIEW
 from ai_migration.rest.base import MigrationView
-from ai_migration.rest.openapi import operation
+from ai_migration.rest.openapi import described, operation
 
 _SETTINGS = {
     "TITLE": "django-ai-migration",
@@ -70,12 +69,16 @@ class DocsView(MigrationView, SpectacularSwaggerSplitView):
     """Swagger UI. Needs drf_spectacular, drf_spectacular_sidecar and staticfiles installed."""
 
     access = {"GET": VIEW}
-    renderer_classes = (TemplateHTMLRenderer,)
+    renderer_classes = [TemplateHTMLRenderer]
     title = "django-ai-migration"
 
+    @described(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer: Response = super().get(request, *args, **kwargs)
+        return answer
+
     def _get_schema_url(self, request: Request) -> str:
-        match = request.resolver_match
-        return reverse("ai_migration:schema", current_app=match and match.namespace)
+        return self.link("schema")
 
     @staticmethod
     def _swagger_ui_resource(filename: str) -> str:

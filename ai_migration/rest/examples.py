@@ -34,11 +34,9 @@ ERRORS = {
     "invalid_request": ErrorExample(
         400, "batchSize must be a whole number from 1 to 100000, not '0'", "batchSize"
     ),
-    "parse_error": ErrorExample(400, "JSON parse error - Expecting value: line 1 column 1 (char 0)"),
+    "parse_error": ErrorExample(400, "JSON parse error - Expecting value: line 1 column 1"),
     "not_authenticated": ErrorExample(401, "Authentication credentials were not provided."),
-    "permission_denied": ErrorExample(
-        403, "You do not have permission to perform this action."
-    ),
+    "permission_denied": ErrorExample(403, "You do not have permission to perform this action."),
     "unknown_entity_type": ErrorExample(
         404, "Unknown entity type 'prodct'. Known entity types: product. Did you mean 'product'?"
     ),
@@ -65,9 +63,7 @@ ERRORS = {
         409, "'product' is not indexed yet. Run: manage.py migrate_ai_entities product"
     ),
     "body_too_large": ErrorExample(413, "The body is too large."),
-    "unsupported_media_type": ErrorExample(
-        415, 'Unsupported media type "text/plain" in request.'
-    ),
+    "unsupported_media_type": ErrorExample(415, 'Unsupported media type "text/plain" in request.'),
     "throttled": ErrorExample(429, "Request was throttled. Expected available in 20 seconds."),
     "embedder_fatal": ErrorExample(502, "The provider refused the key (401)."),
     "ai_migration_error": ErrorExample(
@@ -196,7 +192,7 @@ REQUESTS: dict[str, Any] = {
     "resumeJob": {"rateLimit": 50, "maxTokens": 5_000_000},
     "search": {"entityType": _ENTITY_TYPE, "query": "red running shoes", "limit": 5},
 }
-ANSWERS: dict[str, Any] = {
+ANSWERS: dict[str, Any] = {  # of a list: one item
     "startMigration": _JOB,
     "planMigration": _PLAN,
     "listJobs": {"next": None, "results": [_JOB]},
@@ -206,6 +202,6 @@ ANSWERS: dict[str, Any] = {
     "retryFailed": _JOB,
     "listEvents": {"next": None, "results": [_EVENT]},
     "listFailures": {"next": None, "results": [_FAILURE]},
-    "listEntities": [_ENTITY],
-    "search": [_HIT],
+    "listEntities": _ENTITY,
+    "search": _HIT,
 }

@@ -41,8 +41,8 @@ class Choice(serializers.ChoiceField):
 
     def __init__(self, component: str, values: list[str], **kwargs: Any) -> None:
         self.component = component
-        known = {"invalid_choice": f"Known values: {', '.join(values)}."}
-        super().__init__(values, error_messages=known, **kwargs)
+        super().__init__(values, **kwargs)
+        self.error_messages["invalid_choice"] = f"Known values: {', '.join(values)}."
 
 
 class Flag(serializers.BooleanField):
@@ -69,7 +69,7 @@ class WholeNumber(serializers.IntegerField):
         return int(number)
 
 
-@extend_schema_field({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["12.50"]})
+@extend_schema_field({"anyOf": [{"type": "number"}, {"type": "string"}]})
 class Money(serializers.Field[Any, Any, Any, Any]):
     """An amount, as a number or a string; the service says whether it can be kept."""
 
@@ -84,7 +84,6 @@ class Money(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_field(
     {
         "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}],
-        "examples": ["2024-01-31"],
     }
 )
 class Moment(serializers.Field[Any, Any, Any, Any]):
@@ -100,8 +99,9 @@ class Moment(serializers.Field[Any, Any, Any, Any]):
 @extend_schema_field(
     {
         "type": "array",
-        "items": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "array"}]},
-        "examples": [[17, 42]],
+        "items": {
+            "anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "array", "items": {}}]
+        },
     }
 )
 class EntityIds(serializers.Field[Any, Any, Any, Any]):

@@ -17,6 +17,7 @@ from drf_spectacular.utils import (
 )
 
 from ai_migration.rest import answers
+from ai_migration.rest.access import access_of
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.errors import ProblemRenderer, problem
 from ai_migration.rest.examples import ALWAYS, ANSWERS, ERRORS, REQUESTS, WITH_BODY
@@ -39,8 +40,8 @@ class MigrationAutoSchema(AutoSchema):
     def get_tags(self) -> list[str]:
         return ["migrations"]
 
-    def get_description(self) -> str:
-        access = self.view.access[self.method]
+    def get_description(self) -> str:  # type: ignore[override]
+        access = access_of(self.view.request, self.view)
         return f"{super().get_description()}\n\nNeeds the permission `{access.permission}`."
 
 
@@ -54,8 +55,11 @@ class CamelCaseExtension(OpenApiSerializerExtension):
         return f"Migration{type(self.target).__name__}"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        schema: dict[str, Any]
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**schema, "additionalProperties": self.target.takes_more}
+        if direction == "request":
+            schema["additionalProperties"] = self.target.takes_more
+        return schema
 
 
 class ChoiceExtension(OpenApiSerializerFieldExtension):
@@ -101,13 +105,23 @@ def operation(
             )
         )
     codes = {"invalid_request", *errors, *ALWAYS, *(WITH_BODY if request else ())}
-    decorate: Callable[[Call], Call] = extend_schema(
+    return described(
         operation_id=operation_id,
         request=request,
         parameters=list(parameters),
-        responses={status.value: answer, **_refusals(codes)},
+        responses={status.value: OpenApiResponse(answer, status.phrase), **_refusals(codes)},
         examples=examples,
     )
+
+
+def described(**kwargs: Any) -> Callable[[Call], Call]:
+    """``extend_schema`` that does not build on the host's ``DEFAULT_SCHEMA_CLASS``."""
+
+    def decorate(call: Call) -> Call:
+        call.schema = MigrationAutoSchema  # type: ignore[attr-defined]
+        extended: Call = extend_schema(**kwargs)(call)
+        return extended
+
     return decorate
 
 

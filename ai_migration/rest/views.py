@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -30,7 +29,12 @@ class StartView(PassingView):
         answers.Job,
         request=requests.StartBody,
         parameters=[IDEMPOTENCY_KEY],
-        errors=["unknown_entity_type", "conflicting_job", "rebuild_required", "idempotency_conflict"],
+        errors=[
+            "unknown_entity_type",
+            "conflicting_job",
+            "rebuild_required",
+            "idempotency_conflict",
+        ],
     )
     def post(self, request: Request) -> Response:
         """Start a migration. It is RUNNING, or PENDING while others run."""
@@ -75,9 +79,9 @@ class JobView(PassingView):
     def get(self, request: Request, job_id: str) -> Response:
         """Where a job stands."""
         document = migration_service.get_progress(job_id).as_json()
-        return Response(
-            {**document, **{name: link(request, name, job_id) for name in ("events", "failures")}}
-        )
+        for name in ("events", "failures"):
+            document[name] = request.build_absolute_uri(self.link(name, job_id))
+        return Response(document)
 
     @operation("cancelJob", None, errors=["unknown_job", "invalid_transition"])
     def delete(self, request: Request, job_id: str) -> Response:
@@ -92,7 +96,9 @@ class PauseView(PassingView):
     @operation("pauseJob", answers.Job, errors=["unknown_job", "invalid_transition"])
     def post(self, request: Request, job_id: str) -> Response:
         """Pause a job; the batch in flight ends."""
-        return Response(job_document(migration_service.pause_migration(job_id, actor=self.user_name)))
+        return Response(
+            job_document(migration_service.pause_migration(job_id, actor=self.user_name))
+        )
 
 
 class ResumeView(PassingView):
@@ -121,7 +127,8 @@ class RetryFailedView(PassingView):
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Try a job's failed entities again."""
-        return Response(job_document(migration_service.retry_failed(job_id, actor=self.user_name)))
+        job = migration_service.retry_failed(job_id, actor=self.user_name)
+        return Response(job_document(job))
 
 
 class FailuresView(PassingView):
@@ -214,10 +221,3 @@ def page(
         url = request.build_absolute_uri()
         following = replace_query_param(url, "cursor", str(rows[limit - 1].pk))  # type: ignore[attr-defined]
     return Response({"next": following, "results": [document(row) for row in rows[:limit]]})
-
-
-def link(request: Request, name: str, job_id: str) -> str:
-    """The address of a job's page of that name."""
-    match = request.resolver_match
-    path = reverse(f"ai_migration:{name}", args=[job_id], current_app=match and match.namespace)
-    return request.build_absolute_uri(path)
