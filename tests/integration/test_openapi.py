@@ -11,13 +11,12 @@ import schemathesis
 from django.contrib.auth.models import Permission, User
 from django.core.handlers.wsgi import WSGIHandler
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.openapi.checks import RejectedPositiveData  # noqa: F401
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from ai_migration import migration_service
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.rest.documentation import openapi_document
-from ai_migration.types import OPEN_STATUSES, JobStatus
+from ai_migration.types import JobStatus
 from tests.databases import FreshDatabase
 from tests.integration.support import run, start
 from tests.testapp.models import Country
@@ -71,17 +70,25 @@ def host(database: FreshDatabase, settings: Any) -> None:
 
 
 def check(case: Any) -> None:
+    """All checks of the library: no 500, no status, media type or body that is not
+    documented, no refusal of what is well formed, nobody without a permission…"""
     aim(case)
     response = case.call(**AUTH)
-    excluded = []
-    if response.status_code == 400:
-        codes = {error["code"] for error in response.json()["errors"]}
-        if codes == {"invalid_request"}:
-            excluded.append(positive_data_acceptance)
-    print("STAT", case.operation.label, response.status_code, excluded and response.content[:300])
-    case.validate_response(response, excluded_checks=excluded, transport_kwargs=AUTH)
+    case.validate_response(
+        response,
+        excluded_checks=[positive_data_acceptance] if is_service_refusal(response) else [],
+        transport_kwargs=AUTH,
+    )
     if case.operation.label == "POST /start" and response.status_code == 200:
-        migration_service.cancel_migration(response.json()["id"])
+        migration_service.cancel_migration(response.json()["id"])  # so that another can start
+
+
+def is_service_refusal(response: Any) -> bool:
+    """Whether a value is well formed, and the service refuses it: a filter on a field that
+    cannot be filtered, a cost without a price. No schema can say so beforehand."""
+    if response.status_code != 400:
+        return False
+    return all(error["code"] == "invalid_request" for error in response.json()["errors"])
 
 
 @api.parametrize()
