@@ -76,6 +76,7 @@ if "REST" in os.environ:
     ]
     TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
     STATIC_URL = "static/"
+    SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": [
             "rest_framework.authentication.TokenAuthentication",

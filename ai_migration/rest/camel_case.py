@@ -42,12 +42,13 @@ class CamelCase(serializers.Serializer[Any]):
         """
         errors: dict[str, Any] = {}
         if isinstance(data, Mapping):
-            known = ", ".join(self.fields) or "none"
-            words = f"There is no such field. Known fields: {known}."
+            words = f"There is no such field. Known fields: {', '.join(self.fields)}."
             unknown = [str(name)[:50] for name in data if name not in self.fields]
             errors = {
                 name: [ErrorDetail(words, "unknown_field")] for name in unknown[:_MOST_UNKNOWN]
             }
+        elif self.parent is not None:
+            raise ValidationError([ErrorDetail("Write a JSON object.", "invalid")])
         try:
             values = super().to_internal_value(data)
         except ValidationError as error:

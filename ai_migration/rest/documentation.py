@@ -74,7 +74,7 @@ class DocsView(MigrationView, SpectacularSwaggerSplitView):
 
     @described(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        answer: Response = super().get(request, *args, **kwargs)
+        answer: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
         return answer
 
     def _get_schema_url(self, request: Request) -> str:

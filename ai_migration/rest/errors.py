@@ -60,7 +60,13 @@ class BodyTooLargeError(APIException):
     default_code = "body_too_large"
 
 
-class ProblemRenderer(JSONRenderer):
+class ErrorRenderer(JSONRenderer):
+    """An error may repeat what it was sent, half a surrogate pair too: UTF-8 has none."""
+
+    ensure_ascii = True
+
+
+class ProblemRenderer(ErrorRenderer):
     """RFC 9457, https://www.rfc-editor.org/rfc/rfc9457."""
 
     media_type = "application/problem+json"
@@ -107,7 +113,7 @@ class MigrationExceptionHandler(ExceptionHandler):
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         """JSON, or a problem document where the client takes one."""
         request = self.context["request"]
-        renderer = JSONRenderer()
+        renderer = ErrorRenderer()
         if request is not None and ProblemRenderer.media_type in request.headers.get("Accept", ""):
             renderer, data = ProblemRenderer(), problem(exc.status_code, data)
         response = super().get_response(exc, data)

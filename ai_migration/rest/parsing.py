@@ -14,6 +14,8 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+MAX_DEPTH = 50
+
 
 class BoundedJSONParser(JSONParser):
     """UTF-8 JSON of at most ``DATA_UPLOAD_MAX_MEMORY_SIZE`` bytes: the framework's own parser
@@ -30,9 +32,31 @@ class BoundedJSONParser(JSONParser):
         if limit is not None and len(body) > limit:
             raise RequestDataTooBig
         try:
-            return super().parse(BytesIO(body), media_type, {"encoding": "utf-8"})
+            document = super().parse(BytesIO(body), media_type, {"encoding": "utf-8"})
         except RecursionError as error:
-            raise ParseError("JSON parse error - it is nested too deeply") from error
+            raise _too_deep() from error
+        if _is_deep(document):
+            raise _too_deep()
+        return document
+
+
+def _is_deep(document: Any) -> bool:
+    """Whether it is nested so deeply that whoever walks it may not come back."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep() -> ParseError:
+    return ParseError(f"JSON parse error - it is nested more than {MAX_DEPTH} levels deep")
 
 
 class AlwaysJSON(DefaultContentNegotiation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema
@@ -33,12 +34,15 @@ class Api:
         return self._checked("get", path, self.client.get(f"{ROOT}/{path}", query))
 
     def post(self, path: str, body: Any = None, **headers: Any) -> Any:
-        answer = self.client.post(f"{ROOT}/{path}", body, format="json", headers=headers)
-        return self._checked("post", path, answer)
+        return self.send(path, b"" if body is None else json.dumps(body).encode(), **headers)
 
-    def send(self, path: str, body: bytes, content_type: str = "application/json") -> Any:
+    def send(
+        self, path: str, body: bytes, content_type: str = "application/json", **headers: Any
+    ) -> Any:
         """Post bytes as they are."""
-        answer = self.client.post(f"{ROOT}/{path}", body, content_type=content_type)
+        answer = self.client.post(
+            f"{ROOT}/{path}", body, content_type=content_type, headers=headers
+        )
         return self._checked("post", path, answer)
 
     def delete(self, path: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from ai_migration.exceptions import InputRefusedError
 from ai_migration.models import JobEvent, MigrationJob
 from tests.integration.embedders import Script
 from tests.integration.rest import ROOT, Api, error
@@ -64,7 +66,7 @@ def test_a_job_that_is_over_cannot_be_steered(api: Api) -> None:
 
 def test_failures_are_listed_and_tried_again(api: Api, script: Script) -> None:
     make_articles(5)
-    script.refuse = lambda text: "Title 2" in text or "Title 3" in text
+    script.react = refuse("Title 2", "Title 3")
     run()
     job = MigrationJob.objects.get()
     first = api.get(f"jobs/{job.pk}/failures", limit=1).json()
@@ -73,7 +75,7 @@ def test_failures_are_listed_and_tried_again(api: Api, script: Script) -> None:
     second = api.client.get(first["next"]).json()
     assert second["next"] is None
     assert second["results"][0]["entityId"] != failure["entityId"]
-    script.refuse = lambda text: False
+    script.react = refuse()
     for _ in range(2):
         assert api.post(f"jobs/{job.pk}/retry-failed").json()["status"] == "RUNNING"
     work()
@@ -199,7 +201,7 @@ def test_jobs_are_listed_by_page_filter_and_order(api: Api) -> None:
 @pytest.mark.parametrize("path", ["jobs", "jobs/{}/failures", "jobs/{}/events"])
 def test_a_page_of_fifty_costs_what_a_page_of_one_does(api: Api, script: Script, path: str) -> None:
     make_articles(51)
-    script.refuse = lambda text: True
+    script.react = refuse("Title")
     job = start()
     work()
     make_jobs(50)
@@ -212,6 +214,16 @@ def test_a_page_of_fifty_costs_what_a_page_of_one_does(api: Api, script: Script,
 
     cost(1)  # whoever comes by first does the supervisor's work
     assert cost(1) == cost(50) <= 6
+
+
+def refuse(*words: str) -> Callable[[Sequence[str]], None]:
+    """An embedder that refuses texts with one of these words."""
+
+    def react(texts: Sequence[str]) -> None:
+        if any(word in text for word in words for text in texts):
+            raise InputRefusedError("These texts are refused")
+
+    return react
 
 
 def make_jobs(count: int) -> list[MigrationJob]:
