@@ -99,4 +99,4 @@ def anyhow(text: str) -> str:
 def test_the_examples_work(tmp_path: Path) -> None:
     Project(tmp_path / "tutorial").run(TUTORIAL, snapshots=tmp_path, until="indexed")
     with ExitStack() as stack:
-        Terminal(tmp_path / "shop", tmp_path / "indexed", stack).run(PAGE)
+        Terminal(tmp_path / "here", tmp_path / "indexed", stack).run(PAGE)

@@ -8,7 +8,6 @@ commas, of ``rest`` and ``admin``.
 from __future__ import annotations
 
 import json
-import pkgutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -40,9 +39,9 @@ urlpatterns: list[Any] = []
 
 def main(directory: str, installed: str, used: str) -> None:
     """Set the project up without what is not installed, use it, and print a report."""
-    for part in LIBRARIES.keys() - set(installed.split(",")):
-        for library in LIBRARIES[part]:
-            sys.modules[library] = None  # type: ignore[assignment]  # importing it fails now
+    for part, libraries in LIBRARIES.items():
+        if part not in installed and (part, installed) != ("admin", "rest"):  # which imports it
+            sys.modules |= dict.fromkeys(libraries)  # type: ignore[arg-type]  # as if not there
     configure(Path(directory), installed)
     add_urls(used)
     import_everything()
@@ -62,7 +61,7 @@ def configure(directory: Path, installed: str) -> None:
     config = directory / "ai-entity-config.yml"
     config.write_text(CONFIG)
 
-    apps = ["auth", "contenttypes", "sessions", "messages"]
+    apps = ["auth", "contenttypes", "sessions", "messages", "staticfiles"]
     libraries = []
     if "admin" in installed:
         apps.append("admin")
@@ -76,6 +75,7 @@ def configure(directory: Path, installed: str) -> None:
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         ALLOWED_HOSTS=["testserver"],
         ROOT_URLCONF=__name__,
+        STATIC_URL="static/",
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
@@ -125,9 +125,11 @@ def import_everything() -> None:
     import ai_migration
 
     skipped = (*OTHERS, "ai_migration.rest", "ai_migration.admin")
-    for module in pkgutil.walk_packages(ai_migration.__path__, "ai_migration."):
-        if not module.name.startswith(skipped):
-            import_module(module.name)
+    package = Path(ai_migration.__file__).parent
+    for source in package.rglob("*.py"):
+        name = ".".join(source.relative_to(package.parent).with_suffix("").parts)
+        if not name.startswith(skipped):
+            import_module(name.removesuffix(".__init__"))
 
 
 def index_and_find() -> None:
