@@ -10,6 +10,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from ai_migration.rest.access import CONTROL, READ, SEARCH, START, VIEW, WRITE
+from ai_migration.rest.documentation import openapi_document
+from ai_migration.rest.examples import ERRORS
+from ai_migration.rest.requests import JobsQuery, ResumeBody, SearchBody, StartBody
 from tests.docs.pages import ROOT, TUTORIAL, Project, require_alike
 
 PAGE = ROOT / "docs" / "reference" / "rest.md"
@@ -100,3 +104,21 @@ def test_the_examples_work(tmp_path: Path) -> None:
     Project(tmp_path / "tutorial").run(TUTORIAL, snapshots=tmp_path, until="indexed")
     with ExitStack() as stack:
         Terminal(tmp_path / "here", tmp_path / "indexed", stack).run(PAGE)
+
+
+def test_every_call_field_and_error_is_on_the_page() -> None:
+    page = PAGE.read_text()
+    document = openapi_document("/")
+    calls = {
+        f"{method.upper()} {path.removeprefix('/').replace('job_id', 'id')}"
+        for path, methods in document["paths"].items()
+        for method in methods
+    }
+    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert {call for call in calls if not any(call in heading for heading in headings)} == set()
+    fields = [
+        field for body in (StartBody, ResumeBody, SearchBody, JobsQuery) for field in body().fields
+    ]
+    described = {f"`{name}`" for name in [*fields, *ERRORS, READ, WRITE]}
+    described |= {f"`{access.permission}`" for access in (VIEW, START, CONTROL, SEARCH)}
+    assert {words for words in described if words not in page} == set()
