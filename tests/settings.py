@@ -61,6 +61,7 @@ if "Q_CLUSTER_JSON" in os.environ:
 if "REST" in os.environ:
     ALLOWED_HOSTS = ["localhost"]
     ROOT_URLCONF = "tests.rest_urls"
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
     INSTALLED_APPS += [
         "django.contrib.sessions",
         "django.contrib.staticfiles",

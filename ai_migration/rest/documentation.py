@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Any
 
 from django.templatetags.static import static
@@ -39,21 +40,25 @@ _SETTINGS = {
 """Ours, whatever the host's own document has."""
 
 _lock = threading.Lock()
-_documents: dict[str, dict[str, Any]] = {}
 
 
 def openapi_document(server: str) -> dict[str, Any]:
-    """Our OpenAPI document. Made once: the library's settings are the process's.
+    """Our OpenAPI document.
 
     Args:
         server: The path our urls are included at.
     """
-    with _lock:
-        if server not in _documents:
-            with patched_settings({**_SETTINGS, "SERVERS": [{"url": server}]}):
-                generator = SchemaGenerator(urlconf="ai_migration.rest.urls")
-                _documents[server] = generator.get_schema(public=True)
-        return _documents[server]
+    with _lock:  # the library's settings are the process's: they are ours once, for a moment
+        document = _document()
+    return {**document, "servers": [{"url": server}]}
+
+
+@cache
+def _document() -> dict[str, Any]:
+    with patched_settings(_SETTINGS):
+        generator = SchemaGenerator(urlconf="ai_migration.rest.urls")
+        document: dict[str, Any] = generator.get_schema(public=True)
+    return document
 
 
 class SchemaView(MigrationView):

@@ -12,7 +12,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from ai_migration.entities.filters import parse_moment
 from ai_migration.exceptions import InvalidRequestError
-from ai_migration.jobs.requests import require_range
+from ai_migration.jobs.requests import MAX_COST, require_range
 
 MAX_NAME = 255
 
@@ -69,7 +69,14 @@ class WholeNumber(serializers.IntegerField):
         return int(number)
 
 
-@extend_schema_field({"anyOf": [{"type": "number"}, {"type": "string"}]})
+@extend_schema_field(
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0.01, "maximum": MAX_COST},
+            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+        ]
+    }
+)
 class Money(serializers.Field[Any, Any, Any, Any]):
     """An amount, as a number or a string; the service says whether it can be kept."""
 
