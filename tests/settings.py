@@ -59,6 +59,7 @@ if "Q_CLUSTER_JSON" in os.environ:
     Q_CLUSTER: dict[str, Any] = json.loads(os.environ["Q_CLUSTER_JSON"])
 
 if "REST" in os.environ:
+    ALLOWED_HOSTS = ["localhost"]
     ROOT_URLCONF = "tests.rest_urls"
     ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
     INSTALLED_APPS += [

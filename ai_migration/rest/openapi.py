@@ -21,7 +21,7 @@ from ai_migration.rest.access import access_of
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.errors import ProblemRenderer, problem
 from ai_migration.rest.examples import ALWAYS, ANSWERS, ERRORS, REQUESTS, WITH_BODY
-from ai_migration.rest.fields import Component
+from ai_migration.rest.fields import Component, Text
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -74,6 +74,19 @@ class ComponentExtension(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
         return dict(self.target.openapi)
+
+
+class TextExtension(OpenApiSerializerFieldExtension):
+    """No text of ours holds a NUL: no database takes it."""
+
+    target_class = Text
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer_field(
+            self.target, direction, bypass_extensions=True
+        )
+        return {**schema, "pattern": r"^[^\x00]*$"}
 
 
 def operation(
