@@ -227,9 +227,6 @@ class MigrationProgress:
 
     def as_json(self) -> dict[str, JSONValue]:
         """The document of ``--json`` and of the REST API's ``GET jobs/{id}``."""
-        from django.utils.duration import duration_iso_string
-
-        remaining = self.estimated_time_remaining
         return {
             "jobId": self.job_id,
             "entityType": self.entity_type,
@@ -243,9 +240,7 @@ class MigrationProgress:
                 "failed": self.failed,
                 "percentComplete": self.percent_complete,
                 "entitiesPerSecond": self.entities_per_second,
-                "estimatedTimeRemaining": (
-                    None if remaining is None else duration_iso_string(remaining)
-                ),
+                "estimatedTimeRemaining": _iso(self.estimated_time_remaining),
             },
             "throttle": self._throttle(),
             "tokens": self.tokens,
@@ -282,6 +277,25 @@ class MigrationPlan:
     examined: int
     is_estimate: bool
     rebuild_required: str
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """The document of ``--dry-run --json`` and of the REST API's ``POST plan``."""
+        return {
+            "entityType": self.entity_type,
+            "total": self.total,
+            "toEmbed": self.to_embed,
+            "toUpdateMetadata": self.to_update_metadata,
+            "toSkip": self.to_skip,
+            "toRemove": self.to_remove,
+            "texts": self.texts,
+            "tokens": self.tokens,
+            "requests": self.requests,
+            "cost": None if self.cost is None else str(self.cost),
+            "durationAtRateLimit": _iso(self.duration_at_rate_limit),
+            "examined": self.examined,
+            "isEstimate": self.is_estimate,
+            "rebuildRequired": self.rebuild_required or None,
+        }
 
 
 @dataclass(frozen=True)
@@ -352,3 +366,13 @@ class SearchHit:
             "metadata": dict(self.metadata),
             "text": self.text,
         }
+
+
+def _iso(length: timedelta | None) -> str | None:
+    """A length of time in ISO 8601, as people write it: ``PT45M``, ``PT26H3S``."""
+    if length is None:
+        return None
+    minutes, seconds = divmod(round(length.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "H"), (minutes, "M"), (seconds, "S"))
+    return "PT" + ("".join(f"{number}{unit}" for number, unit in parts if number) or "0S")

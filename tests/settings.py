@@ -3,6 +3,7 @@
 DATABASE_URL, OTHER_DATABASE_URL: the databases `default` and `other`.
 AI_MIGRATION_JSON: merged into AI_MIGRATION, key by key.
 Q_CLUSTER_JSON: installs django-q2, with this Q_CLUSTER.
+REST: a host of the REST API, as its documentation says.
 ACCEPTANCE_JSON: installs tests.acceptance.apps, which reads it.
 """
 
@@ -81,6 +82,35 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if "Q_CLUSTER_JSON" in os.environ:
     INSTALLED_APPS.append("django_q")
     Q_CLUSTER: dict[str, Any] = json.loads(os.environ["Q_CLUSTER_JSON"])
+
+if "REST" in os.environ:
+    ALLOWED_HOSTS = ["localhost"]
+    ROOT_URLCONF = "tests.rest_urls"
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+    INSTALLED_APPS += [
+        "django.contrib.sessions",
+        "django.contrib.staticfiles",
+        "rest_framework",
+        "rest_framework.authtoken",
+        "drf_spectacular",
+        "drf_spectacular_sidecar",
+    ]
+    MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+    STATIC_URL = "static/"
+    SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    REST_FRAMEWORK = {
+        "DEFAULT_AUTHENTICATION_CLASSES": [
+            "rest_framework.authentication.TokenAuthentication",
+            "rest_framework.authentication.SessionAuthentication",
+        ],
+        "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    }
 
 if "ACCEPTANCE_JSON" in os.environ:
     INSTALLED_APPS.append("tests.acceptance.apps.Switches")

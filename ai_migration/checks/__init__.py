@@ -12,10 +12,11 @@ from django.core.checks import Tags, register
 from ai_migration.checks.backends import check_backends
 from ai_migration.checks.databases import check_databases, check_indexes
 from ai_migration.checks.entities import check_entities
+from ai_migration.checks.rest import check_rest
 from ai_migration.checks.settings import check_settings
 
 TAG = "ai_migration"
 
-for check in (check_settings, check_backends, check_entities, check_databases):
+for check in (check_settings, check_backends, check_entities, check_databases, check_rest):
     register(check, TAG)
 register(check_indexes, TAG, Tags.database)

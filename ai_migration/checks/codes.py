@@ -79,12 +79,16 @@ ENTITY_STORE = Code("E031", "Name an alias of AI_MIGRATION['STORES'].")
 ENTITY_KEY = Code("E032", "Give the model a key that can be written as text.")
 PSYCOPG = Code("E040", "Install it with: pip install 'django-ai-migration[pgvector]'.")
 
+REST_LIBRARY = Code("E171", "Install the extra that the message names, or remove the urls.")
+REST_AUTH = Code("E172", "Add them to INSTALLED_APPS: permissions are theirs.")
+
 CHUNKING = Code("W020", "Make 'chunking' fit the embedder.")
 SQLITE = Code(
     "W040",
     "Set DATABASES[...]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
     "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'}.",
 )
+REST_DOCS = Code("W171", "Add them to INSTALLED_APPS; the other calls do without.")
 OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
 OTHER_CONFIG = Code("W051", "Bring the index in line.")
 

@@ -111,7 +111,7 @@ def apply_filters(entity: Entity, rows: QuerySet[Any], filters: MigrationFilters
 def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -> QuerySet[Any]:
     field, lookup = _allowed(entity, name)
     try:
-        _require_printable(value)
+        require_printable(value)
         condition = _condition(field, lookup, value, name)
         base = entity.model._base_manager.using(rows.db)
         matching = base.filter(condition)
@@ -146,6 +146,8 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
 def _condition(field: ResolvedField, lookup: str, value: JSONValue, name: str) -> Q:
     """Strings, as they come from a command line, in the type a look-up takes."""
     where = f"{field.path}__{lookup}"
+    if isinstance(value, Mapping):
+        raise ValueError("write a value, or several")
     if lookup in _LISTS:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple | set | frozenset):
@@ -200,10 +202,17 @@ def _json_scalar(text: str) -> bool | int | float | None:
     return value if isinstance(value, bool | int | float) else None
 
 
-def _require_printable(value: object) -> None:
+def require_printable(value: object) -> None:
+    """Refuse text that no database takes, however deep it stands.
+
+    Raises:
+        ValueError: Says what it holds.
+    """
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
     if isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            _require_printable(item)
+            require_printable(item)
         return
     text = str(value)
     if "\0" in text:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
+from ai_migration.entities.filters import require_printable
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError
@@ -99,6 +100,10 @@ def _require_valid(
                 f"{', '.join(known) or 'none'}.",
                 field="filters",
             )
+    try:
+        require_printable(filters or {})
+    except ValueError as error:
+        raise InvalidRequestError(f"The filters do not fit: {error}", field="filters") from error
 
 
 def _target(entity: Entity) -> Target:

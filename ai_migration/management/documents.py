@@ -1,16 +1,15 @@
-"""Jobs and hits as JSON documents and as lines of text."""
+"""Jobs and hits as lines of text."""
 
 from __future__ import annotations
 
 import textwrap
 from datetime import datetime
-from typing import Any
 
 from django.utils.timezone import is_aware, localtime
 
 from ai_migration.jobs.progress import duration, percent
 from ai_migration.management.views import summary
-from ai_migration.models import EntityFailure, JobEvent, MigrationJob
+from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus, MigrationProgress, SearchHit
 
 
@@ -49,49 +48,6 @@ def percent_of(job: MigrationJob) -> float:
     """How far a job is."""
     total = max(job.total_entities, job.processed_entities)
     return percent(job.processed_entities, total, JobStatus(job.status))
-
-
-def job_document(job: MigrationJob) -> dict[str, Any]:
-    """A line of the list of jobs."""
-    return {
-        "jobId": job.pk,
-        "entityType": job.entity_type,
-        "status": job.status,
-        "totalEntities": job.total_entities,
-        "processedEntities": job.processed_entities,
-        "failedEntities": job.failed_entities,
-        "createdBy": job.created_by,
-        "createdAt": job.created_at.isoformat(),
-        "startedAt": job.started_at and job.started_at.isoformat(),
-        "completedAt": job.completed_at and job.completed_at.isoformat(),
-        "batchSize": job.batch_size,
-        "rateLimit": job.rate_limit,
-        "maxTokens": job.max_tokens,
-        "maxCost": None if job.max_cost is None else str(job.max_cost),
-        "tokens": job.embedded_tokens,
-        "errorMessage": job.error_message or None,
-    }
-
-
-def event_document(event: JobEvent) -> dict[str, Any]:
-    """A line of the audit log."""
-    return {
-        "at": event.at.isoformat(),
-        "actor": event.actor,
-        "from": event.from_status or None,
-        "to": event.to_status,
-        "reason": event.reason,
-    }
-
-
-def failure_document(failure: EntityFailure) -> dict[str, Any]:
-    """An entity that failed."""
-    return {
-        "entityId": failure.entity_id,
-        "code": failure.error_code,
-        "error": failure.error,
-        "attempts": failure.attempts,
-    }
 
 
 def describe_hit(hit: SearchHit) -> str:

@@ -92,7 +92,7 @@ def test_the_json_of_a_run_is_as_documented(world: World, manage: Manage) -> Non
     ]
     assert [event["to"] for event in shown["events"]] == ["PENDING", "RUNNING", "COMPLETED"]
     [listed] = document(manage, AI, "jobs", "--type", "article", "--status", "completed")
-    assert listed["jobId"] == run["jobId"]
+    assert listed["id"] == run["jobId"]
     assert listed["failedEntities"] == 1
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 _FENCE = re.compile(r"^```(\w+)([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -109,26 +110,41 @@ class Project:
         kept.pop("DATABASE_URL", None)
         self.environment = {**kept, "PATH": path, "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
 
-    def run(self, page: Path, *, snapshots: Path | None = None) -> None:
+    def run(self, page: Path, *, snapshots: Path | None = None, until: str = "") -> None:
         """Type in the blocks of a page, in their order, and compare what is printed.
 
         Args:
             page: The page.
             snapshots: Where the project is copied to, as it is at each snapshot.
+            until: The snapshot that is the last thing to do; default: all of the page.
         """
         waiting = snapshots_of(page) if snapshots else {}
         for block in blocks_of(page):
             for name in [name for name, position in waiting.items() if position < block.start]:
                 shutil.copytree(self.directory, (snapshots or Path()) / name)
                 del waiting[name]
-            where = f"{page.relative_to(ROOT)}:{block.line}"
-            if block.option("file") or block.option("append"):
-                self._write(block)
-            elif block.is_run and block.language == "console":
-                for command, expected in commands_of(block.body):
-                    require_alike(where, command, expected, self._shell(command, expected))
-            elif block.is_run:
-                self._python(where, block)
+                if name == until:
+                    return
+            self.type_in(block, f"{page.relative_to(ROOT)}:{block.line}")
+
+    def type_in(self, block: Block, where: str) -> None:
+        """Do what a block says, and compare what is printed.
+
+        Args:
+            block: The block.
+            where: Where it stands, for messages.
+        """
+        if block.option("file") or block.option("append"):
+            self._write(block)
+        elif block.is_run and block.language == "console":
+            for command, expected in commands_of(block.body):
+                self.enter(command, expected, where)
+        elif block.is_run:
+            self._python(where, block)
+
+    def enter(self, command: str, expected: str, where: str) -> None:
+        """Enter a command, and compare what it prints."""
+        require_alike(where, command, expected, self._shell(command, expected))
 
     def _write(self, block: Block) -> None:
         name, mode = block.option("file"), "w"
@@ -184,7 +200,7 @@ def commands_of(body: str) -> Iterator[tuple[str, str]]:
     for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
         lines = part.splitlines(keepends=True)
         length = 1
-        while lines[length - 1].endswith("\\\n"):
+        while lines[length - 1].endswith("\\\n") or "".join(lines[:length]).count("'") % 2:
             length += 1
         yield "".join(lines[:length]).strip(), "".join(lines[length:])
 

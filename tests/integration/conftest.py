@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tests.databases import FreshDatabase
 from tests.integration.embedders import Script
 from tests.integration.support import Project
+
+if TYPE_CHECKING:
+    from tests.integration.rest import Api
 
 GOOD_CLUSTER = {
     "TIMEOUT": 60,
@@ -32,6 +35,14 @@ def project(database: FreshDatabase, settings: Any, tmp_path: Path) -> Project:
     made.set(RETRY_DELAY_SECONDS=0.0005)
     made.article()
     return made
+
+
+@pytest.fixture
+def api(project: Project, settings: Any) -> Api:
+    """The REST API, called by somebody who may do everything."""
+    settings.ROOT_URLCONF = "tests.rest_urls"
+    rest = pytest.importorskip("tests.integration.rest")
+    return cast("Api", rest.Api(*rest.ALL))
 
 
 @pytest.fixture

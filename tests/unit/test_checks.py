@@ -9,6 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import checks
 from django.core.checks.registry import registry as check_registry
 from django.db import connections
@@ -136,7 +137,7 @@ def test_a_right_config_is_silent() -> None:
 
 def test_the_checks_have_their_tag() -> None:
     assert checks.tag_exists(TAG)
-    assert len(our_checks()) == 5
+    assert len(our_checks()) == 6
     assert all(check.__module__.startswith("ai_migration.checks.") for check in our_checks())
 
 
@@ -515,6 +516,36 @@ def test_postgresql_needs_psycopg_3(
 def test_the_databases_of_the_tests_are_as_they_should_be() -> None:
     assert connections["default"].vendor == "sqlite"
     assert check_databases() == []
+
+
+# The REST API
+
+
+@pytest.mark.usefixtures("use")
+def test_the_apps_that_the_rest_api_needs(settings: Any) -> None:
+    pytest.importorskip("rest_framework")
+    settings.ROOT_URLCONF = "tests.rest_urls"
+    message = only("W171")
+    assert "django.contrib.staticfiles, drf_spectacular, drf_spectacular_sidecar" in message.msg
+    is_installed = apps.is_installed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apps, "is_installed", lambda name: "staticfiles" in name or "drf" in name)
+        assert "django.contrib.auth, django.contrib.contenttypes" in only("E172").msg
+    assert apps.is_installed == is_installed
+
+
+@pytest.mark.usefixtures("use")
+def test_a_library_of_the_rest_api_that_is_missing(settings: Any, tmp_path: Path) -> None:
+    settings.ROOT_URLCONF = type(
+        "Urls", (), {"urlpatterns": property(lambda self: missing_library())}
+    )()
+    assert "django-ai-migration[rest]" in only("E171").msg
+    settings.ROOT_URLCONF = "no.such.module"  # Django's own checks say so
+    assert found() == []
+
+
+def missing_library() -> None:
+    raise MissingDependencyError("drf_spectacular", "rest", "The REST API (ai_migration.rest)")
 
 
 # The codes

@@ -14,6 +14,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -90,6 +91,47 @@ def test_nothing_optional_is_imported_before_it_is_used() -> None:
         "openai",
     }
     assert not optional & set(done.stdout.split())
+
+
+HOST = """
+import sys
+sys.modules |= dict.fromkeys({blocked})  # as if they were not installed
+import importlib, ai_migration, django
+django.setup()
+for module in {modules}:
+    importlib.import_module(module)
+from django.core.management import call_command
+call_command("check", verbosity=0)
+assert not set(sys.modules) & {exposed}
+try:
+    import ai_migration.rest.urls
+except ai_migration.AIMigrationError as error:
+    print("no REST:", error)
+else:
+    print("REST")
+"""
+REST = ["rest_framework", "drf_spectacular", "drf_spectacular_sidecar", "drf_standardized_errors"]
+
+
+@pytest.mark.parametrize("blocked", [[], REST, REST[3:]], ids=repr)
+def test_all_else_works_without_the_rest_api(blocked: list[str]) -> None:
+    pytest.importorskip("rest_framework")
+    modules = [
+        ".".join(source.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for source in SOURCES
+        if not source.is_relative_to(ROOT / "ai_migration" / "rest")
+    ]
+    exposed = {*REST, "ai_migration.rest"} - set(blocked)
+    done = subprocess.run(
+        [sys.executable, "-c", HOST.format(blocked=blocked, modules=modules, exposed=exposed)],
+        cwd=ROOT,
+        env={"DJANGO_SETTINGS_MODULE": "tests.settings", "DATABASE_URL": "sqlite://:memory:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (f"needs the library {blocked[0]!r}" if blocked else "REST\n") in done.stdout
 
 
 def test_the_installed_version_is_the_declared_one() -> None:

@@ -18,6 +18,7 @@ from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
+from ai_migration.jobs.documents import event_document, failure_document, job_document
 from ai_migration.jobs.service import migration_service
 from ai_migration.management import doctor
 from ai_migration.management.base import (
@@ -31,9 +32,6 @@ from ai_migration.management.base import (
 from ai_migration.management.documents import (
     describe_hit,
     describe_progress,
-    event_document,
-    failure_document,
-    job_document,
     local,
     percent_of,
 )

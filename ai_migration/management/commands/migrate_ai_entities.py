@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.utils.duration import duration_iso_string
 
 from ai_migration.conf import NO_MESSAGES, get_settings
 from ai_migration.engine.recovery import recover_in_passing
@@ -223,7 +222,7 @@ class Command(ServiceCommand):
 
     def _show(self, plans: list[MigrationPlan]) -> int:
         if self.as_json:
-            documents = [_plan(plan) for plan in plans]
+            documents = [plan.as_json() for plan in plans]
             self.write_json(documents[0] if len(documents) == 1 else documents)
             return DONE
         for plan in plans:
@@ -243,23 +242,3 @@ class Command(ServiceCommand):
                 lines.append(f"  {plan.rebuild_required}")
             self.stdout.write("\n".join(lines))
         return DONE
-
-
-def _plan(plan: MigrationPlan) -> dict[str, Any]:
-    length = plan.duration_at_rate_limit
-    return {
-        "entityType": plan.entity_type,
-        "total": plan.total,
-        "toEmbed": plan.to_embed,
-        "toUpdateMetadata": plan.to_update_metadata,
-        "toSkip": plan.to_skip,
-        "toRemove": plan.to_remove,
-        "texts": plan.texts,
-        "tokens": plan.tokens,
-        "requests": plan.requests,
-        "cost": None if plan.cost is None else str(plan.cost),
-        "durationAtRateLimit": None if length is None else duration_iso_string(length),
-        "examined": plan.examined,
-        "isEstimate": plan.is_estimate,
-        "rebuildRequired": plan.rebuild_required or None,
-    }

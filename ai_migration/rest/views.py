@@ -1,0 +1,223 @@
+"""The calls. Each parses, calls the service and translates its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from ai_migration.indexing.search import search
+from ai_migration.jobs.documents import event_document, failure_document, job_document
+from ai_migration.jobs.service import migration_service
+from ai_migration.rest import answers, requests
+from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
+from ai_migration.rest.base import MigrationView, PassingView
+from ai_migration.rest.openapi import IDEMPOTENCY_KEY, operation
+from ai_migration.rest.requests import parsed
+
+Row = TypeVar("Row")
+
+
+class StartView(PassingView):
+    access = {"POST": START}
+
+    @operation(
+        "startMigration",
+        answers.Job,
+        request=requests.StartBody,
+        parameters=[IDEMPOTENCY_KEY],
+        errors=[
+            "unknown_entity_type",
+            "conflicting_job",
+            "rebuild_required",
+            "idempotency_conflict",
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Start a migration. It is RUNNING, or PENDING while others run."""
+        key = request.headers.get("Idempotency-Key", "")
+        asked = parsed(requests.StartBody, request).migration(self.user_name, idempotency_key=key)
+        return Response(job_document(migration_service.start_migration(asked)))
+
+
+class PlanView(MigrationView):
+    access = {"POST": PLAN}
+
+    @operation(
+        "planMigration",
+        answers.Plan,
+        request=requests.PlanBody,
+        errors=["unknown_entity_type"],
+    )
+    def post(self, request: Request) -> Response:
+        """The dry run: what a migration would do. Starts nothing."""
+        asked = parsed(requests.PlanBody, request).migration(self.user_name)
+        return Response(migration_service.plan(asked).as_json())
+
+
+class JobsView(PassingView):
+    access = {"GET": VIEW}
+
+    @operation("listJobs", answers.JobPage, parameters=[requests.JobsQuery])
+    def get(self, request: Request) -> Response:
+        """Jobs, newest first."""
+        asked = parsed(requests.JobsQuery, request).selection()
+
+        def find(limit: int) -> Sequence[Any]:
+            return migration_service.list_jobs(**{**asked, "limit": limit})
+
+        return page(request, find, asked["limit"], job_document)
+
+
+class JobView(PassingView):
+    access = {"GET": VIEW, "DELETE": CONTROL}
+
+    @operation("getJob", answers.JobProgress, errors=["unknown_job"])
+    def get(self, request: Request, job_id: str) -> Response:
+        """Where a job stands."""
+        document = migration_service.get_progress(job_id).as_json()
+        for name in ("events", "failures"):
+            document[name] = request.build_absolute_uri(self.link(name, job_id))
+        return Response(document)
+
+    @operation("cancelJob", None, errors=["unknown_job", "invalid_transition"])
+    def delete(self, request: Request, job_id: str) -> Response:
+        """End a job for good. Its row stays, and what it indexed stays indexed."""
+        migration_service.cancel_migration(job_id, actor=self.user_name)
+        return Response(status=204)
+
+
+class PauseView(PassingView):
+    access = {"POST": CONTROL}
+
+    @operation("pauseJob", answers.Job, errors=["unknown_job", "invalid_transition"])
+    def post(self, request: Request, job_id: str) -> Response:
+        """Pause a job; the batch in flight ends."""
+        return Response(
+            job_document(migration_service.pause_migration(job_id, actor=self.user_name))
+        )
+
+
+class ResumeView(PassingView):
+    access = {"POST": CONTROL}
+
+    @operation(
+        "resumeJob",
+        answers.Job,
+        request=requests.ResumeBody,
+        errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
+    )
+    def post(self, request: Request, job_id: str) -> Response:
+        """Let a paused or failed job go on where it stopped."""
+        changes = parsed(requests.ResumeBody, request).changes()
+        job = migration_service.resume_migration(job_id, actor=self.user_name, changes=changes)
+        return Response(job_document(job))
+
+
+class RetryFailedView(PassingView):
+    access = {"POST": CONTROL}
+
+    @operation(
+        "retryFailed",
+        answers.Job,
+        errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
+    )
+    def post(self, request: Request, job_id: str) -> Response:
+        """Try a job's failed entities again."""
+        job = migration_service.retry_failed(job_id, actor=self.user_name)
+        return Response(job_document(job))
+
+
+class FailuresView(PassingView):
+    access = {"GET": VIEW}
+
+    @operation(
+        "listFailures",
+        answers.FailurePage,
+        parameters=[requests.PageQuery],
+        errors=["unknown_job"],
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """A job's failed entities: which, what error, how many attempts."""
+        asked = parsed(requests.PageQuery, request).validated_data
+
+        def find(limit: int) -> Sequence[Any]:
+            after = asked.get("cursor", 0)
+            return migration_service.list_failures(job_id, after=after, limit=limit)
+
+        return page(request, find, asked["limit"], failure_document)
+
+
+class EventsView(PassingView):
+    access = {"GET": VIEW}
+
+    @operation(
+        "listEvents",
+        answers.EventPage,
+        parameters=[requests.PageQuery],
+        errors=["unknown_job"],
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """A job's audit log, oldest first: who did what, when, why."""
+        asked = parsed(requests.PageQuery, request).validated_data
+
+        def find(limit: int) -> Sequence[Any]:
+            after = asked.get("cursor", 0)
+            return migration_service.list_events(job_id, after=after, limit=limit)
+
+        return page(request, find, asked["limit"], event_document)
+
+
+class EntitiesView(MigrationView):
+    access = {"GET": VIEW}
+
+    @operation("listEntities", answers.EntityType(many=True))
+    def get(self, request: Request) -> Response:
+        """The entity types: model, fields, backends, index, last job."""
+        return Response([entity.as_json() for entity in migration_service.list_entities()])
+
+
+class SearchView(MigrationView):
+    access = {"POST": SEARCH}
+
+    @operation(
+        "search",
+        answers.Hit(many=True),
+        request=requests.SearchBody,
+        errors=["unknown_entity_type", "not_indexed", "rebuild_required", "embedder_fatal"],
+    )
+    def post(self, request: Request) -> Response:
+        """Find the entities that are nearest to some words."""
+        asked = parsed(requests.SearchBody, request).validated_data
+        hits = search(
+            asked["entity_type"],
+            asked["query"],
+            limit=asked.get("limit"),
+            filters=asked.get("filters"),
+        )
+        return Response([hit.as_json() for hit in hits])
+
+
+def page(
+    request: Request,
+    find: Callable[[int], Sequence[Row]],
+    limit: int,
+    document: Callable[[Row], Mapping[str, Any]],
+) -> Response:
+    """A page, and the link to the next one.
+
+    Args:
+        request: Who asks.
+        find: Finds so many rows.
+        limit: How many the page has, at most.
+        document: Makes a row's document.
+    """
+    rows = find(limit + 1)  # one more: is there a next page?
+    following = None
+    if len(rows) > limit:
+        url = request.build_absolute_uri()
+        following = replace_query_param(url, "cursor", str(rows[limit - 1].pk))  # type: ignore[attr-defined]
+    return Response({"next": following, "results": [document(row) for row in rows[:limit]]})
