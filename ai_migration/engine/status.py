@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ai_migration.conf import get_settings
 from ai_migration.engine.heartbeats import SUPERVISOR
 from ai_migration.engine.metrics import EngineMinute, engine_minutes
-from ai_migration.indexing.rate_limits import CoolDown, cool_down
+from ai_migration.indexing.rate_limits import CoolDown, cool_downs
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
@@ -104,11 +103,7 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
             if slot.lease_expires_at is not None and slot.lease_expires_at > now
         ],
         supervisor_seen_at=next((s.last_seen_at for s in seen if s.name == SUPERVISOR), None),
-        cool_downs=[
-            found
-            for alias in get_settings().EMBEDDERS
-            if (found := cool_down(alias, using)) is not None
-        ],
+        cool_downs=cool_downs(using),
         minutes=minutes,
         entities_per_second=_rate(minutes, now),
     )

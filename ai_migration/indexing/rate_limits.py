@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -191,20 +191,21 @@ class CoolDown:
     pace: float | None
 
 
-def cool_down(alias: str, using: str) -> CoolDown | None:
-    """What an embedder's provider asked for; None: nothing that still holds.
+def cool_downs(using: str) -> list[CoolDown]:
+    """What the providers of all embedders asked for, where it still holds.
 
     Args:
-        alias: The embedder's.
         using: Database alias of our tables.
     """
-    state, now = limit_states(using).read(_key(alias))
-    pace = state.pace_at(now)
-    is_blocked = state.blocked_until > now
-    if not is_blocked and pace is None:
-        return None
-    until = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC) if is_blocked else None
-    return CoolDown(alias, until, state.reason, pace)
+    aliases = list(get_settings().EMBEDDERS)
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
+    found = []
+    for alias, state in zip(aliases, states, strict=True):
+        pace, is_blocked = state.pace_at(now), state.blocked_until > now
+        if is_blocked or pace is not None:
+            end = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC)
+            found.append(CoolDown(alias, end if is_blocked else None, state.reason, pace))
+    return found
 
 
 def current_pace(alias: str, using: str) -> float | None:
@@ -214,11 +215,21 @@ def current_pace(alias: str, using: str) -> float | None:
         alias: The embedder's.
         using: Database alias of our tables.
     """
-    state, now = limit_states(using).read(_key(alias))
-    pace = state.pace_at(now)
-    configured = get_settings().EMBEDDERS.get(alias)
-    limit = configured.REQUESTS_PER_MINUTE if configured else None
-    return None if limit and pace is not None and pace >= limit else pace
+    return current_paces([alias], using)[alias]
+
+
+def current_paces(aliases: Collection[str], using: str) -> dict[str, float | None]:
+    """The same of several embedders, with as many queries as for one; none for none."""
+    if not aliases:
+        return {}
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
+    paces = {}
+    for alias, state in zip(aliases, states, strict=True):
+        pace = state.pace_at(now)
+        configured = get_settings().EMBEDDERS.get(alias)
+        limit = configured.REQUESTS_PER_MINUTE if configured else None
+        paces[alias] = None if limit and pace is not None and pace >= limit else pace
+    return paces
 
 
 def _key(alias: str) -> str:

@@ -148,7 +148,7 @@ def test_two_at_once_never_get_more_than_the_limit(project: Project) -> None:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    state, now = limit_states("default").read("embedder:default")
+    (state,), now = limit_states("default").read(["embedder:default"])
     seconds = (now - state.since) / 1000
     assert 10 <= sum(passed) <= 11 + 10 * seconds
 
