@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.apps.registry import Apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -42,13 +43,17 @@ _PRIORITIES = {
 }
 
 
+_registry = Apps()
+_registry.app_configs["ai_migration"] = apps.get_app_config("ai_migration")
+
+
 class Dashboard(models.Model):
     """No table: a page that the admin site gives an address and a place in the app's index.
     In a registry of its own, so that it has neither a migration nor permissions."""
 
     class Meta:
         app_label = "ai_migration"
-        apps = Apps()
+        apps = _registry
         managed = False
         verbose_name = gettext_lazy("dashboard")
         verbose_name_plural = gettext_lazy("dashboard")

@@ -162,6 +162,7 @@ def facts_of(job: MigrationJob) -> list[tuple[str, StrOrPromise]]:
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
     budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
     return [
+        (_("job"), job.pk),
         (_("entity type"), job.entity_type),
         (_("mode"), job.get_mode_display()),
         (_("rebuild"), _("yes") if job.rebuild else _("no")),
