@@ -1,7 +1,8 @@
-"""No pages: the tests of the shells add theirs."""
+"""The pages of the tests."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin  # noqa: TID251  (a project, not the library)
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [path("admin/", admin.site.urls)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ai_migration.conf import EmbedderSettings, get_settings
 from ai_migration.indexing.limit_states import limit_states
@@ -171,6 +172,39 @@ def embedder_settings(alias: str) -> EmbedderSettings:
     if settings.TOKENS_PER_MINUTE is None and embedders[alias].is_remote:
         return settings.model_copy(update={"TOKENS_PER_MINUTE": configured.DEFAULT_TOKEN_LIMIT})
     return settings
+
+
+@dataclass(frozen=True)
+class CoolDown:
+    """What a provider asked for.
+
+    Attributes:
+        embedder: Its alias.
+        until: No request before this moment; None: they may be sent.
+        reason: Its words.
+        pace: Requests a minute it is slowed down to; None: it is not.
+    """
+
+    embedder: str
+    until: datetime | None
+    reason: str
+    pace: float | None
+
+
+def cool_down(alias: str, using: str) -> CoolDown | None:
+    """What an embedder's provider asked for; None: nothing that still holds.
+
+    Args:
+        alias: The embedder's.
+        using: Database alias of our tables.
+    """
+    state, now = limit_states(using).read(_key(alias))
+    pace = state.pace_at(now)
+    is_blocked = state.blocked_until > now
+    if not is_blocked and pace is None:
+        return None
+    until = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC) if is_blocked else None
+    return CoolDown(alias, until, state.reason, pace)
 
 
 def current_pace(alias: str, using: str) -> float | None:

@@ -24,12 +24,13 @@ PLAN_LIMIT = 100_000
 _PAGE = 2_000
 
 
-def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
+def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMIT) -> MigrationPlan:
     """Read, render and compare as the migration would, and embed nothing.
 
     Args:
         checked: What would be started.
         using: Database alias of our tables.
+        examine: Rows that are looked at one by one.
     """
     entity, rate_limit = checked.entity, checked.rate_limit
     target, rebuild_reason = _target(checked, using)
@@ -38,7 +39,7 @@ def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
     reader = EntityReader(entity)
     for part in checked.selections():
         cursor = None
-        while examined < PLAN_LIMIT:
+        while examined < examine:
             found = reader.read(entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE])
             if not found:
                 break
@@ -64,7 +65,7 @@ def plan_migration(checked: CheckedRequest, using: str) -> MigrationPlan:
         minutes.append(requests / (limits.REQUESTS_PER_MINUTE * share))
     if limits.TOKENS_PER_MINUTE:
         minutes.append(tokens / (limits.TOKENS_PER_MINUTE * share))
-    to_remove = _to_remove(checked, target, using)
+    to_remove = _to_remove(checked, target, using, examine)
     return MigrationPlan(
         entity_type=entity.name,
         total=max(total, examined),
@@ -101,7 +102,7 @@ def _fresh(entity: Entity) -> Target:
     return Target(unsaved, embedder, stores[entity.store])
 
 
-def _to_remove(checked: CheckedRequest, target: Target, using: str) -> int:
+def _to_remove(checked: CheckedRequest, target: Target, using: str, examine: int) -> int:
     """Entities the sweep would remove: what the ledger has beyond the source."""
     entity = checked.entity
     if checked.filters or checked.mode is MigrationMode.MISSING or not target.collection.pk:
@@ -112,7 +113,7 @@ def _to_remove(checked: CheckedRequest, target: Target, using: str) -> int:
     gone = 0
     after = ""
     looked_at = 0
-    while looked_at < PLAN_LIMIT:
+    while looked_at < examine:
         page = list(
             listed.filter(entity_id__gt=after)
             .order_by("entity_id")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
@@ -21,10 +21,11 @@ from ai_migration.exceptions import (
 )
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
+from ai_migration.jobs.failures import discard, feed_retries
 from ai_migration.jobs.listing import find_jobs, page_after
 from ai_migration.jobs.overview import EntityOverview, describe_entities
-from ai_migration.jobs.planning import plan_migration
-from ai_migration.jobs.progress import progress_of
+from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration
+from ai_migration.jobs.progress import progress_of, progress_of_all
 from ai_migration.jobs.repeats import repeatable
 from ai_migration.jobs.requests import (
     CheckedRequest,
@@ -123,13 +124,17 @@ class DataMigrationService:
         wake()
         return self.get_job(job.pk)
 
-    def plan(self, request: MigrationRequest) -> MigrationPlan:
+    def plan(self, request: MigrationRequest, *, examine: int = PLAN_LIMIT) -> MigrationPlan:
         """The dry run: what :meth:`start_migration` would do. Starts nothing.
+
+        Args:
+            request: What, and how.
+            examine: Rows that are looked at one by one; beyond, what was seen is extrapolated.
 
         Raises:
             AIMigrationError: As :meth:`start_migration`.
         """
-        return plan_migration(check_request(request), our_database())
+        return plan_migration(check_request(request), our_database(), examine)
 
     def get_job(self, job_id: str) -> MigrationJob:
         """A job by its id.
@@ -196,6 +201,14 @@ class DataMigrationService:
             UnknownJobError: There is no such job.
         """
         return progress_of(self.get_job(job_id), our_database())
+
+    def get_progress_of(self, jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
+        """Where several jobs stand, with as many queries as for one.
+
+        Args:
+            jobs: Freshly read, with their collections.
+        """
+        return progress_of_all(jobs, our_database())
 
     def pause_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
         """Stop claiming a job's entries; the batch in flight ends.
@@ -273,8 +286,16 @@ class DataMigrationService:
             start_waiting(using)
         return change.job
 
-    def retry_failed(self, job_id: str, *, actor: str = "") -> MigrationJob:
+    def retry_failed(
+        self, job_id: str, *, actor: str = "", only: Iterable[int] | None = None
+    ) -> MigrationJob:
         """Try a job's failed entities again. An open job does it before it finishes.
+
+        Args:
+            job_id: Which job.
+            actor: Who asks.
+            only: Primary keys of the failures to try; None: all of them. A job that is not
+                COMPLETED tries all of them, too.
 
         Raises:
             UnknownJobError: There is no such job.
@@ -287,18 +308,39 @@ class DataMigrationService:
             raise InvalidTransitionError(
                 job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus.CANCELLED]
             )
-        if not job.failures.exists():
+        failures = job.failures.all() if only is None else job.failures.filter(pk__in=list(only))
+        if not failures.exists():
             raise InvalidRequestError(f"{job_id} has no failed entities to retry", field="job_id")
         unfinished = MigrationJob.objects.using(using).exclude(status=JobStatus.COMPLETED)
         asked = unfinished.filter(pk=job_id).update(retry_failed=True)
         job = self.get_job(job_id)
         if not asked:
-            return self._go_on(
-                job, using, actor, "retry of failed entities", phase=JobPhase.RETRY, cursor=None
-            )
+            with transaction.atomic(using=using):
+                cursor = None if only is None else feed_retries(job, failures)
+                return self._go_on(
+                    job,
+                    using,
+                    actor,
+                    "retry of failed entities",
+                    phase=JobPhase.RETRY,
+                    cursor=cursor,
+                )
         if job.status == JobStatus.FAILED:
             return self._go_on(job, using, actor, "retry of failed entities")
         return job
+
+    def discard_failures(self, failures: Iterable[int], *, actor: str = "") -> int:
+        """Give failed entities up: they stay out of the index, and are listed no more. A job's
+        count as skipped from then on, which its audit log says.
+
+        Args:
+            failures: Primary keys.
+            actor: Who asks.
+
+        Returns:
+            How many were listed.
+        """
+        return discard(failures, our_database(), actor)
 
     def list_failures(
         self, job_id: str, *, after: int = 0, limit: int = 50

@@ -1,0 +1,118 @@
+"""What the pages share: who may see and do what, and lists that stay fast at any size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.forms.widgets import Script
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
+from django.utils.text import capfirst
+
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql.counting import bounded_count
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
+else:
+    ModelAdmin, AnyPaginator = admin.ModelAdmin, Paginator
+
+VIEW = "ai_migration.view_migrationjob"
+START = "ai_migration.start_migrationjob"
+CONTROL = "ai_migration.control_migrationjob"
+
+COUNTED = 10_000
+"""Rows a list counts and pages through, at most. What is further back is found by filters: an
+OFFSET costs as much as the rows it skips."""
+
+
+class EstimatingPaginator(AnyPaginator):
+    """Counts to :data:`COUNTED` and no further; ``estimate`` is what the database thinks there
+    is beyond, where it has an opinion, and ``is_more`` whether there is more."""
+
+    @cached_property
+    def count(self) -> int:
+        return self._counted[0]
+
+    @property
+    def is_more(self) -> bool:
+        return self._counted[1] > COUNTED
+
+    @property
+    def estimate(self) -> int | None:
+        found = self._counted[1]
+        return found if found > COUNTED + 1 else None
+
+    @cached_property
+    def _counted(self) -> tuple[int, int]:
+        rows = self.object_list
+        if not isinstance(rows, QuerySet):
+            return len(rows), len(rows)
+        found = at_least(rows)
+        return min(found, COUNTED), found
+
+
+def at_least(rows: QuerySet[Any]) -> int:
+    """How many rows there are, if they are few; else the planner's estimate, or what was counted
+    and one more where the database has none."""
+    counted, _ = bounded_count(rows, COUNTED, everywhere=True)
+    return counted
+
+
+class EstimatedList(ChangeList):
+    """Says how many rows there are once, below the list."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that only the engine writes: they can be looked at."""
+
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 50
+
+    class Media:
+        css = {"all": ["ai_migration/admin.css"]}
+        js = [Script("ai_migration/admin.js", defer=True)]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return EstimatedList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """From where the engine writes: a replica lags."""
+        return super().get_queryset(request).using(our_database())
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(VIEW)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_control_permission(self, request: HttpRequest) -> bool:
+        """For the actions that ask for the permission ``control``."""
+        return self.has_view_permission(request) and request.user.has_perm(CONTROL)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

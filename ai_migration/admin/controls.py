@@ -1,0 +1,165 @@
+"""Pause, resume, cancel, retry: asked of the service, job by job, each with its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.db.models import TextChoices
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ai_migration.admin import display
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.service import migration_service
+from ai_migration.jobs.transitions import sources_of
+from ai_migration.models import EntityFailure, MigrationJob
+from ai_migration.models.leases import our_database
+from ai_migration.types import JobStatus
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+NAMED = 20
+"""Jobs that are named in one answer, at most."""
+RETRIED = 10_000
+"""Failures of one error that one button tries again, at most."""
+
+
+class Action(TextChoices):
+    """What can be done to a job."""
+
+    PAUSE = "pause", gettext_lazy("Pause")
+    RESUME = "resume", gettext_lazy("Resume")
+    RETRY = "retry", gettext_lazy("Retry failed")
+    CANCEL = "cancel", gettext_lazy("Cancel")
+
+
+_FROM: dict[Action, list[JobStatus]] = {
+    Action.PAUSE: sources_of(JobStatus.PAUSED),
+    Action.RESUME: [JobStatus.PAUSED, JobStatus.FAILED],
+    Action.RETRY: [status for status in JobStatus if status != JobStatus.CANCELLED],
+    Action.CANCEL: sources_of(JobStatus.CANCELLED),
+}
+_DONE: dict[Action, StrOrPromise] = {
+    Action.PAUSE: gettext_lazy("is paused"),
+    Action.RESUME: gettext_lazy("goes on"),
+    Action.RETRY: gettext_lazy("tries its failed entities again"),
+    Action.CANCEL: gettext_lazy("is cancelled"),
+}
+_ALREADY: dict[Action, list[JobStatus]] = {
+    Action.PAUSE: [JobStatus.PAUSED],
+    Action.RESUME: [JobStatus.RUNNING, JobStatus.PENDING],
+    Action.CANCEL: [JobStatus.CANCELLED],
+    Action.RETRY: [],
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it for one job.
+
+    Attributes:
+        text: In words.
+        level: Of :mod:`django.contrib.messages`.
+    """
+
+    text: str
+    level: int
+
+
+def actions_for(job: MigrationJob) -> list[Action]:
+    """What can be done to a job as it is now."""
+    return [
+        action
+        for action in Action
+        if job.status in _FROM[action] and (action is not Action.RETRY or job.failed_entities)
+    ]
+
+
+def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
+    """Do it to one job.
+
+    Args:
+        action: What.
+        job_id: To which.
+        actor: Who asks.
+        reason: Why.
+    """
+    try:
+        before = migration_service.get_job(job_id)
+        _calls(reason, actor)[action](job_id)
+    except AIMigrationError as error:
+        words = _("Not done: %(reason)s")  # Django's template makes the first letter a capital
+        return Answer(words % {"reason": error.message}, messages.ERROR)
+    if before.status in _ALREADY[action]:
+        words = _("Nothing to do: %(job)s is %(status)s already.")
+        return Answer(words % {"job": job_id, "status": before.status}, messages.WARNING)
+    return Answer(
+        _("Done: %(job)s %(what)s.") % {"job": job_id, "what": _DONE[action]}, messages.SUCCESS
+    )
+
+
+def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
+    """Try some of a job's failed entities again.
+
+    Args:
+        job_id: Which job.
+        failures: Primary keys of the failures.
+        actor: Who asks.
+    """
+    try:
+        job = migration_service.retry_failed(job_id, actor=actor, only=failures)
+    except AIMigrationError as error:
+        return Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)
+    count = len(failures)
+    words = ngettext(
+        "Done: %(job)s tries %(count)s entity again.",
+        "Done: %(job)s tries %(count)s entities again.",
+        count,
+    )
+    if job.retry_failed:  # it is not over: it tries all of them before it finishes
+        words = _("Done: %(job)s tries all its failed entities again before it finishes.")
+    shown = {"job": job_id, "count": display.number(count)}
+    return Answer(words % shown, messages.SUCCESS)
+
+
+def retry_like(job_id: str, failure: str, *, actor: str) -> Answer:
+    """Try the entities again that failed with the same error as one of a job's failures.
+
+    Args:
+        job_id: Which job.
+        failure: Primary key of that one.
+        actor: Who asks.
+    """
+    failures = EntityFailure.objects.using(our_database()).filter(job=job_id)
+    one = failures.filter(pk=failure).first() if failure.isdecimal() else None
+    if one is None:
+        return Answer(_("Nothing to do: that failure is gone."), messages.WARNING)
+    same = failures.filter(error_code=one.error_code, error=one.error).order_by("pk")
+    return retry_some(job_id, list(same.values_list("pk", flat=True)[:RETRIED]), actor=actor)
+
+
+def report(request: HttpRequest, answers: Iterable[Answer]) -> None:
+    """Show what came of it, job by job; of very many, how many more there are."""
+    by_level: dict[int, list[str]] = {}
+    for answer in answers:
+        by_level.setdefault(answer.level, []).append(answer.text)
+    for level, texts in sorted(by_level.items()):
+        for text in texts[:NAMED]:
+            messages.add_message(request, level, text)
+        if (more := len(texts) - NAMED) > 0:
+            messages.add_message(request, level, _("… and %(more)s more") % {"more": more})
+
+
+def _calls(reason: str, actor: str) -> dict[Action, Callable[[str], MigrationJob]]:
+    service = migration_service
+    return {
+        Action.PAUSE: lambda pk: service.pause_migration(pk, actor=actor, reason=reason),
+        Action.RESUME: lambda pk: service.resume_migration(pk, actor=actor, reason=reason),
+        Action.RETRY: lambda pk: service.retry_failed(pk, actor=actor),
+        Action.CANCEL: lambda pk: service.cancel_migration(pk, actor=actor, reason=reason),
+    }

@@ -1,0 +1,117 @@
+"""How much of each entity type the index has: counted when asked for, and kept for a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.core.cache import cache
+from django.db.models import Count
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from ai_migration.admin import display
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.collections import ConfigChange
+from ai_migration.jobs.overview import EntityOverview
+from ai_migration.jobs.service import migration_service
+from ai_migration.models import EntityFailure
+from ai_migration.models.leases import our_database
+from ai_migration.types import OPEN_STATUSES
+
+KEPT = 60
+"""Seconds that counts are shown again, with the time they are from."""
+_KEY = "ai_migration:coverage"
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One entity type.
+
+    Attributes:
+        overview: Its config, its rows and its index.
+        failed: Entities that failed and are not indexed.
+    """
+
+    overview: EntityOverview
+    failed: int
+
+    @property
+    def rows(self) -> str:
+        rows = self.overview.rows
+        if rows is None:
+            return "?"
+        about = _("about") + " " if self.overview.rows_is_estimate else ""
+        return about + display.number(rows)
+
+    @property
+    def missing(self) -> str:
+        """Rows that are not indexed. With as many vectors of rows that are gone it is less
+        than there are: a migration finds out."""
+        rows = self.overview.rows
+        return "?" if rows is None else display.number(max(0, rows - self.overview.indexed))
+
+    @property
+    def stale(self) -> str:
+        """What the config says by now that the index does not; empty: nothing."""
+        state = self.overview.state
+        fits = ("", "up to date", "not indexed", ConfigChange.OPERATIONAL.value)
+        return "" if state in fits else state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its last job still runs or waits."""
+        job = self.overview.last_job
+        return job is not None and job.status in OPEN_STATUSES
+
+    @property
+    def status(self) -> SafeString | str:
+        """Of its last job."""
+        job = self.overview.last_job
+        return display.NOTHING if job is None else display.badge(job.status)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """All entity types.
+
+    Attributes:
+        at: When they were counted.
+        entities: Each of them.
+        problem: What is wrong with the config; empty when nothing is.
+    """
+
+    at: datetime
+    entities: Sequence[Covered] = ()
+    problem: str = ""
+
+    @property
+    def moment(self) -> str:
+        return display.moment(self.at)
+
+
+def kept() -> Coverage | None:
+    """What was counted in the last minute; None: nothing was."""
+    found = cache.get(_KEY)
+    return found if isinstance(found, Coverage) else None
+
+
+def count() -> Coverage:
+    """Count now: with a bound where the database can estimate, but not for nothing."""
+    try:
+        overviews = migration_service.list_entities()
+    except AIMigrationError as error:
+        return Coverage(timezone.now(), problem=error.message)
+    failures = EntityFailure.objects.using(our_database()).values_list("collection")
+    failed = dict(failures.annotate(count=Count("pk")).order_by())
+    coverage = Coverage(
+        timezone.now(),
+        [
+            Covered(each, failed.get(each.collection.pk, 0) if each.collection else 0)
+            for each in overviews
+        ],
+    )
+    cache.set(_KEY, coverage, KEPT)
+    return coverage

@@ -1,0 +1,280 @@
+"""The dashboard: what goes on now, and how much is indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.apps.registry import Apps
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST, require_safe
+
+from ai_migration.admin import coverage, display
+from ai_migration.admin.base import START, ReadOnlyAdmin
+from ai_migration.admin.charts import Chart, throughput
+from ai_migration.engine.metrics import KEEP_FOR
+from ai_migration.engine.status import LOOKED_AT, EngineStatus, engine_status
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.service import migration_service
+from ai_migration.types import JobStatus, MigrationMode, MigrationRequest, Priority
+
+SPANS = {"3": timedelta(hours=3), "24": timedelta(hours=24), "168": KEEP_FOR}
+"""How far back the throughput can go: hours."""
+REBUILD = "rebuild"
+"""What has to be typed before everything is rebuilt."""
+
+_PRIORITIES = {
+    Priority.CRITICAL: gettext_lazy("critical"),
+    Priority.HIGH: gettext_lazy("high"),
+    Priority.STANDARD: gettext_lazy("standard"),
+    Priority.LOW: gettext_lazy("low"),
+}
+
+
+class Dashboard(models.Model):
+    """No table: a page that the admin site gives an address and a place in the app's index.
+    In a registry of its own, so that it has neither a migration nor permissions."""
+
+    class Meta:
+        app_label = "ai_migration"
+        apps = Apps()
+        managed = False
+        verbose_name = gettext_lazy("dashboard")
+        verbose_name_plural = gettext_lazy("dashboard")
+
+    def __str__(self) -> str:
+        return str(self._meta.verbose_name)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number.
+
+    Attributes:
+        name: What it is.
+        value: The number.
+        note: More about it.
+        is_alarm: Whether somebody should look.
+    """
+
+    name: str
+    value: str
+    note: str = ""
+    is_alarm: bool = False
+
+
+@admin.register(Dashboard)
+class DashboardAdmin(ReadOnlyAdmin):
+    """Its pages; there are no rows."""
+
+    def has_start_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm(START)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        name = "ai_migration_dashboard"
+        return [
+            path("", wrap(self.page_view), name=f"{name}_changelist"),
+            path("panel/", wrap(self.panel_view), name=f"{name}_panel"),
+            path("coverage/", wrap(self.coverage_view), name=f"{name}_coverage"),
+            path("start/", wrap(self.start_view), name=f"{name}_start"),
+            path("rebuild/", wrap(self.rebuild_view), name=f"{name}_rebuild"),
+        ]
+
+    @method_decorator(require_safe)
+    def page_view(self, request: HttpRequest) -> HttpResponse:
+        """All of it; entities are counted on demand only, which the script is."""
+        context = {
+            **self._panel(request),
+            "coverage": coverage.count() if "count" in request.GET else coverage.kept(),
+            "title": _("Dashboard"),
+        }
+        return self._page(request, "dashboard.html", context)
+
+    @method_decorator(require_safe)
+    def panel_view(self, request: HttpRequest) -> HttpResponse:
+        """What changes, as a fragment."""
+        return TemplateResponse(request, f"{_TEMPLATES}/panel.html", self._panel(request))
+
+    @method_decorator(require_safe)
+    def coverage_view(self, request: HttpRequest) -> HttpResponse:
+        """The table of entity types, counted, as a fragment."""
+        self._require_view(request)
+        context = {
+            "coverage": coverage.kept() or coverage.count(),
+            "may_start": self.has_start_permission(request),
+        }
+        return TemplateResponse(request, f"{_TEMPLATES}/coverage.html", context)
+
+    @method_decorator(require_POST)
+    def start_view(self, request: HttpRequest) -> HttpResponse:
+        """The buttons of an entity type: index what is missing, or what changed."""
+        self._require_start(request)
+        job_id = _start(
+            request,
+            MigrationRequest(
+                request.POST.get("entity_type", ""),
+                mode=request.POST.get("mode", MigrationMode.CHANGED),
+                created_by=request.user.get_username(),
+            ),
+        )
+        if job_id:
+            return redirect("admin:ai_migration_migrationjob_change", job_id)
+        return redirect("admin:ai_migration_dashboard_changelist")
+
+    def rebuild_view(self, request: HttpRequest) -> HttpResponse:
+        """Rebuild everything, once somebody has typed that they mean it."""
+        self._require_start(request)
+        is_wrong = False
+        if request.method == "POST":
+            if request.POST.get("typed", "").strip().lower() == REBUILD:
+                self._rebuild(request)
+                return redirect("admin:ai_migration_dashboard_changelist")
+            is_wrong = True
+        context = {
+            "title": _("Rebuild everything?"),
+            "word": REBUILD,
+            "is_wrong": is_wrong,
+            "coverage": coverage.kept() or coverage.count(),
+        }
+        return self._page(request, "rebuild.html", context)
+
+    def _rebuild(self, request: HttpRequest) -> None:
+        for overview in migration_service.list_entities():
+            _start(
+                request,
+                MigrationRequest(
+                    overview.entity_type,
+                    rebuild=True,
+                    created_by=request.user.get_username(),
+                    note="rebuild of everything",
+                ),
+            )
+
+    def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "may_start": self.has_start_permission(request),
+            **context,
+        }
+        return TemplateResponse(request, f"{_TEMPLATES}/{template}", context)
+
+    def _panel(self, request: HttpRequest) -> dict[str, Any]:
+        self._require_view(request)
+        asked = request.GET.get("hours", "3")
+        hours = asked if asked in SPANS else "3"
+        status = engine_status(SPANS[hours])
+        return {
+            "tiles": tiles_of(status),
+            "chart": _chart(status, SPANS[hours]),
+            "status": status,
+            "hours": hours,
+            "spans": [
+                ("3", _("3 hours")),
+                ("24", _("24 hours")),
+                ("168", _("7 days")),
+            ],
+        }
+
+    def _require_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+
+    def _require_start(self, request: HttpRequest) -> None:
+        if not self.has_start_permission(request):
+            raise PermissionDenied
+
+
+_TEMPLATES = "admin/ai_migration/dashboard"
+
+
+def _start(request: HttpRequest, asked: MigrationRequest) -> str:
+    """Start it and say so, or say why not; the job's id, or nothing."""
+    try:
+        job = migration_service.start_migration(asked)
+    except AIMigrationError as error:
+        messages.error(request, _("Not started: %(reason)s") % {"reason": error.message})
+        return ""
+    words = _("Started: %(job)s migrates %(entity_type)s.")
+    messages.success(request, words % {"job": job.pk, "entity_type": job.entity_type})
+    return job.pk
+
+
+def tiles_of(status: EngineStatus) -> Sequence[Tile]:
+    """What goes on, as numbers."""
+    running = status.jobs.get(JobStatus.RUNNING, 0)
+    held = {s: n for s, n in status.jobs.items() if s != JobStatus.RUNNING}
+    waiting = sum(status.waiting.values())
+    works = bool(status.workers)
+    queue = [
+        f"{word} {display.number(status.waiting[p])}"
+        for p, word in _PRIORITIES.items()
+        if status.waiting.get(p)
+    ]
+    return [
+        Tile(
+            _("running jobs"),
+            display.number(running),
+            ", ".join(f"{display.number(n)} {display.STATUS_WORDS[s]}" for s, n in held.items()),
+        ),
+        Tile(
+            _("entities per second"),
+            display.number(status.entities_per_second, 1),
+            _("over the last whole minute"),
+        ),
+        Tile(
+            _("in the queue"),
+            display.number(waiting) + ("" if status.waiting_is_all else "+"),
+            ", ".join(queue),
+        ),
+        Tile(
+            _("oldest waits"),
+            display.length(status.at - status.oldest_waiting if status.oldest_waiting else None),
+        ),
+        Tile(
+            _("failures in the last hour"),
+            _upto(status.failures_last_hour),
+            is_alarm=status.failures_last_hour > 0,
+        ),
+        Tile(
+            _("live workers"),
+            display.number(len(status.workers)),
+            "" if works or not waiting else _("nobody works on what waits"),
+            is_alarm=bool(waiting) and not works,
+        ),
+        *(
+            Tile(
+                _("embedder %(alias)s") % {"alias": each.embedder},
+                _("waits") if each.until else _("slowed down"),
+                each.reason
+                if each.until
+                else _("%(pace)s requests a minute") % {"pace": display.number(each.pace or 0)},
+                is_alarm=each.until is not None,
+            )
+            for each in status.cool_downs
+        ),
+    ]
+
+
+def _upto(count: int) -> str:
+    return display.number(LOOKED_AT) + "+" if count > LOOKED_AT else display.number(count)
+
+
+def _chart(status: EngineStatus, span: timedelta) -> Chart | None:
+    if not status.minutes:
+        return None
+    done = [(minute.at, minute.tally.entities) for minute in status.minutes]
+    return throughput(done, status.at - span, status.at)

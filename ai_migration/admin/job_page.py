@@ -1,0 +1,206 @@
+"""What the page of a job shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from ai_migration.admin import display
+from ai_migration.admin.charts import BARS, Chart, throughput
+from ai_migration.admin.controls import Action, actions_for
+from ai_migration.jobs.service import migration_service
+from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
+from ai_migration.models.leases import our_database
+from ai_migration.types import OPEN_STATUSES, EntryStatus, MigrationProgress
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+HISTORY = 1_000
+"""Completed entries the chart is drawn from, the newest."""
+FAILURES = 500
+"""Failures that are grouped, the newest."""
+EVENTS = 50
+"""Lines of the audit trail, the newest."""
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures with the same error.
+
+    Attributes:
+        code: Of the error.
+        error: Its words.
+        count: How many.
+        samples: Some of the entities.
+        like: Primary key of one of them.
+    """
+
+    code: str
+    error: str
+    count: int
+    samples: Sequence[str]
+    like: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What changes while a job runs.
+
+    Attributes:
+        job: The job.
+        progress: Where it stands.
+        actions: What can be done to it now.
+        chart: Its throughput; None before there is any.
+        failures: Grouped by error, the most frequent first.
+        failures_are_all: Whether these are all of its failures.
+        events: Its audit trail, newest first.
+    """
+
+    job: MigrationJob
+    progress: MigrationProgress
+    actions: Sequence[Action]
+    chart: Chart | None
+    failures: Sequence[FailureGroup]
+    failures_are_all: bool
+    events: Sequence[JobEvent]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still changes by itself."""
+        return self.job.status in OPEN_STATUSES
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether some of its failures can be tried again."""
+        return Action.RETRY in self.actions
+
+    @property
+    def badge(self) -> SafeString:
+        return display.badge(self.job.status)
+
+    @property
+    def bar(self) -> SafeString:
+        return display.bar(self.progress)
+
+    @property
+    def slowed(self) -> str:
+        return display.slowed(self.progress)
+
+    @property
+    def trail(self) -> list[tuple[str, JobEvent]]:
+        """When, and what."""
+        return [(display.moment(event.at), event) for event in self.events]
+
+    @property
+    def said(self) -> str:
+        """What a screen reader says: not with each change, but every ten percent."""
+        return _("%(status)s, %(percent)s percent") % {
+            "status": display.STATUS_WORDS[self.progress.status],
+            "percent": int(self.progress.percent_complete // 10 * 10),
+        }
+
+    @property
+    def numbers(self) -> list[tuple[str, str]]:
+        """The tiles: a word and a number each."""
+        now = self.progress
+        return [
+            (_("processed"), f"{display.number(now.processed)} / {display.total(now)}"),
+            (_("indexed"), display.number(now.indexed)),
+            (_("skipped"), display.number(now.skipped)),
+            (_("removed"), display.number(now.removed)),
+            (_("failed"), display.number(now.failed)),
+            (_("rate"), display.rate(now)),
+            (_("time left"), display.length(now.estimated_time_remaining)),
+            (_("tokens"), display.number(now.tokens)),
+            *([(_("cost"), display.number(float(now.cost), 2))] if now.cost is not None else []),
+        ]
+
+
+def panel_of(job: MigrationJob) -> Panel:
+    """Everything of a job's page that changes: a dozen small queries at any size.
+
+    Args:
+        job: The job, freshly read, with its collection.
+    """
+    using = our_database()
+    failed = EntityFailure.objects.using(using).filter(job=job).order_by("-pk")
+    newest = list(failed[:FAILURES])
+    events = JobEvent.objects.using(using).filter(job=job).order_by("-pk")
+    return Panel(
+        job=job,
+        progress=migration_service.get_progress_of([job])[0],
+        actions=actions_for(job),
+        chart=_history(job, using),
+        failures=group(newest),
+        failures_are_all=len(newest) < FAILURES,
+        events=list(events[:EVENTS]),
+    )
+
+
+def group(failures: Sequence[EntityFailure]) -> list[FailureGroup]:
+    """Failures by their error, the most frequent first."""
+    by_error: dict[tuple[str, str], list[EntityFailure]] = {}
+    for failure in failures:
+        by_error.setdefault((failure.error_code, failure.error), []).append(failure)
+    groups = [
+        FailureGroup(code, error, len(same), [f.entity_id for f in same[:SAMPLES]], same[0].pk)
+        for (code, error), same in by_error.items()
+    ]
+    return sorted(groups, key=lambda each: -each.count)
+
+
+def facts_of(job: MigrationJob) -> list[tuple[str, StrOrPromise]]:
+    """What does not change while it runs."""
+    collection = job.collection
+    limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
+    budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
+    return [
+        (_("entity type"), job.entity_type),
+        (_("mode"), job.get_mode_display()),
+        (_("rebuild"), _("yes") if job.rebuild else _("no")),
+        (_("filters"), _filters(job)),
+        (_("collection"), str(collection)),
+        (_("embedder"), f"{collection.embedder}: {collection.model_id}"),
+        (_("store"), collection.store),
+        (_("batch size"), display.number(job.batch_size)),
+        (_("requests a minute"), limit),
+        (_("budget"), budget),
+        (_("asked for by"), job.created_by or display.NOTHING),
+        (_("asked for"), display.moment(job.created_at)),
+        (_("began"), display.moment(job.started_at)),
+        (_("ended"), display.moment(job.completed_at)),
+    ]
+
+
+def _filters(job: MigrationJob) -> str:
+    parts = []
+    for name, value in job.filter_config.items():
+        if name == "entity_ids":
+            parts.append(_("%(count)s entities") % {"count": display.number(len(value))})
+        elif name == "lookups":
+            parts += [f"{lookup}={wanted}" for lookup, wanted in value.items()]
+        else:
+            parts.append(f"{name}={value}")
+    return ", ".join(parts) or display.NOTHING
+
+
+def _history(job: MigrationJob, using: str) -> Chart | None:
+    done = QueueEntry.objects.using(using).filter(job=job, status=EntryStatus.COMPLETED)
+    columns = ("claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")
+    newest = list(done.order_by("-id").values_list(*columns)[:HISTORY])
+    batches = [(began, ended, sum(rows)) for began, ended, *rows in newest if began and ended]
+    if not batches:
+        return None
+    points: list[tuple[datetime, int]] = [(ended, rows) for _, ended, rows in batches]
+    start, end = (
+        min(began for began, _, _ in batches),
+        max(ended for _, ended, _ in batches),
+    )
+    return throughput(points, start, end, bars=min(BARS, max(10, len(batches) // 3)))

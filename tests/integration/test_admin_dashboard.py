@@ -1,0 +1,175 @@
+"""The admin's dashboard: what goes on, how much is indexed, and its buttons."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from ai_migration import enqueue, migration_service
+from ai_migration.engine.status import engine_status
+from ai_migration.models import MigrationJob, RateLimitState
+from ai_migration.types import JobStatus, Priority
+from tests.integration.admin import few_queries, operator, said, url, words
+from tests.integration.embedders import Script
+from tests.integration.support import Project, lease, make_articles, run, run_slice, start, work
+
+pytestmark = pytest.mark.vendors("sqlite")
+on_both = pytest.mark.vendors("sqlite", "postgresql")
+
+PAGE = "dashboard_changelist"
+
+
+@pytest.fixture(autouse=True)
+def _counts_of_no_other_test() -> None:
+    cache.clear()
+
+
+def table() -> list[str]:
+    """The coverage of `article`, cell by cell."""
+    html = operator("view").get(url("dashboard_coverage")).content.decode()
+    row = re.search(r'<th scope="row">article</th>(.*?)</tr>', html, re.DOTALL)
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1], re.DOTALL)
+    return [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
+
+
+def press(name: str, **values: Any) -> Any:
+    return operator("view", "start").post(url(name), values, follow=True)
+
+
+def test_it_is_in_the_index_of_the_app(project: Project) -> None:
+    shown = operator("view").get("/admin/ai_migration/").content.decode()
+    assert 'href="/admin/ai_migration/dashboard/"' in shown
+    assert operator("view").get("/admin/ai_migration/dashboard/").status_code == 200
+
+
+@on_both
+def test_it_shows_what_goes_on(project: Project) -> None:
+    make_articles(40)
+    start(batch_size=10)
+    run_slice(seconds=3)
+    enqueue("article", [1, 2], priority=Priority.CRITICAL)
+    held = lease("worker-7")
+    client = operator("view")
+    with few_queries():
+        shown = words(client.get(url(PAGE)))
+    with few_queries():
+        client.get(url("dashboard_panel"))
+    assert "running jobs 1" in shown
+    assert "critical 1" in shown
+    assert "live workers 1" in shown
+    assert "worker-7 test:1" in shown
+    held.release()
+    assert "nobody works on what waits" in words(client.get(url(PAGE)))
+
+
+def test_a_page_that_is_opened_counts_no_table(project: Project) -> None:
+    make_articles(3)
+    client = operator("view")
+    opened = client.get(url(PAGE)).content.decode()
+    assert f'data-load="{url("dashboard_coverage")}"' in opened
+    assert 'scope="row">article' not in opened
+    assert 'scope="row">article' in client.get(url(PAGE), {"count": "1"}).content.decode()
+    later = client.get(url(PAGE)).content.decode()
+    assert 'scope="row">article' in later
+    assert "Counted at" in later
+
+
+@on_both
+def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Script) -> None:
+    make_articles(40)
+    job = start(batch_size=10)
+    run_slice(seconds=3)
+    migration_service.pause_migration(job.pk)
+    enqueue("article", [1], priority=Priority.HIGH)
+    soon = int((timezone.now() + timedelta(minutes=5)).timestamp() * 1000)
+    state = {"blocked_until": soon, "reason": "429: too fast"}
+    RateLimitState.objects.update_or_create(key="embedder:default", defaults={"state": state})
+    status = engine_status()
+    assert status.jobs == {JobStatus.PAUSED: 1}
+    assert status.waiting == {Priority.HIGH: 1}, "those of a paused job do not wait"
+    assert status.oldest_waiting is not None
+    (cool_down,) = status.cool_downs
+    assert (cool_down.embedder, cool_down.reason) == ("default", "429: too fast")
+    assert "429: too fast" in words(operator("view").get(url(PAGE)))
+    assert "429: too fast" in words(operator("view").get(url("ratelimitstate_changelist")))
+
+
+@on_both
+def test_coverage(project: Project, script: Script) -> None:
+    make_articles(20)
+    assert table()[:4] == ["20", "0", "20", "0"]
+    cache.clear()
+    script.react = _refuse("Title 3\n")
+    run()
+    make_articles(5, start=20)
+    rows, indexed, missing, failed, stale, active, last = table()
+    assert (rows, indexed, missing, failed) == ("25", "19", "6", "1")
+    assert stale == "–"
+    assert active.startswith("#")
+    assert last == "completed"
+    cache.clear()
+    project.article("title")
+    assert table()[4] == "texts that differ are embedded again"
+
+
+def test_a_config_that_is_wrong_is_told(project: Project) -> None:
+    project.config("ai-entities: {article: {modell: x}}")
+    shown = words(operator("view", "start").get(url("dashboard_coverage")))
+    assert "modell" in shown
+
+
+def test_buttons_index_what_is_missing_or_changed(project: Project) -> None:
+    make_articles(10)
+    answer = press("dashboard_start", entity_type="article", mode="missing")
+    job = MigrationJob.objects.get()
+    assert said(answer) == [f"Started: {job.pk} migrates article."]
+    assert (job.mode, job.created_by) == ("missing", "view-start")
+    (text,) = said(press("dashboard_start", entity_type="article", mode="changed"))
+    assert text.startswith(f"Not started: {job.pk} (RUNNING) already writes")
+    (text,) = said(press("dashboard_start", entity_type="nothing"))
+    assert text.startswith("Not started: Unknown entity type")
+
+
+def test_everything_is_rebuilt_once_it_was_typed(project: Project) -> None:
+    make_articles(10)
+    run()
+    page = operator("view", "start").get(url("dashboard_rebuild"))
+    assert "article: 10 rows" in words(page)
+    assert "that is another word" in words(press("dashboard_rebuild", typed="yes"))
+    assert MigrationJob.objects.count() == 1
+    answer = press("dashboard_rebuild", typed="rebuild")
+    job = MigrationJob.objects.latest("pk")
+    assert said(answer) == [f"Started: {job.pk} migrates article."]
+    assert job.rebuild
+    work()
+    assert MigrationJob.objects.get(pk=job.pk).indexed_entities == 10
+
+
+def test_who_may(project: Project) -> None:
+    client = operator("view", "control")
+    shown = client.get(url(PAGE), {"count": "1"}).content.decode()
+    assert "Rebuild everything" not in shown
+    assert "Reindex changed" not in shown
+    assert client.post(url("dashboard_start"), {"entity_type": "article"}).status_code == 403
+    assert client.get(url("dashboard_rebuild")).status_code == 403
+    assert client.post(url("dashboard_rebuild"), {"typed": "rebuild"}).status_code == 403
+    assert operator("view", "start").get(url("dashboard_start")).status_code == 405
+    for name in (PAGE, "dashboard_panel", "dashboard_coverage"):
+        assert operator("start").get(url(name)).status_code == 403
+    strict = operator("view", "start", csrf=True)
+    assert strict.post(url("dashboard_rebuild"), {"typed": "rebuild"}).status_code == 403
+    assert not MigrationJob.objects.exists()
+
+
+def _refuse(mark: str) -> Any:
+    def react(texts: list[str]) -> None:
+        if any(mark in text for text in texts):
+            raise ValueError("no")
+
+    return react

@@ -1,0 +1,212 @@
+"""The admin's lists of what the engine writes, and what can be done to failures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from ai_migration import enqueue
+from ai_migration.admin import base
+from ai_migration.admin.base import EstimatingPaginator
+from ai_migration.models import EntityFailure, JobEvent, MigrationJob, SearchableEntity
+from ai_migration.models.queue import QueueEntry
+from tests.integration.admin import few_queries, operator, said, url, words
+from tests.integration.embedders import Script
+from tests.integration.support import (
+    Project,
+    assert_in_line,
+    finish,
+    make_articles,
+    progress,
+    start,
+    work,
+)
+from tests.testapp.models import Article
+
+pytestmark = pytest.mark.vendors("sqlite")
+on_both = pytest.mark.vendors("sqlite", "postgresql")
+
+LISTS = ["queueentry", "entityfailure", "searchableentity", "collection", "ratelimitstate"]
+
+
+def refuse(script: Script, *numbers: int) -> None:
+    """Refuse the texts of these articles, the even ones with another error."""
+
+    def react(texts: list[str]) -> None:
+        for number in numbers:
+            if any(f"Title {number}\n" in text for text in texts):
+                raise ValueError("too rude" if number % 2 else "too long")
+
+    script.react = react  # type: ignore[assignment]
+
+
+def failed_job(script: Script, *numbers: int) -> MigrationJob:
+    make_articles(40)
+    refuse(script, *numbers)
+    job = start(batch_size=20)
+    finish(job)
+    refuse(script)
+    return job
+
+
+def act(action: str, failures: Any) -> list[str]:
+    chosen = {"action": action, "_selected_action": [f.pk for f in failures], "index": "0"}
+    client = operator("view", "control")
+    return said(client.post(url("entityfailure_changelist"), chosen, follow=True))
+
+
+@on_both
+@pytest.mark.parametrize("name", LISTS)
+def test_each_list_and_its_rows_can_be_looked_at_only(
+    project: Project, script: Script, name: str
+) -> None:
+    job = failed_job(script, 3)
+    client = operator("view")
+    with few_queries():
+        listed = client.get(url(f"{name}_changelist"))
+    rows = re.findall(rf'href="(/admin/ai_migration/{name}/[^"]+/change/)', listed.content.decode())
+    if name != "ratelimitstate":
+        assert rows
+        shown = client.get(rows[0])
+        assert shown.status_code == 200
+        assert "_save" not in shown.content.decode()
+        assert client.post(rows[0], {}).status_code == 403
+    assert client.get(url(f"{name}_add")).status_code == 403
+    assert operator("control").get(url(f"{name}_changelist")).status_code == 403
+    assert job.pk
+
+
+@on_both
+def test_filters_and_searches(project: Project, script: Script) -> None:
+    job = failed_job(script, 3, 4)
+    client = operator("view")
+
+    def count(name: str, **query: str | int) -> int:
+        shown = words(client.get(url(f"{name}_changelist"), query))
+        found = re.search(r"([\d,]+) (?:queue|entity|entities|searchable|collection)", shown)
+        assert found is not None, shown
+        return int(found[1])
+
+    known = SearchableEntity.objects.earliest("pk")
+    assert count("searchableentity", q=known.entity_id) == 1
+    assert count("searchableentity", collection=known.collection_id) == 38
+    assert count("searchableentity", collection="x") == 0
+    assert count("entityfailure", job__id__exact=job.pk) == 2
+    assert count("entityfailure", entity_type="article") == 2
+    assert count("entityfailure", error_code="nothing") == 0
+    assert count("queueentry", status__exact="COMPLETED", entity_type="article") > 0
+
+
+@on_both
+def test_a_large_table_is_not_counted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "COUNTED", 60)
+    make_articles(200)
+    finish(start())
+    paginator = EstimatingPaginator(SearchableEntity.objects.order_by("pk"), 50)
+    assert (paginator.count, paginator.is_more, paginator.num_pages) == (60, True, 2)
+    shown = words(operator("view").get(url("searchableentity_changelist")))
+    assert "60, which are listed" in shown or "the first 60 are listed" in shown
+    few = EstimatingPaginator(SearchableEntity.objects.filter(entity_id="1").order_by("pk"), 50)
+    assert (few.count, few.is_more, few.estimate) == (few.count, False, None)
+
+
+# Failures
+
+
+@on_both
+def test_some_failures_are_tried_again(project: Project, script: Script) -> None:
+    """The others are not: only what was asked for is embedded."""
+    job = failed_job(script, 3, 5, 6)
+    first, *_ = failures = list(EntityFailure.objects.order_by("pk"))
+    script.clear()
+    assert act("retry", [first]) == [f"Done: {job.pk} tries 1 entity again."]
+    assert progress_after(job).failed == 2
+    assert len(script.texts) == 1
+    assert set(EntityFailure.objects.all()) == set(failures[1:])
+    assert act("retry", failures[1:]) == [f"Done: {job.pk} tries 2 entities again."]
+    assert progress_after(job).failed == 0
+    assert_in_line()
+
+
+def test_those_of_one_error_are_tried_again(project: Project, script: Script) -> None:
+    job = failed_job(script, 3, 5, 6)
+    rude = EntityFailure.objects.filter(error__contains="rude")
+    page = operator("view", "control").get(url("migrationjob_change", job.pk)).content.decode()
+    assert page.count('name="retry"') == 2
+    sent = {"retry": str(rude.latest("pk").pk)}
+    control = url("migrationjob_control", job.pk)
+    answer = operator("view", "control").post(control, sent, follow=True)
+    assert said(answer) == [f"Done: {job.pk} tries 2 entities again."]
+    assert progress_after(job).failed == 1
+    answer = operator("view", "control").post(control, sent, follow=True)
+    assert said(answer) == ["Nothing to do: that failure is gone."]
+
+
+def test_one_that_fails_again_stays_listed(project: Project, script: Script) -> None:
+    job = failed_job(script, 3, 6)
+    refuse(script, 3)
+    rude = EntityFailure.objects.filter(error__contains="rude")
+    act("retry", rude)
+    assert progress_after(job).failed == 2
+    assert rude.get().attempts == 2
+
+
+def test_an_open_job_tries_all_of_them_before_it_finishes(project: Project, script: Script) -> None:
+    job = failed_job(script, 3, 6)
+    MigrationJob.objects.filter(pk=job.pk).update(status="RUNNING", phase="source")
+    (text,) = act("retry", EntityFailure.objects.all()[:1])
+    assert text == f"Done: {job.pk} tries all its failed entities again before it finishes."
+    assert progress_after(job).failed == 0
+
+
+def test_failures_of_live_changes_go_back_to_the_queue(project: Project, script: Script) -> None:
+    failed_job(script)
+    refuse(script, 7)
+    Article.objects.filter(title="Title 7").update(body="new")
+    enqueue("article", [Article.objects.get(title="Title 7").pk])
+    work()
+    assert EntityFailure.objects.get().job is None
+    refuse(script)
+    assert act("retry", EntityFailure.objects.all()) == [
+        "Done: 1 of article are in the queue again."
+    ]
+    work()
+    assert not EntityFailure.objects.exists()
+    assert_in_line()
+
+
+@on_both
+def test_failures_are_given_up(project: Project, script: Script) -> None:
+    job = failed_job(script, 3, 5, 6)
+    first, second, _ = EntityFailure.objects.order_by("pk")
+    assert act("discard", [first, second]) == [
+        "Done: 2 failures are listed no more; the entities stay unindexed."
+    ]
+    now = progress(job)
+    assert (now.failed, now.skipped, now.indexed) == (1, 2, 37)
+    event = JobEvent.objects.latest("pk")
+    assert (event.actor, event.reason) == ("view-control", "2 failed entities were given up")
+    assert not QueueEntry.objects.exclude(status="COMPLETED").exists()
+
+
+def test_only_who_may_act_acts_on_failures(project: Project, script: Script) -> None:
+    failed_job(script, 3)
+    chosen = [failure.pk for failure in EntityFailure.objects.all()]
+    client = operator("view", "start")
+    page = client.get(url("entityfailure_changelist")).content.decode()
+    assert 'name="action"' not in page
+    sent = {"action": "discard", "_selected_action": chosen, "index": "0"}
+    client.post(url("entityfailure_changelist"), sent)
+    assert EntityFailure.objects.count() == 1
+
+
+def test_nothing_is_wrong_with_the_admin(project: Project) -> None:
+    call_command("check", "--tag", "admin", "--fail-level", "WARNING")
+
+
+def progress_after(job: MigrationJob) -> Any:
+    work()
+    return progress(job)
