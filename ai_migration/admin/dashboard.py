@@ -22,7 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, ReadOnlyAdmin
-from ai_migration.admin.charts import Chart, throughput
+from ai_migration.admin.charts import BARS, Chart, throughput
 from ai_migration.engine.metrics import KEEP_FOR
 from ai_migration.engine.status import LOOKED_AT, EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
@@ -146,7 +146,8 @@ class DashboardAdmin(ReadOnlyAdmin):
             "title": _("Rebuild everything?"),
             "word": REBUILD,
             "is_wrong": is_wrong,
-            "coverage": coverage.kept() or coverage.count(),
+            "coverage": coverage.kept(),
+            "names": coverage.names(request),
         }
         return self._page(request, "rebuild.html", context)
 
@@ -274,7 +275,8 @@ def _upto(count: int) -> str:
 
 
 def _chart(status: EngineStatus, span: timedelta) -> Chart | None:
-    if not status.minutes:
+    if not status.done:
         return None
-    done = [(minute.at, minute.tally.entities) for minute in status.minutes]
-    return throughput(done, status.at - span, status.at)
+    # Each bar of a week has as many whole hours, by which its numbers come.
+    bars = BARS if span <= timedelta(days=1) else span // timedelta(hours=3)
+    return throughput(status.done, status.at - span, status.at, bars)

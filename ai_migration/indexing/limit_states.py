@@ -36,8 +36,8 @@ class LimitStates(ABC):
         """Replace a state by what ``change`` makes of it; nobody comes in between."""
 
     @abstractmethod
-    def read(self, key: str) -> tuple[ProviderState, int]:
-        """A state, and the time it goes by in milliseconds."""
+    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
+        """The states of these keys, and the time they go by in milliseconds."""
 
 
 class DatabaseLimitStates(LimitStates):
@@ -64,9 +64,10 @@ class DatabaseLimitStates(LimitStates):
                 row.save(using=self._using, update_fields=["state"])
         return answer
 
-    def read(self, key: str) -> tuple[ProviderState, int]:
-        rows = RateLimitState.objects.using(self._using).filter(key=key)
-        return ProviderState.from_json(rows.values_list("state", flat=True).first()), self._now()
+    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
+        rows = RateLimitState.objects.using(self._using).filter(key__in=keys)
+        states = dict(rows.values_list("key", "state"))
+        return [ProviderState.from_json(states.get(key)) for key in keys], self._now()
 
     def _now(self) -> int:
         return clock.now_microseconds(self._using) // 1000
@@ -116,13 +117,14 @@ class RedisLimitStates(LimitStates):
             return self._fallback.change(key, change)
         return answer
 
-    def read(self, key: str) -> tuple[ProviderState, int]:
+    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
         from redis.exceptions import RedisError
 
         try:
-            return _parsed(self._client.get(_name(key))), _milliseconds(self._client.time())
+            documents = self._client.mget([_name(key) for key in keys]) if keys else []
+            return [_parsed(each) for each in documents], _milliseconds(self._client.time())
         except RedisError:
-            return self._fallback.read(key)
+            return self._fallback.read(*keys)
 
 
 def limit_states(using: str) -> LimitStates:

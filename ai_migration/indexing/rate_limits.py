@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -191,31 +191,40 @@ class CoolDown:
     pace: float | None
 
 
-def cool_down(alias: str, using: str) -> CoolDown | None:
-    """What an embedder's provider asked for; None: nothing that still holds.
+def cool_downs(using: str) -> list[CoolDown]:
+    """What the providers of the configured embedders asked for, as far as it still holds.
 
     Args:
-        alias: The embedder's.
         using: Database alias of our tables.
     """
-    state, now = limit_states(using).read(_key(alias))
-    pace = state.pace_at(now)
-    is_blocked = state.blocked_until > now
-    if not is_blocked and pace is None:
-        return None
-    until = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC) if is_blocked else None
-    return CoolDown(alias, until, state.reason, pace)
+    aliases = list(get_settings().EMBEDDERS)
+    states, now = limit_states(using).read(*map(_key, aliases))
+    found = []
+    for alias, state in zip(aliases, states, strict=True):
+        blocked = state.blocked_until if state.blocked_until > now else None
+        until = blocked and datetime.fromtimestamp(blocked / 1000, tz=UTC)
+        found.append(CoolDown(alias, until or None, state.reason, state.pace_at(now)))
+    return [each for each in found if each.until is not None or each.pace is not None]
 
 
-def current_pace(alias: str, using: str) -> float | None:
-    """Requests a minute an embedder is slowed down to; None: it is not.
+def current_paces(aliases: Iterable[str], using: str) -> dict[str, float | None]:
+    """Requests a minute that embedders are slowed down to; None: they are not.
 
     Args:
-        alias: The embedder's.
+        aliases: The embedders'.
         using: Database alias of our tables.
     """
-    state, now = limit_states(using).read(_key(alias))
-    pace = state.pace_at(now)
+    asked = sorted(set(aliases))
+    if not asked:
+        return {}
+    states, now = limit_states(using).read(*map(_key, asked))
+    return {
+        alias: _within(alias, state.pace_at(now))
+        for alias, state in zip(asked, states, strict=True)
+    }
+
+
+def _within(alias: str, pace: float | None) -> float | None:
     configured = get_settings().EMBEDDERS.get(alias)
     limit = configured.REQUESTS_PER_MINUTE if configured else None
     return None if limit and pace is not None and pace >= limit else pace

@@ -11,7 +11,7 @@ from operator import or_
 from django.db.models import F, Min, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from ai_migration.indexing.rate_limits import current_pace
+from ai_migration.indexing.rate_limits import current_paces
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.sql import clock
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
@@ -41,8 +41,8 @@ def progress_of_all(jobs: Sequence[MigrationJob], using: str) -> list[MigrationP
     """
     now = clock.now(using)
     rates = recent_rates(jobs, now, using)
-    embedders = {job.collection.embedder for job in jobs if job.status in OPEN_STATUSES}
-    paces = {embedder: current_pace(embedder, using) for embedder in embedders}
+    is_open = [job for job in jobs if job.status in OPEN_STATUSES]
+    paces = current_paces((job.collection.embedder for job in is_open), using)
     return [_progress(job, now, rates.get(job.pk, 0.0), paces) for job in jobs]
 
 
