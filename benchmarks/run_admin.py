@@ -32,6 +32,7 @@ from ai_migration.models import (  # noqa: E402
     RateLimitState,
     WorkerSlot,
 )
+from ai_migration.models.jobs import new_job_id  # noqa: E402
 
 JOBS, ENTITIES, ENTRIES, FAILURES = 10_000, 1_000_000, 100_000, 100_000
 RUNS = 5
@@ -82,6 +83,7 @@ def _jobs(collections: list[Collection]) -> list[MigrationJob]:
     """One every two hours; one in 50 has a list of 1,000 entities to look for."""
     now = timezone.now()
     snapshot = collections[0].config_snapshot
+    ids = sorted(new_job_id() for _ in range(JOBS))
     jobs = []
     for number in range(JOBS):
         is_open = number >= JOBS - OPEN
@@ -90,6 +92,7 @@ def _jobs(collections: list[Collection]) -> list[MigrationJob]:
         ended = None if is_open else began + timedelta(minutes=30)
         jobs.append(
             MigrationJob(
+                id=ids[number],
                 entity_type=collection.entity_type,
                 collection=collection,
                 status="RUNNING" if is_open else "FAILED" if number % 50 == 0 else "COMPLETED",
@@ -274,9 +277,6 @@ def measure() -> dict[str, Any]:
         with CaptureQueriesContext(connection) as queries:
             call(path, data)
         found[name] = [len(queries), statistics.median(times)]
-        if len(sys.argv) > 2 and sys.argv[2] in name:
-            for query in queries:
-                print(query["time"], query["sql"][:600], file=sys.stderr)
     return found
 
 

@@ -166,7 +166,6 @@ class DashboardAdmin(ReadOnlyAdmin):
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "media": self.media,
             "may_start": self.has_start_permission(request),
             **context,

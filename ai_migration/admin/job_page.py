@@ -27,6 +27,9 @@ FAILURES = 500
 """Failures that are grouped, the newest."""
 EVENTS = 50
 """Lines of the audit trail, the newest."""
+GROUPS = 50
+"""Errors they are grouped by, the most frequent. Where each has words of its own, such as the
+entity's id, there would be as many as failures."""
 SAMPLES = 5
 
 
@@ -132,14 +135,15 @@ def panel_of(job: MigrationJob) -> Panel:
     using = our_database()
     failed = EntityFailure.objects.using(using).filter(job=job).order_by("-pk")
     newest = list(failed[:FAILURES])
+    groups = group(newest)
     events = JobEvent.objects.using(using).filter(job=job).order_by("-pk")
     return Panel(
         job=job,
         progress=migration_service.get_progress_of([job])[0],
         actions=actions_for(job),
         chart=_history(job, using),
-        failures=group(newest),
-        failures_are_all=len(newest) < FAILURES,
+        failures=groups[:GROUPS],
+        failures_are_all=len(newest) < FAILURES and len(groups) <= GROUPS,
         events=list(events[:EVENTS]),
     )
 
@@ -162,6 +166,7 @@ def facts_of(job: MigrationJob) -> list[tuple[str, StrOrPromise]]:
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
     budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
     return [
+        (_("job"), job.pk),
         (_("entity type"), job.entity_type),
         (_("mode"), job.get_mode_display()),
         (_("rebuild"), _("yes") if job.rebuild else _("no")),

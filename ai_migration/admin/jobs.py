@@ -155,7 +155,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         self._require(request, may=self.has_start_permission)
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "media": self.media,
             "title": _("Start a migration"),
             "may_start": True,
@@ -214,7 +213,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             **self._panel(request, job),
-            "opts": self.opts,
             "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
             "subtitle": job.pk,
             "facts": facts_of(job),
@@ -266,7 +264,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": _("Cancel for good?"),
             "job_ids": job_ids,
             "hidden": hidden,
