@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.db.models import TextChoices
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -19,9 +19,6 @@ from ai_migration.jobs.transitions import sources_of
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
 
 NAMED = 20
 """Jobs that are named in one answer, at most."""
@@ -44,7 +41,7 @@ _FROM: dict[Action, list[JobStatus]] = {
     Action.RETRY: [status for status in JobStatus if status != JobStatus.CANCELLED],
     Action.CANCEL: sources_of(JobStatus.CANCELLED),
 }
-_DONE: dict[Action, StrOrPromise] = {
+_DONE: dict[Action, str | Promise] = {
     Action.PAUSE: gettext_lazy("is paused"),
     Action.RESUME: gettext_lazy("goes on"),
     Action.RETRY: gettext_lazy("tries its failed entities again"),

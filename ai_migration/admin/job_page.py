@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -17,9 +17,6 @@ from ai_migration.jobs.service import migration_service
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.types import OPEN_STATUSES, EntryStatus, MigrationProgress
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
 
 HISTORY = 1_000
 """Completed entries the chart is drawn from, the newest."""
@@ -160,7 +157,7 @@ def group(failures: Sequence[EntityFailure]) -> list[FailureGroup]:
     return sorted(groups, key=lambda each: -each.count)
 
 
-def facts_of(job: MigrationJob) -> list[tuple[str, StrOrPromise]]:
+def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
     """What does not change while it runs."""
     collection = job.collection
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)

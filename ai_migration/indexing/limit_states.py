@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.core.cache import InvalidCacheBackendError, caches
@@ -36,8 +36,8 @@ class LimitStates(ABC):
         """Replace a state by what ``change`` makes of it; nobody comes in between."""
 
     @abstractmethod
-    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
-        """The states of these keys, and the time they go by in milliseconds."""
+    def read(self, keys: Sequence[str]) -> tuple[list[ProviderState], int]:
+        """States, and the time they go by in milliseconds."""
 
 
 class DatabaseLimitStates(LimitStates):
@@ -64,10 +64,10 @@ class DatabaseLimitStates(LimitStates):
                 row.save(using=self._using, update_fields=["state"])
         return answer
 
-    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
+    def read(self, keys: Sequence[str]) -> tuple[list[ProviderState], int]:
         rows = RateLimitState.objects.using(self._using).filter(key__in=keys)
-        states = dict(rows.values_list("key", "state"))
-        return [ProviderState.from_json(states.get(key)) for key in keys], self._now()
+        known = dict(rows.values_list("key", "state"))
+        return [ProviderState.from_json(known.get(key)) for key in keys], self._now()
 
     def _now(self) -> int:
         return clock.now_microseconds(self._using) // 1000
@@ -117,14 +117,14 @@ class RedisLimitStates(LimitStates):
             return self._fallback.change(key, change)
         return answer
 
-    def read(self, *keys: str) -> tuple[list[ProviderState], int]:
+    def read(self, keys: Sequence[str]) -> tuple[list[ProviderState], int]:
         from redis.exceptions import RedisError
 
         try:
-            documents = self._client.mget([_name(key) for key in keys]) if keys else []
-            return [_parsed(each) for each in documents], _milliseconds(self._client.time())
+            kept = self._client.mget([_name(key) for key in keys])
+            return [_parsed(document) for document in kept], _milliseconds(self._client.time())
         except RedisError:
-            return self._fallback.read(*keys)
+            return self._fallback.read(keys)
 
 
 def limit_states(using: str) -> LimitStates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -192,42 +192,44 @@ class CoolDown:
 
 
 def cool_downs(using: str) -> list[CoolDown]:
-    """What the providers of the configured embedders asked for, as far as it still holds.
+    """What the providers of all embedders asked for, where it still holds.
 
     Args:
         using: Database alias of our tables.
     """
     aliases = list(get_settings().EMBEDDERS)
-    states, now = limit_states(using).read(*map(_key, aliases))
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
     found = []
     for alias, state in zip(aliases, states, strict=True):
-        blocked = state.blocked_until if state.blocked_until > now else None
-        until = blocked and datetime.fromtimestamp(blocked / 1000, tz=UTC)
-        found.append(CoolDown(alias, until or None, state.reason, state.pace_at(now)))
-    return [each for each in found if each.until is not None or each.pace is not None]
+        pace, is_blocked = state.pace_at(now), state.blocked_until > now
+        if is_blocked or pace is not None:
+            end = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC)
+            found.append(CoolDown(alias, end if is_blocked else None, state.reason, pace))
+    return found
 
 
-def current_paces(aliases: Iterable[str], using: str) -> dict[str, float | None]:
-    """Requests a minute that embedders are slowed down to; None: they are not.
+def current_pace(alias: str, using: str) -> float | None:
+    """Requests a minute an embedder is slowed down to; None: it is not.
 
     Args:
-        aliases: The embedders'.
+        alias: The embedder's.
         using: Database alias of our tables.
     """
-    asked = sorted(set(aliases))
-    if not asked:
+    return current_paces([alias], using)[alias]
+
+
+def current_paces(aliases: Collection[str], using: str) -> dict[str, float | None]:
+    """The same of several embedders, with as many queries as for one; none for none."""
+    if not aliases:
         return {}
-    states, now = limit_states(using).read(*map(_key, asked))
-    return {
-        alias: _within(alias, state.pace_at(now))
-        for alias, state in zip(asked, states, strict=True)
-    }
-
-
-def _within(alias: str, pace: float | None) -> float | None:
-    configured = get_settings().EMBEDDERS.get(alias)
-    limit = configured.REQUESTS_PER_MINUTE if configured else None
-    return None if limit and pace is not None and pace >= limit else pace
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
+    paces = {}
+    for alias, state in zip(aliases, states, strict=True):
+        pace = state.pace_at(now)
+        configured = get_settings().EMBEDDERS.get(alias)
+        limit = configured.REQUESTS_PER_MINUTE if configured else None
+        paces[alias] = None if limit and pace is not None and pace >= limit else pace
+    return paces
 
 
 def _key(alias: str) -> str:

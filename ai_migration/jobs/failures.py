@@ -13,16 +13,19 @@ from ai_migration.types import Operation, Priority
 _AT_ONCE = 1_000
 
 
-def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> int:
+def last_failure(job: MigrationJob) -> int:
+    """The cursor of the phase RETRY that has all of a job's failures behind it."""
+    last: int | None = job.failures.aggregate(last=Max("pk"))["last"]
+    return last or 0
+
+
+def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> None:
     """Put some of a job's failures into the queue. Call it in the transaction that lets the job
-    go on.
+    go on, with its cursor behind :func:`last_failure`: it feeds no others.
 
     Args:
-        job: The job, which is over.
+        job: The job.
         failures: Which of them.
-
-    Returns:
-        The cursor of the phase RETRY at which all failures are behind it.
     """
     ids = list(failures.order_by("pk").values_list("entity_id", flat=True))
     QueueEntry.objects.using(failures.db).bulk_create(
@@ -35,8 +38,6 @@ def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> int:
         )
         for start in range(0, len(ids), job.batch_size)
     )
-    last = EntityFailure.objects.using(failures.db).filter(job=job).aggregate(last=Max("pk"))
-    return int(last["last"])
 
 
 def discard(failures: Iterable[int], using: str, actor: str) -> int:

@@ -41,8 +41,8 @@ def progress_of_all(jobs: Sequence[MigrationJob], using: str) -> list[MigrationP
     """
     now = clock.now(using)
     rates = recent_rates(jobs, now, using)
-    is_open = [job for job in jobs if job.status in OPEN_STATUSES]
-    paces = current_paces((job.collection.embedder for job in is_open), using)
+    embedders = {job.collection.embedder for job in jobs if job.status in OPEN_STATUSES}
+    paces = current_paces(embedders, using)
     return [_progress(job, now, rates.get(job.pk, 0.0), paces) for job in jobs]
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from ai_migration.dispatch import wake
 from ai_migration.entities import registry
@@ -21,7 +21,7 @@ from ai_migration.exceptions import (
 )
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.collections import active_collection, new_collection
-from ai_migration.jobs.failures import discard, feed_retries
+from ai_migration.jobs.failures import discard, feed_retries, last_failure
 from ai_migration.jobs.listing import find_jobs, page_after
 from ai_migration.jobs.overview import EntityOverview, describe_entities
 from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration
@@ -315,16 +315,15 @@ class DataMigrationService:
         asked = unfinished.filter(pk=job_id).update(retry_failed=True)
         job = self.get_job(job_id)
         if not asked:
-            with transaction.atomic(using=using):
-                cursor = None if only is None else feed_retries(job, failures)
-                return self._go_on(
-                    job,
-                    using,
-                    actor,
-                    "retry of failed entities",
-                    phase=JobPhase.RETRY,
-                    cursor=cursor,
-                )
+            return self._go_on(
+                job,
+                using,
+                actor,
+                "retry of failed entities",
+                None if only is None else failures,
+                phase=JobPhase.RETRY,
+                cursor=None if only is None else last_failure(job),
+            )
         if job.status == JobStatus.FAILED:
             return self._go_on(job, using, actor, "retry of failed entities")
         return job
@@ -363,7 +362,13 @@ class DataMigrationService:
         return page_after(self.get_job(job_id).events.all(), after, limit)
 
     def _go_on(
-        self, job: MigrationJob, using: str, actor: str, reason: str, **values: Any
+        self,
+        job: MigrationJob,
+        using: str,
+        actor: str,
+        reason: str,
+        failures: QuerySet[EntityFailure] | None = None,
+        **values: Any,
     ) -> MigrationJob:
         if job.collection.status == CollectionStatus.RETIRED:
             raise InvalidTransitionError(
@@ -374,16 +379,19 @@ class DataMigrationService:
             )
         target_of(job.collection)
         registry.get(job.entity_type).require_indexable()
-        change = admit(
-            job,
-            using=using,
-            actor=actor,
-            reason=reason,
-            breaker_processed=F("processed_entities"),
-            breaker_failed=F("failed_entities"),
-            left_configs={},  # whoever resumes it knows which config is the right one
-            **values,
-        )
+        with transaction.atomic(using=using):
+            change = admit(
+                job,
+                using=using,
+                actor=actor,
+                reason=reason,
+                breaker_processed=F("processed_entities"),
+                breaker_failed=F("failed_entities"),
+                left_configs={},  # whoever resumes it knows which config is the right one
+                **values,
+            )
+            if change.happened and failures is not None:
+                feed_retries(change.job, failures)
         wake()
         return change.job
 

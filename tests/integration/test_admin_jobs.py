@@ -104,7 +104,7 @@ def test_filters_search_and_dates(project: Project) -> None:
 @on_both
 @pytest.mark.parametrize("jobs", [1, 30])
 def test_pages_need_few_queries(project: Project, jobs: int) -> None:
-    """However many jobs there are, and however many of them run."""
+    """However many jobs there are, how many of them run, and with how many embedders."""
     project.set(MAX_CONCURRENT_JOBS=100)
     make_articles(40)
     job = start(batch_size=10)
@@ -114,6 +114,7 @@ def test_pages_need_few_queries(project: Project, jobs: int) -> None:
     for number in range(jobs):
         other = Collection.objects.get(pk=first.pk)
         other.pk, other.entity_type = None, f"other-{number}"
+        other.embedder = f"embedder-{number % 5}"
         other.save(force_insert=True)
         others.append(
             MigrationJob(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from ai_migration import enqueue
+from ai_migration import enqueue, migration_service
 from ai_migration.admin import base, job_page
 from ai_migration.admin.base import EstimatingPaginator
+from ai_migration.indexing.targets import target_of
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, SearchableEntity
 from ai_migration.models.queue import QueueEntry
 from tests.integration.admin import few_queries, operator, said, url, words
@@ -163,6 +164,24 @@ def test_one_that_fails_again_stays_listed(project: Project, script: Script) -> 
     act("retry", rude)
     assert progress_after(job).failed == 2
     assert rude.get().attempts == 2
+
+
+def test_two_who_try_again_at_once(
+    project: Project, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is second puts nothing into the queue: it would be counted twice."""
+    job = failed_job(script, 3, 6)
+    looks = "ai_migration.jobs.service.target_of"
+
+    def quicker(of: Any) -> Any:
+        monkeypatch.setattr(looks, target_of)
+        migration_service.retry_failed(job.pk)
+        return target_of(of)
+
+    monkeypatch.setattr(looks, quicker)
+    act("retry", EntityFailure.objects.all())
+    assert not QueueEntry.objects.filter(operation="RETRY").exists()
+    assert progress_after(job).failed == 0
 
 
 def test_an_open_job_tries_all_of_them_before_it_finishes(project: Project, script: Script) -> None:

@@ -19,7 +19,7 @@ from ai_migration.indexing.limit_states import (
     limit_states,
 )
 from ai_migration.indexing.pacing import ProviderState, Wait
-from ai_migration.indexing.rate_limits import JobLimit, RateLimits, current_paces
+from ai_migration.indexing.rate_limits import JobLimit, RateLimits, current_pace
 from ai_migration.models import RateLimitState
 from ai_migration.types import Headroom, JobStatus
 from tests.integration.embedders import Script
@@ -47,11 +47,6 @@ def project(request: pytest.FixtureRequest, project: Project, settings: Any) -> 
         yield project
         assert not RateLimitState.objects.exists()
         caches["default"]._cache.get_client(write=True).close()  # type: ignore[attr-defined]
-
-
-def pace_of(alias: str) -> float | None:
-    """What an embedder is slowed down to."""
-    return current_paces([alias], "default")[alias]
 
 
 def limit(project: Project, **limits: Any) -> None:
@@ -153,7 +148,7 @@ def test_two_at_once_never_get_more_than_the_limit(project: Project) -> None:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    (state,), now = limit_states("default").read("embedder:default")
+    (state,), now = limit_states("default").read(["embedder:default"])
     seconds = (now - state.since) / 1000
     assert 10 <= sum(passed) <= 11 + 10 * seconds
 
@@ -189,9 +184,9 @@ def test_a_provider_that_asked_to_wait_is_asked_more_slowly(project: Project) ->
     limit(project, REQUESTS_PER_MINUTE=6_000, LIVE_SHARE=0.0)
     limits = limits_of("mig-a")
     assert burst(limits) >= 100
-    assert pace_of("default") is None
+    assert current_pace("default", "default") is None
     limits.slow_down(0.001, "429")
-    pace = pace_of("default")
+    pace = current_pace("default", "default")
     assert pace is not None
     assert 100 < pace < 6_000
     while not (wait := limits.acquire(0)).reason.startswith("slowed down"):
@@ -204,8 +199,8 @@ def test_a_pace_above_the_limit_is_none(project: Project) -> None:
     burst(limits_of("mig-a"))
     limits_of("mig-a").slow_down(0.001, "429")
     limit(project, REQUESTS_PER_MINUTE=10)
-    assert pace_of("default") is None
-    assert pace_of("gone") is None
+    assert current_pace("default", "default") is None
+    assert current_pace("gone", "default") is None
 
 
 def test_headroom_is_heeded(project: Project) -> None:
@@ -285,7 +280,7 @@ def test_the_database_keeps_them_while_redis_is_away(
         before = RateLimitState.objects.count()
         assert not limits.acquire(0).seconds
         assert limits.acquire(0).seconds
-        assert pace_of("default") is None
+        assert current_pace("default", "default") is None
         assert RateLimitState.objects.count() == before + 1
         assert "the database does" in caplog.text
         server.start()
