@@ -1,5 +1,5 @@
-"""The pages of the admin with 10,000 jobs, 1,000,000 ledger rows and 100,000 queue entries, beside
-an empty database: queries and server time.
+"""The pages of the admin with 10,000 jobs, 1,000,000 ledger rows, 100,000 queue entries and as many
+failures, beside a database with none: queries and server time.
 
 python benchmarks/admin_pages.py
 """
@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 import sys
 
-from harness import HERE, bench, say
+from harness import HERE, MANAGE, bench, say
+
+MOST_QUERIES, MOST_MILLISECONDS = 15, 300
 
 
 def main() -> None:
-    """Measure both, and print them side by side."""
+    """Measure before and after it is filled, and print them side by side."""
+    script = [sys.executable, str(HERE / "run_admin.py")]
     with bench("postgresql") as databases:
-        script = [sys.executable, str(HERE / "run_admin.py")]
-        found = []
-        for rows, steps in ((0, ["measure"]), (1, ["fill", "measure"])):
-            url = databases.seeded(rows)
-            for step in steps:
-                printed = databases.process([*script, step], url)
-            found.append(json.loads(printed.splitlines()[-1]))
-    empty, full = found
-    say("page", "queries", "ms, empty → full (goal: ≤ 15 queries, < 300 ms)")
+        url = databases.seeded(200)
+        databases.process(
+            [sys.executable, str(MANAGE), "seed_catalog", "--products=200", "--orders=200"], url
+        )
+        empty = json.loads(databases.process([*script, "measure"], url))
+        databases.process([*script, "fill"], url)
+        full = json.loads(databases.process([*script, "measure"], url))
+    say("page", "queries", f"ms, empty → full (≤ {MOST_QUERIES}, < {MOST_MILLISECONDS} ms)")
     for page, (queries, milliseconds) in full.items():
         before = f"{empty[page][1]:.0f}" if page in empty else "–"
-        say(page, str(queries), f"{before} → {milliseconds:.0f}")
+        fits = queries <= MOST_QUERIES and milliseconds < MOST_MILLISECONDS
+        say(page, str(queries), f"{before} → {milliseconds:.0f}{'' if fits else '  MISSED'}")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.contrib import messages
 from django.core.cache import cache
 from django.db.models import Count
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ai_migration.admin import display
+from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.collections import ConfigChange
 from ai_migration.jobs.overview import EntityOverview
@@ -98,14 +101,24 @@ def kept() -> Coverage | None:
     return found if isinstance(found, Coverage) else None
 
 
+def names(request: HttpRequest) -> list[str]:
+    """The entity types, without a count; what is wrong with the config is said at the top."""
+    try:
+        return registry.names()
+    except AIMigrationError as error:
+        messages.error(request, error.message)
+        return []
+
+
 def count() -> Coverage:
     """Count now: with a bound where the database can estimate, but not for nothing."""
     try:
         overviews = migration_service.list_entities()
     except AIMigrationError as error:
         return Coverage(timezone.now(), problem=error.message)
-    failures = EntityFailure.objects.using(our_database()).values_list("collection")
-    failed = dict(failures.annotate(count=Count("pk")).order_by())
+    active = [each.collection for each in overviews if each.collection]
+    failures = EntityFailure.objects.using(our_database()).filter(collection__in=active)
+    failed = dict(failures.values_list("collection").annotate(count=Count("pk")).order_by())
     coverage = Coverage(
         timezone.now(),
         [

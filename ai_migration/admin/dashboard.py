@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.apps import apps
 from django.apps.registry import Apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -23,7 +22,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, ReadOnlyAdmin
-from ai_migration.admin.charts import Chart, throughput
+from ai_migration.admin.charts import BARS, Chart, throughput
 from ai_migration.engine.metrics import KEEP_FOR
 from ai_migration.engine.status import LOOKED_AT, EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
@@ -43,17 +42,13 @@ _PRIORITIES = {
 }
 
 
-_registry = Apps()
-_registry.app_configs["ai_migration"] = apps.get_app_config("ai_migration")
-
-
 class Dashboard(models.Model):
     """No table: a page that the admin site gives an address and a place in the app's index.
     In a registry of its own, so that it has neither a migration nor permissions."""
 
     class Meta:
         app_label = "ai_migration"
-        apps = _registry
+        apps = Apps()
         managed = False
         verbose_name = gettext_lazy("dashboard")
         verbose_name_plural = gettext_lazy("dashboard")
@@ -151,7 +146,8 @@ class DashboardAdmin(ReadOnlyAdmin):
             "title": _("Rebuild everything?"),
             "word": REBUILD,
             "is_wrong": is_wrong,
-            "coverage": coverage.kept() or coverage.count(),
+            "coverage": coverage.kept(),
+            "names": coverage.names(request),
         }
         return self._page(request, "rebuild.html", context)
 
@@ -170,7 +166,6 @@ class DashboardAdmin(ReadOnlyAdmin):
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "media": self.media,
             "may_start": self.has_start_permission(request),
             **context,
@@ -279,7 +274,8 @@ def _upto(count: int) -> str:
 
 
 def _chart(status: EngineStatus, span: timedelta) -> Chart | None:
-    if not status.minutes:
+    if not status.done:
         return None
-    done = [(minute.at, minute.tally.entities) for minute in status.minutes]
-    return throughput(done, status.at - span, status.at)
+    # Each bar of a week has as many whole hours, by which its numbers come.
+    bars = BARS if span <= timedelta(days=1) else span // timedelta(hours=3)
+    return throughput(status.done, status.at - span, status.at, bars)

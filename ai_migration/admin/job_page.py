@@ -24,6 +24,9 @@ FAILURES = 500
 """Failures that are grouped, the newest."""
 EVENTS = 50
 """Lines of the audit trail, the newest."""
+GROUPS = 50
+"""Errors they are grouped by, the most frequent. Where each has words of its own, such as the
+entity's id, there would be as many as failures."""
 SAMPLES = 5
 
 
@@ -129,14 +132,15 @@ def panel_of(job: MigrationJob) -> Panel:
     using = our_database()
     failed = EntityFailure.objects.using(using).filter(job=job).order_by("-pk")
     newest = list(failed[:FAILURES])
+    groups = group(newest)
     events = JobEvent.objects.using(using).filter(job=job).order_by("-pk")
     return Panel(
         job=job,
         progress=migration_service.get_progress_of([job])[0],
         actions=actions_for(job),
         chart=_history(job, using),
-        failures=group(newest),
-        failures_are_all=len(newest) < FAILURES,
+        failures=groups[:GROUPS],
+        failures_are_all=len(newest) < FAILURES and len(groups) <= GROUPS,
         events=list(events[:EVENTS]),
     )
 

@@ -26,13 +26,13 @@ from ai_migration.admin.controls import Action, act, report, retry_like
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
 from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
-from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
 from ai_migration.models import MigrationJob
 from ai_migration.types import MigrationProgress
 
 _TEMPLATES = "admin/ai_migration/migrationjob"
+_LONG = ("filter_config", "config_snapshot", "left_configs", "collection__config_snapshot")
 
 
 class JobList(EstimatedList):
@@ -106,6 +106,10 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         at = display.moment(job.created_at)
         return format_html("{}<br>{}", job.created_by or display.NOTHING, at)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Without what no list shows and can be long."""
+        return super().get_queryset(request).defer(*_LONG)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return JobList
 
@@ -151,7 +155,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         self._require(request, may=self.has_start_permission)
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "media": self.media,
             "title": _("Start a migration"),
             "may_start": True,
@@ -162,7 +165,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             messages.error(request, error.message)
             return redirect("admin:ai_migration_migrationjob_add")
         if entity is None:
-            context |= {"coverage": coverage.kept(), "names": _names(request)}
+            context |= {"coverage": coverage.kept(), "names": coverage.names(request)}
             return TemplateResponse(request, f"{_TEMPLATES}/choose.html", context)
         form = StartForm(request.POST if request.method == "POST" else None, entity)
         context |= {"form": form, "entity": entity, "subtitle": entity.name}
@@ -210,7 +213,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             **self._panel(request, job),
-            "opts": self.opts,
             "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
             "subtitle": job.pk,
             "facts": facts_of(job),
@@ -262,7 +264,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": _("Cancel for good?"),
             "job_ids": job_ids,
             "hidden": hidden,
@@ -275,15 +276,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
     def _require(self, request: HttpRequest, *, may: Any) -> None:
         if not may(request):
             raise PermissionDenied
-
-
-def _names(request: HttpRequest) -> list[str]:
-    """The entity types, without a count."""
-    try:
-        return registry.names()
-    except AIMigrationError as error:
-        messages.error(request, error.message)
-        return []
 
 
 def _act_on_all(action: Action, request: HttpRequest, jobs: QuerySet[MigrationJob]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, astuple, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.db.models import F, Sum
+from django.db.models.functions import TruncHour
 
 from ai_migration.models import EngineMetrics
 from ai_migration.models.leases import our_database
@@ -104,6 +105,19 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
         .values_list("minute", *sums)
     )
     return [EngineMinute(at, Tally(*numbers)) for at, *numbers in rows]
+
+
+def entities_done(since: datetime, *, hourly: bool = False) -> list[tuple[datetime, int]]:
+    """When how many entities were done, oldest first; when it was none is absent.
+
+    Args:
+        since: From when on; :data:`KEEP_FOR` ago at most.
+        hourly: Add them up by the hour instead of the minute.
+    """
+    rows = EngineMetrics.objects.using(our_database()).filter(minute__gte=since)
+    at = TruncHour("minute", tzinfo=UTC) if hourly else F("minute")
+    sums = rows.values(at=at).annotate(sum_entities=Sum("entities")).order_by("at")
+    return list(sums.values_list("at", "sum_entities"))
 
 
 def drop_old_metrics(using: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ai_migration.engine.heartbeats import SUPERVISOR
-from ai_migration.engine.metrics import EngineMinute, engine_minutes
+from ai_migration.engine.metrics import entities_done
 from ai_migration.indexing.rate_limits import CoolDown, cool_downs
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
@@ -19,6 +19,7 @@ from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, Priority
 LOOKED_AT = 10_000
 """Entries and failures that are counted, at most."""
 _SLOTS = 1_000
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class EngineStatus:
         workers: Who works.
         supervisor_seen_at: Its last sign of life.
         cool_downs: Embedders that are to wait, or are slowed down.
-        minutes: What was done lately, oldest first.
+        done: When how many entities were done lately, oldest first: by the minute, or by the
+            hour where it goes back more than a day.
         entities_per_second: Over the last whole minute.
     """
 
@@ -63,7 +65,7 @@ class EngineStatus:
     workers: Sequence[Worker]
     supervisor_seen_at: datetime | None
     cool_downs: Sequence[CoolDown]
-    minutes: Sequence[EngineMinute]
+    done: Sequence[tuple[datetime, int]]
     entities_per_second: float
 
 
@@ -89,7 +91,6 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
     recent = failures.filter(last_failed_at__gt=now - timedelta(hours=1))
     slots = WorkerSlot.objects.using(using).exclude(last_seen_at=None).order_by("-last_seen_at")
     seen = list(slots[:_SLOTS])
-    minutes = engine_minutes(last)
     return EngineStatus(
         at=now,
         jobs=Counter(JobStatus(status) for status in status_of.values()),
@@ -104,11 +105,11 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
         ],
         supervisor_seen_at=next((s.last_seen_at for s in seen if s.name == SUPERVISOR), None),
         cool_downs=cool_downs(using),
-        minutes=minutes,
-        entities_per_second=_rate(minutes, now),
+        done=entities_done(now - last, hourly=last > _DAY),
+        entities_per_second=_rate(now),
     )
 
 
-def _rate(minutes: Sequence[EngineMinute], now: datetime) -> float:
+def _rate(now: datetime) -> float:
     last = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
-    return sum(each.tally.entities for each in minutes if each.at == last) / 60
+    return dict(entities_done(last)).get(last, 0) / 60

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.jobs.collections import ConfigChange, active_collection, config_change
+from ai_migration.jobs.collections import ConfigChange, config_change
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
-from ai_migration.types import JSONValue
+from ai_migration.types import CollectionStatus, JSONValue
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,26 @@ def describe_entities() -> list[EntityOverview]:
     Raises:
         EntityConfigError: The config file itself is wrong.
     """
-    return [_describe(name, our_database()) for name in registry.names()]
+    using = our_database()
+    names = registry.names()
+    active = Collection.objects.using(using).filter(status=CollectionStatus.ACTIVE)
+    collections = {each.entity_type: each for each in active.filter(entity_type__in=names)}
+    jobs = _last_jobs(names, using)
+    return [_describe(name, collections.get(name), jobs.get(name), using) for name in names]
 
 
-def _describe(name: str, using: str) -> EntityOverview:
+def _last_jobs(names: Sequence[str], using: str) -> dict[str, MigrationJob]:
+    jobs = MigrationJob.objects.using(using)
+    newest = Q(pk__in=[])
+    for name in names:
+        newest |= Q(pk=jobs.filter(entity_type=name).order_by("-pk").values("pk")[:1])
+    return {job.entity_type: job for job in jobs.filter(newest)}
+
+
+def _describe(
+    name: str, collection: Collection | None, last_job: MigrationJob | None, using: str
+) -> EntityOverview:
     definition = registry.discover().definitions[name]
-    collection = active_collection(name, using)
     overview = EntityOverview(
         entity_type=name,
         model=definition.model or "",
@@ -103,7 +118,7 @@ def _describe(name: str, using: str) -> EntityOverview:
         store=definition.store or "default",
         collection=collection,
         indexed=_indexed(collection, using) if collection else 0,
-        last_job=MigrationJob.objects.using(using).filter(entity_type=name).order_by("-pk").first(),
+        last_job=last_job,
     )
     try:
         entity = registry.get(name)

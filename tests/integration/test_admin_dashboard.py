@@ -12,11 +12,20 @@ from django.utils import timezone
 
 from ai_migration import enqueue, migration_service
 from ai_migration.engine.status import engine_status
-from ai_migration.models import MigrationJob, RateLimitState
+from ai_migration.models import EngineMetrics, MigrationJob, RateLimitState
 from ai_migration.types import JobStatus, Priority
 from tests.integration.admin import few_queries, operator, said, url, words
 from tests.integration.embedders import Script
-from tests.integration.support import Project, lease, make_articles, run, run_slice, start, work
+from tests.integration.support import (
+    GLOBAL,
+    Project,
+    lease,
+    make_articles,
+    run,
+    run_slice,
+    start,
+    work,
+)
 
 pytestmark = pytest.mark.vendors("sqlite")
 on_both = pytest.mark.vendors("sqlite", "postgresql")
@@ -81,6 +90,53 @@ def test_a_page_that_is_opened_counts_no_table(project: Project) -> None:
 
 
 @on_both
+def test_many_embedders_cost_no_more_queries_and_an_entity_type_costs_two(
+    project: Project, script: Script
+) -> None:
+    for number in range(10):
+        project.embedder(alias=f"embedder-{number}")
+    types = "\n".join(
+        f"  a{n}: {{model: testapp.Article, embeddable-fields: [title], embedder: embedder-{n}}}"
+        for n in range(5)
+    )
+    project.config(f"{GLOBAL}\nai-entities:\n{types}\n")
+    make_articles(2)
+    for number in range(5):
+        start(f"a{number}")
+    client = operator("view")
+    for page in (PAGE, "dashboard_panel", "migrationjob_changelist"):
+        with few_queries():
+            client.get(url(page))
+    with few_queries(7 + 2 * 5):  # its rows, and what is indexed of them
+        client.get(url("dashboard_coverage"))
+
+
+@on_both
+def test_a_week_is_added_up_by_the_hour(project: Project) -> None:
+    noon = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    slot = lease("worker").slot_id
+    for minutes in (0, 59, 60):
+        at = noon + timedelta(minutes=minutes)
+        EngineMetrics.objects.create(minute=at, slot_id=slot, entities=minutes + 1)
+    week = engine_status(timedelta(days=7))
+    assert week.done == [(noon, 61), (noon + timedelta(hours=1), 61)]
+    assert engine_status(timedelta(hours=24)).done == []
+    drawn = operator("view").get(url(PAGE), {"hours": "168"}).content.decode()
+    assert drawn.count("<rect") == 56
+
+
+@on_both
+def test_the_rate_is_of_the_last_whole_minute(project: Project) -> None:
+    minute = timezone.now().replace(second=0, microsecond=0)
+    slot = lease("worker").slot_id
+    for back in range(4):  # the next minute may begin meanwhile
+        at = minute - timedelta(minutes=back)
+        EngineMetrics.objects.create(minute=at, slot_id=slot, entities=120)
+    for span in (timedelta(hours=3), timedelta(days=7)):
+        assert engine_status(span).entities_per_second == 2.0
+
+
+@on_both
 def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Script) -> None:
     make_articles(40)
     job = start(batch_size=10)
@@ -140,7 +196,10 @@ def test_everything_is_rebuilt_once_it_was_typed(project: Project) -> None:
     make_articles(10)
     run()
     page = operator("view", "start").get(url("dashboard_rebuild"))
-    assert "article: 10 rows" in words(page)
+    assert "until the fresh one is complete. article Type" in words(page), "without a count"
+    table()
+    page = operator("view", "start").get(url("dashboard_rebuild"))
+    assert "article: 10 rows Counted at" in words(page)
     assert "that is another word" in words(press("dashboard_rebuild", typed="yes"))
     assert MigrationJob.objects.count() == 1
     answer = press("dashboard_rebuild", typed="rebuild")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from ai_migration import migration_service
 from ai_migration.models import Collection, JobEvent, MigrationJob, QueueEntry
-from ai_migration.types import EntryStatus, JobStatus
+from ai_migration.types import EntryStatus, JobStatus, MigrationFilters
 from tests.integration.admin import JOBS, few_queries, operator, said, url, words
 from tests.integration.embedders import Script
 from tests.integration.support import Project, finish, make_articles, run, run_slice, start
@@ -66,6 +68,15 @@ def test_the_list_shows_rate_and_reason_of_those_that_run(project: Project) -> N
     )
     shown = words(operator("view").get(reverse(JOBS)))
     assert "budget used up: 12 tokens" in shown
+
+
+def test_the_list_reads_no_column_that_can_be_long(project: Project) -> None:
+    make_articles(2)
+    run(filters=MigrationFilters(entity_ids=[1, 2]))
+    with CaptureQueriesContext(connection) as asked:
+        assert "completed" in words(operator("view").get(reverse(JOBS)))
+    assert [each for each in asked if "ai_migration_jobs" in each["sql"]]
+    assert not [each for each in asked if re.search("filter_config|snapshot", each["sql"])]
 
 
 @on_both

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from ai_migration import enqueue, migration_service
-from ai_migration.admin import base
+from ai_migration.admin import base, job_page
 from ai_migration.admin.base import EstimatingPaginator
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, SearchableEntity
@@ -144,6 +144,17 @@ def test_those_of_one_error_are_tried_again(project: Project, script: Script) ->
     assert progress_after(job).failed == 1
     answer = operator("view", "control").post(control, sent, follow=True)
     assert said(answer) == ["Nothing to do: that failure is gone."]
+
+
+def test_the_most_frequent_errors_are_shown_if_there_are_many(
+    project: Project, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_page, "GROUPS", 1)
+    job = failed_job(script, 3, 5, 6)
+    shown = words(operator("view").get(url("migrationjob_change", job.pk)))
+    assert "too rude" in shown
+    assert "too long" not in shown
+    assert "Of 3 failures, some of the newest are shown." in shown
 
 
 def test_one_that_fails_again_stays_listed(project: Project, script: Script) -> None:
