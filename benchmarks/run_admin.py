@@ -41,7 +41,7 @@ OPEN = 3
 
 
 def fill() -> None:
-    """Three years of a busy shop: what is written, for the number of rows it has."""
+    """Two years of a busy shop."""
     collections = _collections()
     jobs = _jobs(collections)
     _happened(jobs)
