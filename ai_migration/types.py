@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from django.db.models import IntegerChoices, TextChoices
+from django.utils.translation import gettext_lazy as _
 from numpy.typing import NDArray
 
 Vectors: TypeAlias = NDArray[np.float32]
@@ -54,12 +55,12 @@ class EmbedAnswer:
 class JobStatus(TextChoices):
     """The states of a job; ``jobs.transitions`` has the edges between them."""
 
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
+    PENDING = "PENDING", _("Pending")
+    RUNNING = "RUNNING", _("Running")
+    PAUSED = "PAUSED", _("Paused")
+    COMPLETED = "COMPLETED", _("Completed")
+    FAILED = "FAILED", _("Failed")
+    CANCELLED = "CANCELLED", _("Cancelled")
 
 
 OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED)
@@ -69,26 +70,26 @@ OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED)
 class MigrationMode(TextChoices):
     """Which of the matching entities a job embeds."""
 
-    MISSING = "missing", "only entities the index does not have"
-    CHANGED = "changed", "entities that are missing or whose text differs"
-    ALL = "all", "every entity, whatever the ledger says"
+    MISSING = "missing", _("only entities the index does not have")
+    CHANGED = "changed", _("entities that are missing or whose text differs")
+    ALL = "all", _("every entity, whatever the ledger says")
 
 
 class CollectionStatus(TextChoices):
     """A collection is built, then serves searches, then is kept for a rollback."""
 
-    BUILDING = "BUILDING"
-    ACTIVE = "ACTIVE"
-    RETIRED = "RETIRED"
+    BUILDING = "BUILDING", _("Building")
+    ACTIVE = "ACTIVE", _("Active")
+    RETIRED = "RETIRED", _("Retired")
 
 
 class EntryStatus(TextChoices):
     """The states of a queue entry."""
 
-    PENDING = "PENDING"
-    CLAIMED = "CLAIMED"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
+    PENDING = "PENDING", _("Pending")
+    CLAIMED = "CLAIMED", _("Claimed")
+    COMPLETED = "COMPLETED", _("Completed")
+    FAILED = "FAILED", _("Failed")
 
 
 class Operation(TextChoices):
@@ -101,20 +102,20 @@ class Operation(TextChoices):
     FINISH ends a job: build indexes, verify, activate.
     """
 
-    INDEX = "INDEX"
-    DELETE = "DELETE"
-    SWEEP = "SWEEP"
-    RETRY = "RETRY"
-    FINISH = "FINISH"
+    INDEX = "INDEX", _("Index")
+    DELETE = "DELETE", _("Delete")
+    SWEEP = "SWEEP", _("Sweep")
+    RETRY = "RETRY", _("Retry")
+    FINISH = "FINISH", _("Finish")
 
 
 class Priority(IntegerChoices):
     """Claimed in ascending order: live traffic overtakes a migration."""
 
-    CRITICAL = 0
-    HIGH = 1
-    STANDARD = 5
-    LOW = 10
+    CRITICAL = 0, _("Critical")
+    HIGH = 1, _("High")
+    STANDARD = 5, _("Standard")
+    LOW = 10, _("Low")
 
 
 class Metric(TextChoices):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Case, F, Q, When
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.types import CollectionRef, CollectionStatus
 
@@ -11,23 +12,23 @@ from ai_migration.types import CollectionRef, CollectionStatus
 class Collection(models.Model):
     """One generation of one entity type's vectors in one store."""
 
-    entity_type = models.CharField(max_length=255)
-    status = models.CharField(max_length=10, choices=CollectionStatus)
-    embedder = models.CharField(max_length=100, help_text="Alias in EMBEDDERS.")
-    model_id = models.CharField(max_length=255)
-    dimensions = models.PositiveIntegerField()
+    entity_type = models.CharField(_("entity type"), max_length=255)
+    status = models.CharField(_("status"), max_length=10, choices=CollectionStatus)
+    embedder = models.CharField(_("embedder"), max_length=100, help_text=_("Alias in EMBEDDERS."))
+    model_id = models.CharField(_("model id"), max_length=255)
+    dimensions = models.PositiveIntegerField(_("dimensions"))
     fingerprint = models.CharField(
-        max_length=64, help_text="What the embedder was; vectors of two never mix."
+        max_length=64, help_text=_("What the embedder was; vectors of two never mix.")
     )
-    store = models.CharField(max_length=100, help_text="Alias in STORES.")
+    store = models.CharField(_("store"), max_length=100, help_text=_("Alias in STORES."))
     config_snapshot = models.JSONField(
-        default=dict, help_text="The entity's config the collection was built with."
+        default=dict, help_text=_("The entity's config the collection was built with.")
     )
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True)
     dropped_at = models.DateTimeField(
-        null=True, help_text="When its vectors were removed: no way back to it since."
+        null=True, help_text=_("When its vectors were removed: no way back to it since.")
     )
     # A unique constraint with a condition, for all databases: MySQL has none, and NULLs differ.
     role = models.GeneratedField(
@@ -38,6 +39,8 @@ class Collection(models.Model):
 
     class Meta:
         db_table = "ai_collections"
+        verbose_name = _("collection")
+        verbose_name_plural = _("collections")
         constraints = [
             models.UniqueConstraint(fields=["entity_type", "role"], name="ai_collections_one_each"),
             models.CheckConstraint(

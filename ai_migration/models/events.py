@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.jobs import MigrationJob
 from ai_migration.types import JobStatus
@@ -22,6 +23,8 @@ class JobEvent(models.Model):
 
     class Meta:
         db_table = "ai_job_events"
+        verbose_name = _("job event")
+        verbose_name_plural = _("job events")
         ordering = ["id"]
         indexes = [models.Index(fields=["job", "id"], name="ai_job_events_job")]
 

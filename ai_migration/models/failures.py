@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Case, F, When
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.collections import Collection
 from ai_migration.models.jobs import MigrationJob
@@ -16,10 +17,10 @@ class EntityFailure(models.Model):
         MigrationJob, null=True, on_delete=models.CASCADE, related_name="failures", db_index=False
     )
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, db_index=False)
-    entity_id = models.CharField(max_length=255)
-    error_code = models.CharField(max_length=50)
-    error = models.TextField(help_text="Without secrets and without the text itself.")
-    attempts = models.PositiveIntegerField(default=1)
+    entity_id = models.CharField(_("entity id"), max_length=255)
+    error_code = models.CharField(_("error code"), max_length=50)
+    error = models.TextField(help_text=_("Without secrets and without the text itself."))
+    attempts = models.PositiveIntegerField(_("attempts"), default=1)
     first_failed_at = models.DateTimeField(auto_now_add=True)
     last_failed_at = models.DateTimeField(auto_now=True)
     live_in = models.GeneratedField(  # unique, as `Collection.role`
@@ -30,6 +31,8 @@ class EntityFailure(models.Model):
 
     class Meta:
         db_table = "ai_entity_failures"
+        verbose_name = _("entity failure")
+        verbose_name_plural = _("entity failures")
         constraints = [
             models.UniqueConstraint(fields=["job", "entity_id"], name="ai_entity_failures_once"),
             models.UniqueConstraint(

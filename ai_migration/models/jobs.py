@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.db import models
 from django.db.models import Case, F, Q, When
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.collections import Collection
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
@@ -38,16 +39,18 @@ class MigrationJob(models.Model):
     """One migration: it feeds the queue range by range and counts what came of it."""
 
     id = models.CharField(primary_key=True, max_length=64, default=new_job_id, editable=False)
-    entity_type = models.CharField(max_length=255)
+    entity_type = models.CharField(_("entity type"), max_length=255)
     collection = models.ForeignKey(Collection, on_delete=models.PROTECT, related_name="jobs")
-    status = models.CharField(max_length=10, choices=JobStatus, default=JobStatus.PENDING)
+    status = models.CharField(
+        _("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING
+    )
     mode = models.CharField(max_length=10, choices=MigrationMode, default=MigrationMode.CHANGED)
     rebuild = models.BooleanField(default=False)
     reindex_existing = models.BooleanField(default=False)
     filter_config = models.JSONField(default=dict)
     config_snapshot = models.JSONField(default=dict)
     left_configs = models.JSONField(
-        default=dict, help_text="Configs it followed before: when they were left, microseconds."
+        default=dict, help_text=_("Configs it followed before: when they were left, microseconds.")
     )
 
     total_entities = models.PositiveBigIntegerField(default=0)
@@ -60,27 +63,30 @@ class MigrationJob(models.Model):
     embedded_texts = models.PositiveBigIntegerField(default=0)
     embedded_tokens = models.PositiveBigIntegerField(default=0)
     token_price = models.DecimalField(
-        null=True, max_digits=12, decimal_places=6, help_text="Of a million tokens, at its start."
+        null=True,
+        max_digits=12,
+        decimal_places=6,
+        help_text=_("Of a million tokens, at its start."),
     )
     max_tokens = models.PositiveBigIntegerField(null=True)
     max_cost = models.DecimalField(null=True, max_digits=12, decimal_places=2)
 
     phase = models.CharField(max_length=10, choices=JobPhase, default=JobPhase.SOURCE)
-    cursor = models.JSONField(null=True, help_text="Key of the last row that was fed.")
+    cursor = models.JSONField(null=True, help_text=_("Key of the last row that was fed."))
     retry_failed = models.BooleanField(
-        default=False, help_text="Feed the failures again before finishing."
+        default=False, help_text=_("Feed the failures again before finishing.")
     )
     epoch = models.PositiveBigIntegerField(
         default=0,
-        help_text="Microseconds since 1970: mode 'all' embeds what the ledger has from before.",
+        help_text=_("Microseconds since 1970: mode 'all' embeds what the ledger has from before."),
     )
     batch_size = models.PositiveIntegerField()
     adapts_batch_size = models.BooleanField(
-        default=False, help_text="Nobody asked for a size: it follows TARGET_BATCH_SECONDS."
+        default=False, help_text=_("Nobody asked for a size: it follows TARGET_BATCH_SECONDS.")
     )
-    rate_limit = models.PositiveIntegerField(null=True, help_text="Embedding requests a minute.")
+    rate_limit = models.PositiveIntegerField(null=True, help_text=_("Embedding requests a minute."))
     breaker_processed = models.PositiveBigIntegerField(
-        default=0, help_text="processed_entities when the job was last (re)started."
+        default=0, help_text=_("processed_entities when the job was last (re)started.")
     )
     breaker_failed = models.PositiveBigIntegerField(default=0)
 
@@ -89,7 +95,7 @@ class MigrationJob(models.Model):
     error_message = models.TextField(blank=True, default="")
     created_by = models.CharField(max_length=255, blank=True, default="")
     idempotency_key = models.CharField(  # noqa: DJ001  # unique: NULLs differ
-        null=True, max_length=64, help_text="Hash of who asked and the key of the request."
+        null=True, max_length=64, help_text=_("Hash of who asked and the key of the request.")
     )
     request_fingerprint = models.CharField(blank=True, default="", max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -104,6 +110,8 @@ class MigrationJob(models.Model):
 
     class Meta:
         db_table = "ai_migration_jobs"
+        verbose_name = _("migration job")
+        verbose_name_plural = _("migration jobs")
         ordering = ["-id"]
         permissions = [
             ("start_migrationjob", "Can start migrations"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.collections import Collection
 
@@ -21,24 +22,29 @@ class SearchableEntity(models.Model):
 
     # No database constraint: checking it costs a look-up for every row of a bulk write.
     collection = models.ForeignKey(
-        Collection, on_delete=models.CASCADE, db_index=False, db_constraint=False
+        Collection,
+        on_delete=models.CASCADE,
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("collection"),
     )
-    entity_id = models.CharField(max_length=255)
-    content_hash = models.BinaryField(max_length=16, help_text="BLAKE2b of text and chunking.")
+    entity_id = models.CharField(_("entity id"), max_length=255)
+    content_hash = models.BinaryField(max_length=16, help_text=_("BLAKE2b of text and chunking."))
     metadata_hash = models.BinaryField(max_length=16)
-    chunk_count = models.PositiveIntegerField()
+    chunk_count = models.PositiveIntegerField(_("chunk count"))
     version = models.PositiveBigIntegerField(
-        help_text="When the read it was made from ended: microseconds since 1970."
+        help_text=_("When the read it was made from ended: microseconds since 1970.")
     )
 
     class Meta:
         db_table = "ai_searchable_entities"
+        verbose_name = _("searchable entity")
+        verbose_name_plural = _("searchable entities")
         constraints = [
             models.UniqueConstraint(
                 fields=["collection", "entity_id"], name="ai_searchable_entities_once"
             ),
         ]
-        verbose_name_plural = "searchable entities"
 
     def __str__(self) -> str:
         return self.entity_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.jobs import MigrationJob
 from ai_migration.models.workers import WorkerSlot
@@ -24,21 +25,25 @@ class QueueEntry(models.Model):
     job = models.ForeignKey(
         MigrationJob, null=True, on_delete=models.CASCADE, related_name="entries", db_index=False
     )
-    entity_type = models.CharField(max_length=255)
-    operation = models.CharField(max_length=10, choices=Operation)
-    priority = models.PositiveSmallIntegerField(choices=Priority)
-    status = models.CharField(max_length=10, choices=EntryStatus, default=EntryStatus.PENDING)
+    entity_type = models.CharField(_("entity type"), max_length=255)
+    operation = models.CharField(_("operation"), max_length=10, choices=Operation)
+    priority = models.PositiveSmallIntegerField(_("priority"), choices=Priority)
+    status = models.CharField(
+        _("status"), max_length=10, choices=EntryStatus, default=EntryStatus.PENDING
+    )
     lower = models.JSONField(null=True)
     upper = models.JSONField(null=True)
     entity_ids = models.JSONField(null=True)
 
-    available_at = models.DateTimeField(null=True, help_text="Not before; null: at once.")
+    available_at = models.DateTimeField(null=True, help_text=_("Not before; null: at once."))
     attempts = models.PositiveIntegerField(
-        default=0, help_text="Failed attempts; being throttled or deferred is none."
+        _("attempts"),
+        default=0,
+        help_text=_("Failed attempts; being throttled or deferred is none."),
     )
     claims = models.PositiveIntegerField(
         default=0,
-        help_text="Claims that no worker came back from, and the present one.",
+        help_text=_("Claims that no worker came back from, and the present one."),
     )
     claimed_by = models.ForeignKey(
         WorkerSlot, null=True, on_delete=models.SET_NULL, related_name="entries", db_index=False
@@ -56,6 +61,8 @@ class QueueEntry(models.Model):
 
     class Meta:
         db_table = "ai_indexing_queue"
+        verbose_name = _("queue entry")
+        verbose_name_plural = _("queue entries")
         constraints = [
             models.CheckConstraint(
                 condition=Q(status__in=EntryStatus.values), name="ai_indexing_queue_status"
@@ -73,7 +80,6 @@ class QueueEntry(models.Model):
             # index it uses for it, and would lock the job's row for each entry.
             models.Index(fields=["job"], name="ai_indexing_queue_of_job"),
         ]
-        verbose_name_plural = "queue entries"
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.operation} {self.entity_type} {self.status}"
