@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from django.core.checks import CheckMessage, Error
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from ai_migration.exceptions import SettingsError, StoreError
 from ai_migration.stores._support import (
@@ -241,7 +242,17 @@ class SqliteVecStore(VectorStore):
         db.load_extension(sqlite_vec.loadable_path())
         db.enable_load_extension(False)
         db.create_scalar_function("json_matches", _json_matches, 2, deterministic=True)
-        db.execute("PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+        # Of two who open a new file at once one does not get the lock that WAL asks for, and
+        # SQLite does not let it wait.
+        for attempt in Retrying(
+            retry=retry_if_exception_type(apsw.BusyError),
+            wait=wait_random(0, 0.02),
+            stop=stop_after_delay(_BUSY_MILLISECONDS / 1000),
+            reraise=True,
+        ):
+            with attempt:
+                db.execute("PRAGMA page_size = 16384; PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA mmap_size = 1073741824")  # nothing is copied to be compared
         return db
 

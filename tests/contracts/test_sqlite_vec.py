@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,20 @@ def test_a_forked_process_has_a_connection_of_its_own(
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert store._connection() is not inherited
     assert inherited in INHERITED  # else it would be closed here
+
+
+def test_two_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Thirty times: one time in five, one of them was not given the lock."""
+
+    def ensure(number: int) -> None:
+        barrier.wait(timeout=30)
+        stores[number // 2].ensure_collection(REF)
+
+    stores = [SqliteVecStore(tmp_path / f"{number}.sqlite3") for number in range(30)]
+    barrier = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(ensure, range(60)))
+    assert all(store.exists(REF) for store in stores)
 
 
 @pytest.mark.parametrize("metric", ["inner_product", "manhattan"])
