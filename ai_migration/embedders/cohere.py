@@ -17,7 +17,6 @@ from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
     InputRefusedError,
-    SettingsError,
     TransientEmbedderError,
 )
 from ai_migration.types import EmbedAnswer
@@ -75,12 +74,7 @@ class CohereEmbedder(RemoteEmbedder):
         **options: Any,
     ) -> None:
         super().__init__(model, dimensions, **options)
-        if encoding_format not in ENCODING_FORMATS:
-            raise SettingsError(
-                f"{type(self).__name__}: encoding_format is {encoding_format!r}; "
-                f"use one of {', '.join(ENCODING_FORMATS)}"
-            )
-        self.encoding_format = encoding_format
+        self.encoding_format = self._one_of("encoding_format", encoding_format, ENCODING_FORMATS)
 
     def connect(self) -> ClientV2:
         from cohere import ClientV2

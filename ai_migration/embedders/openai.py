@@ -62,12 +62,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
         **options: Any,
     ) -> None:
         super().__init__(model, dimensions, **options)
-        if encoding_format not in ENCODING_FORMATS:
-            raise SettingsError(
-                f"{type(self).__name__}: encoding_format is {encoding_format!r}; "
-                f"use one of {', '.join(ENCODING_FORMATS)}"
-            )
-        self.encoding_format = encoding_format
+        self.encoding_format = self._one_of("encoding_format", encoding_format, ENCODING_FORMATS)
 
     def connect(self) -> OpenAI:
         from openai import OpenAI

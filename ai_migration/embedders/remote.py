@@ -268,6 +268,13 @@ class RemoteEmbedder(Embedder):
             )
         return value
 
+    def _one_of(self, name: str, value: str, known: Sequence[str]) -> str:
+        if value not in known:
+            raise SettingsError(
+                f"{type(self).__name__}: {name} is {value!r}; use one of {', '.join(known)}"
+            )
+        return value
+
     def _missing(self) -> MissingDependencyError:
         return MissingDependencyError(self.library, self.extra, type(self).__name__)
 

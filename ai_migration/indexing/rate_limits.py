@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ai_migration.conf import EmbedderSettings, get_settings
+from ai_migration.embedders import embedders
 from ai_migration.indexing.limit_states import limit_states
 from ai_migration.indexing.pacing import Limit, ProviderState, Wait
 from ai_migration.types import Headroom
@@ -165,8 +166,6 @@ class RateLimits:
 
 def embedder_settings(alias: str) -> EmbedderSettings:
     """The limits and the price of an embedder, with the setting's defaults filled in."""
-    from ai_migration.embedders import embedders
-
     configured = get_settings()
     settings = configured.EMBEDDERS[alias]
     if settings.TOKENS_PER_MINUTE is None and embedders[alias].is_remote:

@@ -142,13 +142,7 @@ class FailuresView(PassingView):
     )
     def get(self, request: Request, job_id: str) -> Response:
         """A job's failed entities: which, what error, how many attempts."""
-        asked = parsed(requests.PageQuery, request).validated_data
-
-        def find(limit: int) -> Sequence[Any]:
-            after = asked.get("cursor", 0)
-            return migration_service.list_failures(job_id, after=after, limit=limit)
-
-        return page(request, find, asked["limit"], failure_document)
+        return page_of_job(request, job_id, migration_service.list_failures, failure_document)
 
 
 class EventsView(PassingView):
@@ -162,13 +156,7 @@ class EventsView(PassingView):
     )
     def get(self, request: Request, job_id: str) -> Response:
         """A job's audit log, oldest first: who did what, when, why."""
-        asked = parsed(requests.PageQuery, request).validated_data
-
-        def find(limit: int) -> Sequence[Any]:
-            after = asked.get("cursor", 0)
-            return migration_service.list_events(job_id, after=after, limit=limit)
-
-        return page(request, find, asked["limit"], event_document)
+        return page_of_job(request, job_id, migration_service.list_events, event_document)
 
 
 class EntitiesView(MigrationView):
@@ -199,6 +187,30 @@ class SearchView(MigrationView):
             filters=asked.get("filters"),
         )
         return Response([hit.as_json() for hit in hits])
+
+
+def page_of_job(
+    request: Request,
+    job_id: str,
+    find: Callable[..., Sequence[Row]],
+    document: Callable[[Row], Mapping[str, Any]],
+) -> Response:
+    """A page of what belongs to a job, from the cursor that was asked for.
+
+    Args:
+        request: Who asks.
+        job_id: The job.
+        find: A method of the service: takes the job, ``after`` and ``limit``.
+        document: Makes a row's document.
+    """
+    asked = parsed(requests.PageQuery, request).validated_data
+    after = asked.get("cursor", 0)
+    return page(
+        request,
+        lambda limit: find(job_id, after=after, limit=limit),
+        asked["limit"],
+        document,
+    )
 
 
 def page(
