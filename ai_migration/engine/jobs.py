@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 
 from django.db import DatabaseError, transaction
@@ -97,13 +97,8 @@ class JobWatch:
         """
         if job_id is None:
             return
-        try:
-            with transaction.atomic(using=self._using):
-                self._lease.renew()
-                stop_job(job_id, message, self._using)
-        finally:
-            self._look_again()
-        start_waiting(self._using)
+        with self._stopping():
+            stop_job(job_id, message, self._using)
 
     def tokens_left(self, job_id: str | None) -> int | None:
         """Tokens a job may still embed; None: any number."""
@@ -130,21 +125,16 @@ class JobWatch:
         job = copy(self.get(job_id))
         job.embedded_tokens += in_hand
         reason = f"budget used up: {job.spent}, and the next request has {tokens:,}"
-        try:
-            with transaction.atomic(using=self._using), suppress(InvalidTransitionError):
-                self._lease.renew()
-                transition(
-                    job_id,
-                    JobStatus.PAUSED,
-                    using=self._using,
-                    actor="engine",
-                    reason=reason,
-                    sources=[JobStatus.RUNNING],
-                    throttle_reason=reason,
-                )
-        finally:
-            self._look_again()
-        start_waiting(self._using)
+        with self._stopping(), suppress(InvalidTransitionError):
+            transition(
+                job_id,
+                JobStatus.PAUSED,
+                using=self._using,
+                actor="engine",
+                reason=reason,
+                sources=[JobStatus.RUNNING],
+                throttle_reason=reason,
+            )
 
     def throttle(self, job_id: str | None, seconds: float, reason: str) -> None:
         """Note that a job waits for its provider or its limit; nobody claims for it until. A
@@ -164,6 +154,17 @@ class JobWatch:
             return
         if message := too_many_failures(batch.job.pk, self._using):
             self.fail(batch.job.pk, message)
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Change a job's state while the lease is held, and let others have its slot."""
+        try:
+            with transaction.atomic(using=self._using):
+                self._lease.renew()
+                yield
+        finally:
+            self._look_again()
+        start_waiting(self._using)
 
     def _feed(self, job_id: str) -> int:
         self._claimed[job_id] = 0
