@@ -106,6 +106,9 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, default=40_000, help="with 8 in flight; in proportion else"
     )
+    parser.add_argument(
+        "--in-flight", type=int, nargs="+", default=IN_FLIGHT, metavar="N", help="requests at once"
+    )
     parser.add_argument("--texts", type=int, default=32, help="texts in one request")
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3, help="of each number in flight")
@@ -126,17 +129,18 @@ def speed(provider: Provider) -> None:
     """Texts a second against what so many requests at once allow: by the clock, and by what
     the same client and server reach here when nothing else is done with the answers."""
     options = provider.options
-    rows = {number: options.rows * number // 8 for number in IN_FLIGHT}  # all take equally long
-    runs: dict[int, list[Run]] = {number: [] for number in IN_FLIGHT}
-    bare: dict[int, list[Run]] = {number: [] for number in IN_FLIGHT}
+    numbers = options.in_flight
+    rows = {number: options.rows * number // 8 for number in numbers}  # all take equally long
+    runs: dict[int, list[Run]] = {number: [] for number in numbers}
+    bare: dict[int, list[Run]] = {number: [] for number in numbers}
     for _ in range(options.runs):
-        for number in IN_FLIGHT:
+        for number in numbers:
             with provider.serving() as server:
                 run = provider.run(server, "product", in_flight=number, rows=rows[number])
                 runs[number].append(run)
             with provider.serving() as server:
                 bare[number].append(_bare(server, options, number))
-    for number in IN_FLIGHT:
+    for number in numbers:
         rate = rows[number] / median_of(runs[number])
         ideal = number * options.texts / LATENCY
         reachable = bare[number][0].rows / median_of(bare[number])

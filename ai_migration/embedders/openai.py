@@ -87,9 +87,10 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
     def send(self, client: OpenAI, texts: Sequence[str], input_type: str) -> EmbedAnswer:
         answer = client.embeddings.with_raw_response.create(
             model=self.requested_model,
-            input=list(texts),
+            input=[],
             encoding_format=self.encoding_format,  # type: ignore[arg-type]
-            extra_body=self.parameters(input_type) or None,
+            # Replaces `input`, each text of which the library would look into.
+            extra_body={"input": list(texts), **self.parameters(input_type)},
         )
         # Not parse(): it makes an object of each number.
         response = answer.http_response

@@ -12,8 +12,9 @@ from ai_migration.models import MigrationJob, SearchableEntity
 from ai_migration.stores import stores
 from tests.acceptance.kill_matrix import CELLS, SHORT, Cell, Outcome, disturbed, processed, site_of
 from tests.acceptance.victims import wait_until
-from tests.acceptance.worlds import World, dawdling, write_articles
+from tests.acceptance.worlds import World, dawdling, forget_index, write_articles
 from tests.redis_server import RedisServer
+from tests.testapp.models import Article
 
 ROWS = 300
 
@@ -88,9 +89,16 @@ def is_torn(job: str) -> bool:
 
 @pytest.mark.vendors("postgresql")
 def test_it_sees_that_the_fence_is_missing(world: World) -> None:
-    """A frozen worker that wakes up writes once more what others have written."""
-    outcome = run(Cell("orm", "worker", SIGSTOP), world, fault="no fence")
-    assert any("counters[processed]" in problem for problem in outcome.problems), outcome
+    """A frozen worker that wakes up writes once more what others have written. One that was
+    frozen in a transaction does not: its session was ended. So it is frozen up to four times."""
+    outcomes = []
+    for _ in range(4):
+        outcomes.append(run(Cell("orm", "worker", SIGSTOP), world, fault="no fence"))
+        if any("counters[processed]" in problem for problem in outcomes[-1].problems):
+            return
+        Article.objects.all().delete()
+        forget_index()
+    pytest.fail(f"It was not seen: {outcomes}")
 
 
 @pytest.mark.vendors("postgresql")

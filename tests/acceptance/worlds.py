@@ -85,8 +85,7 @@ class World:
         """
         with self.copy() as copied:
             if afresh:
-                for model in (QueueEntry, MigrationJob, SearchableEntity, Collection):
-                    model._default_manager.all().delete()
+                forget_index()
             return copied.finish(start)
 
 
@@ -112,6 +111,12 @@ def dawdling(world: World, seconds: float, **keys: Any) -> World:
     embedder = world.settings["EMBEDDERS"]["default"]
     slow = {**embedder, "OPTIONS": {**embedder["OPTIONS"], "seconds": seconds}}
     return replace(world, settings={**world.settings, "EMBEDDERS": {"default": slow}, **keys})
+
+
+def forget_index() -> None:
+    """Leave nothing of ours but the vectors, which belong to no collection then."""
+    for model in (QueueEntry, MigrationJob, SearchableEntity, Collection):
+        model._default_manager.all().delete()
 
 
 def write_articles(rows: int) -> None:

@@ -114,7 +114,8 @@ def test_reindexing_that_is_interrupted_pays_for_nothing_twice(
     job = start(reindex_existing=True, batch_size=batch_size)
     run_slice(should_stop=lambda: len(script.texts) >= after)
     first = len(script.texts)
-    assert after <= first <= after + 8
+    # From one look to the next a thread may send what it is given twice: two requests of 4 texts.
+    assert after <= first < after + 2 * 2 * 4
     assert progress(job).status == JobStatus.RUNNING
     assert counts(finish(job)) == (ROWS, 0, 0, 0)
     assert (len(script.texts), script.paid_twice) == (ROWS, [])
