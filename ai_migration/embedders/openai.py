@@ -67,13 +67,16 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
     def connect(self) -> OpenAI:
         from openai import OpenAI
 
-        return OpenAI(
+        client = OpenAI(
             # The library wants one, also where the server does not.
             api_key=self.key or "none",
             base_url=self.base_url or self.default_url,
             timeout=self.timeout,
             max_retries=0,
         )
+        if self.default_url:  # the library reads both from OPENAI_…: nobody else's business
+            client.organization = client.project = None
+        return client
 
     def parameters(self, input_type: str) -> dict[str, Any]:
         """What a request says besides model, texts and format."""

@@ -118,6 +118,18 @@ def test_the_key_can_stand_in_the_environment(
     assert server.key not in caught.value.message
 
 
+def test_who_asks_openai_is_told_to_openai_alone(
+    server: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "our-organization")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "our-project")
+    url = f"{server.url}/v1"
+    compatible(server).embed(["a"])
+    assert server.seen.requests[-1].headers["openai-organization"] == "our-organization"
+    VoyageEmbedder("voyage-4", 256, base_url=url, api_key=server.key).embed(["a"])
+    assert not [name for name in server.seen.requests[-1].headers if name.startswith("openai")]
+
+
 def test_azure_is_called_by_deployment(server: VendorServer) -> None:
     embedder = AzureOpenAIEmbedder(
         "text-embedding-3-small", 8, endpoint=server.url, deployment="ours", api_key=server.key
