@@ -41,6 +41,7 @@ class EntityFailure(models.Model):
         ]
         indexes = [
             models.Index(fields=["collection", "entity_id"], name="ai_entity_failures_entity"),
+            models.Index(fields=["last_failed_at"], name="ai_entity_failures_recent"),
         ]
 
     def __str__(self) -> str:
