@@ -13,12 +13,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
+from ai_migration.admin.pace import ChangeForm
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.transitions import sources_of
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.models.leases import our_database
-from ai_migration.types import JobStatus
+from ai_migration.types import JobChanges, JobStatus
 
 NAMED = 20
 """Jobs that are named in one answer, at most."""
@@ -77,6 +78,11 @@ def actions_for(job: MigrationJob) -> list[Action]:
     ]
 
 
+def may_change(job: MigrationJob) -> bool:
+    """Whether pace and budget of a job can be changed: whether it goes on, or can."""
+    return job.status in (*_ALREADY[Action.RESUME], *_FROM[Action.RESUME])
+
+
 def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
     """Do it to one job.
 
@@ -98,6 +104,29 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
     return Answer(
         _("Done: %(job)s %(what)s.") % {"job": job_id, "what": _DONE[action]}, messages.SUCCESS
     )
+
+
+def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> list[Answer]:
+    """Change pace and budget of a job; one that is paused or failed goes on.
+
+    Args:
+        job: The job.
+        form: What was sent.
+        actor: Who asks.
+    """
+    if not form.is_valid():
+        words = _("Not done: %(reason)s")
+        return [Answer(words % {"reason": each}, messages.ERROR) for each in form.problems]
+    if job.status in _ALREADY[Action.RESUME] and form.changes == JobChanges():
+        return [Answer(_("Nothing to do: nothing was changed."), messages.WARNING)]
+    try:
+        migration_service.resume_migration(job.pk, actor=actor, changes=form.changes)
+    except AIMigrationError as error:
+        return [Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)]
+    goes_on = job.status in _FROM[Action.RESUME]
+    done = _DONE[Action.RESUME] if goes_on else _("has another pace or budget")
+    words = _("Done: %(job)s %(what)s.")
+    return [Answer(words % {"job": job.pk, "what": done}, messages.SUCCESS)]
 
 
 def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:

@@ -22,9 +22,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, EstimatedList, ReadOnlyAdmin
-from ai_migration.admin.controls import Action, act, report, retry_like
+from ai_migration.admin.controls import Action, act, change, may_change, report, retry_like
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
+from ai_migration.admin.pace import ChangeForm
 from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
 from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
@@ -216,6 +217,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
             "subtitle": job.pk,
             "facts": facts_of(job),
+            "change": ChangeForm(job) if may_change(job) else None,
             "media": self.media,
             **(extra_context or {}),
         }
@@ -239,7 +241,14 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         page = reverse("admin:ai_migration_migrationjob_change", args=[object_id])
         actor = request.user.get_username()
         asked, reason = request.POST.get("action", ""), request.POST.get("reason", "")
-        if "retry" in request.POST:
+        if asked == "change":
+            try:
+                job = migration_service.get_job(job_id)
+            except UnknownJobError as error:
+                messages.error(request, error.message)
+            else:
+                report(request, change(job, ChangeForm(job, request.POST), actor=actor))
+        elif "retry" in request.POST:
             report(request, [retry_like(job_id, request.POST["retry"], actor=actor)])
         elif asked not in Action.values:
             messages.error(request, _("Nothing was done: use one of the buttons."))

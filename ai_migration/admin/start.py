@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ai_migration.admin import display
+from ai_migration.admin.pace import PaceForm
 from ai_migration.conf import MAX_BATCH_SIZE
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
@@ -35,6 +36,7 @@ _YES_NO = [
     ("true", gettext_lazy("yes")),
     ("false", gettext_lazy("no")),
 ]
+_DATES = ("created_after", "created_before")
 _ORDERED = (models.DateField, models.IntegerField, models.DecimalField, models.FloatField)
 
 
@@ -46,7 +48,7 @@ class Filter:
     field: forms.Field
 
 
-class StartForm(forms.Form):
+class StartForm(PaceForm):
     """A :class:`~ai_migration.types.MigrationRequest` of one entity type.
 
     Args:
@@ -82,18 +84,6 @@ class StartForm(forms.Form):
         max_value=MAX_BATCH_SIZE,
         help_text=gettext_lazy("Rows in one batch. Empty: as configured."),
     )
-    rate_limit = forms.IntegerField(
-        label=gettext_lazy("Requests a minute"),
-        required=False,
-        min_value=1,
-        help_text=gettext_lazy("At most, to the embedder. Empty: as configured."),
-    )
-    max_tokens = forms.IntegerField(
-        label=gettext_lazy("Budget in tokens"),
-        required=False,
-        min_value=1,
-        help_text=gettext_lazy("It pauses before it embeds more. Empty: any number."),
-    )
     note = forms.CharField(
         label=gettext_lazy("Why"),
         required=False,
@@ -104,9 +94,11 @@ class StartForm(forms.Form):
 
     def __init__(self, data: Any, entity: Entity) -> None:
         super().__init__(data, initial={"key": secrets.token_hex(16)})
+        self.order_fields(["mode", "rebuild", "entity_ids", *_DATES, "batch_size"])
         self.entity = entity
         if entity.created_at is None:
-            del self.fields["created_after"], self.fields["created_before"]
+            for name in _DATES:
+                del self.fields[name]
         self._filters = {
             f"where-{each.lookup}": each
             for field in entity.filterable_fields
@@ -125,13 +117,13 @@ class StartForm(forms.Form):
     @property
     def which(self) -> list[forms.BoundField]:
         """The fields about which rows."""
-        dates = [name for name in ("created_after", "created_before") if name in self.fields]
+        dates = [name for name in _DATES if name in self.fields]
         return [self[name] for name in (*self._filters, *dates, "entity_ids")]
 
     @property
     def how(self) -> list[forms.BoundField]:
         """The fields about pace and budget."""
-        return [self[name] for name in ("batch_size", "rate_limit", "max_tokens", "note")]
+        return [self[name] for name in ("batch_size", *PaceForm.base_fields, "note")]
 
     def request(self, created_by: str) -> MigrationRequest:
         """What was asked for; the form is valid."""
@@ -142,6 +134,7 @@ class StartForm(forms.Form):
             batch_size=given["batch_size"],
             rate_limit=given["rate_limit"],
             max_tokens=given["max_tokens"],
+            max_cost=given["max_cost"],
             filters=MigrationFilters(
                 created_after=given.get("created_after"),
                 created_before=given.get("created_before"),

@@ -85,6 +85,19 @@ def test_what_is_typed_survives_the_refresh(site: Site, users: Users, expect: An
     expect(why).to_have_value("because of")
 
 
+def test_a_budget_is_raised_on_the_page(site: Site, users: Users, expect: Any) -> None:
+    make_articles(40)
+    job = start(max_tokens=10)
+    work()
+    page = site.visit(url("migrationjob_change", job.pk), users["operator"])
+    expect(page.get_by_text("Paused: budget used up")).to_be_visible()
+    page.get_by_label("Budget in tokens").fill("100000")
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("goes on")
+    work()
+    expect(page.locator("[data-part=progress] .aim-status")).to_have_text("completed")
+
+
 def test_cancel_asks_first(site: Site, users: Users, expect: Any) -> None:
     make_articles(40)
     job = start(batch_size=10)

@@ -41,6 +41,11 @@ def press(action: str, job: MigrationJob, **more: str) -> list[str]:
     return said(client.post(url("migrationjob_control", job.pk), data, follow=True))
 
 
+def changed(job: MigrationJob, **fields: str) -> list[str]:
+    """What is said to other words in the fields of pace and budget."""
+    return press("change", job, **fields)
+
+
 # The list
 
 
@@ -304,3 +309,74 @@ def test_who_may(project: Project, permissions: list[str], sees: int, acts: int)
     assert client.get(page(job)).status_code == sees
     assert client.get(url("migrationjob_panel", job.pk)).status_code == sees
     assert client.post(url("migrationjob_control", job.pk), {"action": "pause"}).status_code == acts
+
+
+# Pace and budget
+
+
+def test_a_job_that_used_up_its_budget_goes_on_with_a_larger_one(project: Project) -> None:
+    project.embedder(max_batch_size=2)
+    make_articles(20)
+    job = start(max_tokens=30, created_by="anna")
+    assert finish(job).status == JobStatus.PAUSED
+    MigrationJob.objects.filter(pk=job.pk).update(embedded_tokens=30)  # to the last one
+    [refused] = press("resume", job)
+    assert "used up its budget" in refused
+    shown = operator("view", "control").get(page(job)).content.decode()
+    assert 'name="max_tokens" value="30"' in shown
+    [answer] = changed(job, max_tokens="100000", rate_limit="600", max_cost="")
+    assert answer == f"Done: {job.pk} goes on."
+    job.refresh_from_db()
+    assert (job.max_tokens, job.rate_limit, job.max_cost) == (100_000, 600, None)
+    assert finish(job).status == JobStatus.COMPLETED
+
+
+def test_a_job_that_runs_is_changed_without_stopping(project: Project) -> None:
+    make_articles(3)
+    job = start(rate_limit=50)
+    assert changed(job, rate_limit="50") == ["Nothing to do: nothing was changed."]
+    assert changed(job, rate_limit="70") == [f"Done: {job.pk} has another pace or budget."]
+    job.refresh_from_db()
+    assert (job.rate_limit, job.status) == (70, JobStatus.RUNNING)
+    assert [event.to_status for event in JobEvent.objects.filter(job=job)].count("PAUSED") == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"rate_limit": "0"}, "Requests a minute: Ensure this value is greater"),
+        ({"max_tokens": "many"}, "Budget in tokens: Enter a whole number"),
+        ({"max_cost": "-1"}, "Budget in money: Ensure this value is greater"),
+        ({"max_cost": "5"}, "PRICE_PER_MILLION_TOKENS"),
+    ],
+)
+def test_a_pace_that_cannot_be_is_refused(
+    project: Project, fields: dict[str, str], word: str
+) -> None:
+    make_articles(3)
+    job = start(rate_limit=50)
+    migration_service.pause_migration(job.pk)
+    [answer] = changed(job, **fields)
+    assert answer.startswith("Not done: ")
+    assert word in answer
+    job.refresh_from_db()
+    assert (job.rate_limit, job.status) == (50, JobStatus.PAUSED)
+
+
+def test_what_is_over_is_not_changed(project: Project) -> None:
+    make_articles(3)
+    job = migration_service.get_job(run().job_id)
+    [answer] = changed(job, rate_limit="70")
+    assert "COMPLETED" in answer
+    assert 'name="rate_limit"' not in operator("view", "control").get(page(job)).content.decode()
+    absent = MigrationJob(pk="mig-of-nobody")
+    [answer] = changed(absent, rate_limit="70")[:1]
+    assert "mig-of-nobody" in answer
+
+
+def test_only_who_may_control_can_change_the_pace(project: Project) -> None:
+    job = start()
+    client = operator("view")
+    assert 'name="rate_limit"' not in client.get(page(job)).content.decode()
+    sent = client.post(url("migrationjob_control", job.pk), {"action": "change", "rate_limit": "7"})
+    assert sent.status_code == 403

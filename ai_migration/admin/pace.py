@@ -1,0 +1,73 @@
+"""Pace and budget of a job: inputs to start with, and to change it by."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy
+
+from ai_migration.jobs.requests import MAX_COST, MAX_RATE_LIMIT, MAX_TOKENS
+from ai_migration.models import MigrationJob
+from ai_migration.types import JobChanges
+
+
+class PaceForm(forms.Form):
+    """How fast, and how much at most."""
+
+    rate_limit = forms.IntegerField(
+        label=gettext_lazy("Requests a minute"),
+        required=False,
+        min_value=1,
+        max_value=MAX_RATE_LIMIT,
+        help_text=gettext_lazy("At most, to the embedder. Empty: as configured."),
+    )
+    max_tokens = forms.IntegerField(
+        label=gettext_lazy("Budget in tokens"),
+        required=False,
+        min_value=1,
+        max_value=MAX_TOKENS,
+        help_text=gettext_lazy("It pauses before it embeds more. Empty: any number."),
+    )
+    max_cost = forms.DecimalField(
+        label=gettext_lazy("Budget in money"),
+        required=False,
+        min_value=Decimal("0.01"),
+        max_value=MAX_COST,
+        decimal_places=2,
+        help_text=gettext_lazy("Where the embedder has a price. Empty: any amount."),
+    )
+
+    def __init__(self, data: Any = None, **options: Any) -> None:
+        super().__init__(data, **options)
+        for name in PaceForm.base_fields:
+            self.fields[name].widget.attrs.setdefault("class", "vBigIntegerField")
+
+
+class ChangeForm(PaceForm):
+    """What of a job can be changed; what is left empty stays as it is.
+
+    Args:
+        job: The job.
+        data: What was sent; None: nothing yet.
+    """
+
+    def __init__(self, job: MigrationJob, data: Any = None) -> None:
+        now = {name: getattr(job, name) for name in PaceForm.base_fields}
+        super().__init__(data, initial=now)
+        for field in self.fields.values():
+            field.help_text = ""
+
+    @property
+    def changes(self) -> JobChanges:
+        """What was changed; the form is valid."""
+        return JobChanges(**{name: self.cleaned_data[name] for name in self.changed_data})
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with what was sent, field by field."""
+        return [
+            f"{self.fields[name].label}: {' '.join(map(str, errors))}"
+            for name, errors in self.errors.items()
+        ]
