@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib import messages
 from django.db.models import TextChoices
@@ -96,37 +97,34 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
         before = migration_service.get_job(job_id)
         _calls(reason, actor)[action](job_id)
     except AIMigrationError as error:
-        words = _("Not done: %(reason)s")  # Django's template makes the first letter a capital
-        return Answer(words % {"reason": error.message}, messages.ERROR)
+        return _not_done(error.message)
     if before.status in _ALREADY[action]:
         words = _("Nothing to do: %(job)s is %(status)s already.")
         return Answer(words % {"job": job_id, "status": before.status}, messages.WARNING)
-    return Answer(
-        _("Done: %(job)s %(what)s.") % {"job": job_id, "what": _DONE[action]}, messages.SUCCESS
-    )
+    return _done(job_id, _DONE[action])
 
 
-def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> list[Answer]:
+def change(job_id: str, data: Mapping[str, Any], *, actor: str) -> list[Answer]:
     """Change pace and budget of a job; one that is paused or failed goes on.
 
     Args:
-        job: The job.
-        form: What was sent.
+        job_id: Which job.
+        data: The form that was sent: see :class:`~ai_migration.admin.pace.ChangeForm`.
         actor: Who asks.
     """
-    if not form.is_valid():
-        words = _("Not done: %(reason)s")
-        return [Answer(words % {"reason": each}, messages.ERROR) for each in form.problems]
-    if job.status in _ALREADY[Action.RESUME] and form.changes == JobChanges():
-        return [Answer(_("Nothing to do: nothing was changed."), messages.WARNING)]
     try:
-        migration_service.resume_migration(job.pk, actor=actor, changes=form.changes)
+        job = migration_service.get_job(job_id)
+        form = ChangeForm(job, data)
+        if not form.is_valid():
+            return [_not_done(problem) for problem in form.problems]
+        is_under_way = job.status in _ALREADY[Action.RESUME]
+        if is_under_way and form.changes == JobChanges():
+            return [Answer(_("Nothing to do: nothing was changed."), messages.WARNING)]
+        migration_service.resume_migration(job_id, actor=actor, changes=form.changes)
     except AIMigrationError as error:
-        return [Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)]
-    goes_on = job.status in _FROM[Action.RESUME]
-    done = _DONE[Action.RESUME] if goes_on else _("has another pace or budget")
-    words = _("Done: %(job)s %(what)s.")
-    return [Answer(words % {"job": job.pk, "what": done}, messages.SUCCESS)]
+        return [_not_done(error.message)]
+    what = _("has another pace or budget") if is_under_way else _DONE[Action.RESUME]
+    return [_done(job_id, what)]
 
 
 def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
@@ -140,7 +138,7 @@ def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
     try:
         job = migration_service.retry_failed(job_id, actor=actor, only=failures)
     except AIMigrationError as error:
-        return Answer(_("Not done: %(reason)s") % {"reason": error.message}, messages.ERROR)
+        return _not_done(error.message)
     count = len(failures)
     words = ngettext(
         "Done: %(job)s tries %(count)s entity again.",
@@ -179,6 +177,16 @@ def report(request: HttpRequest, answers: Iterable[Answer]) -> None:
             messages.add_message(request, level, text)
         if (more := len(texts) - NAMED) > 0:
             messages.add_message(request, level, _("… and %(more)s more") % {"more": more})
+
+
+def _done(job_id: str, what: str | Promise) -> Answer:
+    words = _("Done: %(job)s %(what)s.")
+    return Answer(words % {"job": job_id, "what": what}, messages.SUCCESS)
+
+
+def _not_done(reason: str) -> Answer:
+    words = _("Not done: %(reason)s")  # Django's template makes the first letter a capital
+    return Answer(words % {"reason": reason}, messages.ERROR)
 
 
 def _calls(reason: str, actor: str) -> dict[Action, Callable[[str], MigrationJob]]:

@@ -242,12 +242,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         actor = request.user.get_username()
         asked, reason = request.POST.get("action", ""), request.POST.get("reason", "")
         if asked == "change":
-            try:
-                job = migration_service.get_job(job_id)
-            except UnknownJobError as error:
-                messages.error(request, error.message)
-            else:
-                report(request, change(job, ChangeForm(job, request.POST), actor=actor))
+            report(request, change(job_id, request.POST, actor=actor))
         elif "retry" in request.POST:
             report(request, [retry_like(job_id, request.POST["retry"], actor=actor)])
         elif asked not in Action.values:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AdminBigIntegerFieldWidget
 from django.utils.translation import gettext_lazy
 
 from ai_migration.jobs.requests import MAX_COST, MAX_RATE_LIMIT, MAX_TOKENS
@@ -19,6 +20,7 @@ class PaceForm(forms.Form):
     rate_limit = forms.IntegerField(
         label=gettext_lazy("Requests a minute"),
         required=False,
+        widget=AdminBigIntegerFieldWidget,
         min_value=1,
         max_value=MAX_RATE_LIMIT,
         help_text=gettext_lazy("At most, to the embedder. Empty: as configured."),
@@ -26,6 +28,7 @@ class PaceForm(forms.Form):
     max_tokens = forms.IntegerField(
         label=gettext_lazy("Budget in tokens"),
         required=False,
+        widget=AdminBigIntegerFieldWidget,
         min_value=1,
         max_value=MAX_TOKENS,
         help_text=gettext_lazy("It pauses before it embeds more. Empty: any number."),
@@ -33,16 +36,12 @@ class PaceForm(forms.Form):
     max_cost = forms.DecimalField(
         label=gettext_lazy("Budget in money"),
         required=False,
+        widget=AdminBigIntegerFieldWidget,
         min_value=Decimal("0.01"),
         max_value=MAX_COST,
         decimal_places=2,
         help_text=gettext_lazy("Where the embedder has a price. Empty: any amount."),
     )
-
-    def __init__(self, data: Any = None, **options: Any) -> None:
-        super().__init__(data, **options)
-        for name in PaceForm.base_fields:
-            self.fields[name].widget.attrs.setdefault("class", "vBigIntegerField")
 
 
 class ChangeForm(PaceForm):
