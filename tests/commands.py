@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,30 @@ class Manage:
                 yield process
             finally:
                 process.kill()
+
+    @contextmanager
+    def watched(
+        self, *arguments: str, ai_migration: Mapping[str, Any] | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """As :meth:`started`, with nobody needed to read its output: pytest shows it when the
+        test fails, and where each thread of the command stood by then."""
+        said: list[str] = []
+        with self.started(*arguments, ai_migration=ai_migration) as process:
+            assert process.stdout is not None
+            reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
+            reader.start()
+            try:
+                yield process
+            except BaseException:
+                process.send_signal(signal.SIGABRT)  # has faulthandler write the stacks
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                raise
+            finally:
+                process.kill()
+                process.wait()
+                reader.join()
+                print(*said, sep="")  # noqa: T201
 
     @staticmethod
     def _command(arguments: tuple[str, ...]) -> list[str]:

@@ -63,6 +63,7 @@ class FreshDatabase:
             "DATABASE_URL": self.url,
             "OTHER_DATABASE_URL": self.other_url,
             "AI_MIGRATION_JSON": json.dumps(ai_migration),
+            "PYTHONFAULTHANDLER": "1",  # whoever is aborted says where it stood
         }
 
     def open_store(self, path: str, **options: Any) -> VectorStore:

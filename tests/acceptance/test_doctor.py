@@ -90,7 +90,7 @@ def test_the_heartbeat_of_a_worker(world: World, manage: Manage, signum: signal.
         return asked.returncode == 0
 
     assert not is_alive()
-    with manage.started("ai_migration", "worker", ai_migration=world.settings) as process:
+    with manage.watched("ai_migration", "worker", ai_migration=world.settings) as process:
         wait_until(is_alive, "the worker")
         process.send_signal(signum)
         process.wait()

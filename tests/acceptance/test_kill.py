@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 
 from ai_migration.indexing.queue import enqueue
-from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.types import EntryStatus, JobStatus
 from tests.acceptance.embedders import embedded_texts
 from tests.acceptance.index_state import IndexState, index_state, newest_job, unsettled
@@ -31,21 +28,6 @@ COMMAND = ("migrate_ai_entities", "article", "--batch-size", str(BATCH), "--noin
 WORKER = ("ai_migration", "worker")
 
 
-@contextmanager
-def started(world: World, manage: Manage, *command: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in this world, with nobody needed to read its output."""
-    with manage.started(*command, ai_migration=world.settings) as process:
-        assert process.stdout is not None
-        reader = threading.Thread(target=process.stdout.read)
-        reader.start()
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            reader.join()
-
-
 def kill_once(
     world: World, manage: Manage, rng: random.Random, meanwhile: Callable[[], None]
 ) -> int:
@@ -58,7 +40,7 @@ def kill_once(
     resume = ("migrate_ai_entities", "--resume", job.pk) if job else COMMAND
     command = rng.choice([resume, WORKER]) if job else COMMAND
     before = embedded_texts(world.log)
-    with started(world, manage, *command) as process:
+    with manage.watched(*command, ai_migration=world.settings) as process:
         if rng.random() < 0.25:  # while it starts, or soon afterwards
             time.sleep(rng.uniform(0.2, 1.2))
         else:
@@ -157,7 +139,7 @@ def kill_among_live_changes(
     editor = Editor(rng)
     slow = dawdling(world, 0.02)
     manage(*COMMAND, "--detach", ai_migration=slow.settings)
-    with started(slow, manage, *WORKER):
+    with manage.watched(*WORKER, ai_migration=slow.settings):
         for _ in range(kills):
             kill_once(slow, manage, rng, editor.edit)
     state = recovered(world, manage)
@@ -191,7 +173,7 @@ def test_a_restart_of_the_database_is_survived(
     slow = dawdling(world, 0.05)
     if command is WORKER:
         manage(*COMMAND, "--detach", ai_migration=slow.settings)
-    with started(slow, manage, *command) as process:
+    with manage.watched(*command, ai_migration=slow.settings) as process:
         wait_until(lambda: embedded_texts(world.log) > 100, "the worker works")
         connections.close_all()
         world.databases.server(world.database.vendor).restart()
@@ -203,3 +185,19 @@ def test_a_restart_of_the_database_is_survived(
     assert returncode == (0 if command is WORKER else 1)  # some rows are refused
     problems = unsettled("article") + index_state("article").differences(control)
     assert not problems, problems
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_test_that_fails_shows_where_its_command_stood(
+    world: World, manage: Manage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def wait_in_vain() -> None:
+        with manage.watched(*WORKER, ai_migration=world.settings):
+            wait_until(WorkerSlot.objects.exclude(holder="").exists, "it works")
+            pytest.fail("it does not end")
+
+    with pytest.raises(pytest.fail.Exception):
+        wait_in_vain()
+    shown = capfd.readouterr().out
+    assert "Working. Ctrl-C stops" in shown
+    assert "in run_worker" in shown

@@ -88,8 +88,8 @@ def test_a_storm_costs_nothing_but_time(manage: Manage) -> None:
         job = json.loads(started.stdout)["jobId"]
         worker = ("ai_migration", "worker")
         with (
-            manage.started(*worker, ai_migration=vendor.settings),
-            manage.started(*worker, ai_migration=vendor.settings),
+            manage.watched(*worker, ai_migration=vendor.settings),
+            manage.watched(*worker, ai_migration=vendor.settings),
         ):
             wait_until(lambda: is_over(job), "the end of the job", limit=240)
         seen = vendor.seen()

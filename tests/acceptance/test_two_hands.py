@@ -17,7 +17,7 @@ from ai_migration.jobs.transitions import EDGES
 from ai_migration.models import JobEvent, MigrationJob, SearchableEntity
 from ai_migration.types import EntryStatus, JobStatus
 from tests.acceptance.index_state import index_state, newest_job, unsettled
-from tests.acceptance.test_kill import COMMAND, START, WORKER, started
+from tests.acceptance.test_kill import COMMAND, START, WORKER
 from tests.acceptance.victims import TIMEOUT, _context, wait_until
 from tests.acceptance.worlds import World, dawdling, write_articles
 from tests.commands import Manage
@@ -82,7 +82,8 @@ def test_two_hands_on_one_job(world: World, manage: Manage, may_cancel: bool) ->
     slow = dawdling(world, 0.03)
     manage(*COMMAND, "--detach", ai_migration=slow.settings)
     connections.close_all()
-    with started(slow, manage, *WORKER), started(slow, manage, *WORKER):
+    worker = {"ai_migration": slow.settings}
+    with manage.watched(*WORKER, **worker), manage.watched(*WORKER, **worker):
         wait_until(lambda: SearchableEntity.objects.count() > 40, "some rows")
         hands = [steering(slow, seed, may_cancel=may_cancel and seed == 2) for seed in (1, 2)]
         for hand in hands:

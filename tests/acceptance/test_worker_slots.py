@@ -49,7 +49,7 @@ def slow(world: World, manage: Manage) -> World:
 @pytest.fixture
 def workers(slow: World, manage: Manage) -> Iterator[subprocess.Popen[str]]:
     """Three processes that work for it."""
-    with manage.started(
+    with manage.watched(
         "ai_migration", "worker", "--slots", "3", ai_migration=slow.settings
     ) as process:
         wait_until(lambda: len(held()) == 3, "three slots are held")
@@ -131,7 +131,7 @@ def test_a_row_that_kills_its_process_costs_itself(world: World, manage: Manage)
     Article.objects.filter(pk=victim.pk).update(body="deadly")
     arguments = ("migrate_ai_entities", "article", "--detach", "--batch-size", "8")
     assert manage(*arguments, ai_migration=deadly.settings).returncode == 0
-    with manage.started("ai_migration", "worker", "--slots", "2", ai_migration=deadly.settings):
+    with manage.watched("ai_migration", "worker", "--slots", "2", ai_migration=deadly.settings):
         wait_until(lambda: status() == JobStatus.COMPLETED, "the end of the job")
     connections.close_all()
     (failure,) = EntityFailure.objects.all()
