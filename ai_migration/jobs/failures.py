@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from django.db import transaction
 from django.db.models import Count, F, Max, QuerySet
 
-from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
+from ai_migration.jobs.transitions import note
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
 from ai_migration.types import Operation, Priority
 
 _AT_ONCE = 1_000
@@ -69,13 +70,6 @@ def _discard(ids: list[int], using: str, actor: str) -> int:
                 failed_entities=F("failed_entities") - count,
                 skipped_entities=F("skipped_entities") + count,
             )
-            status = jobs.values_list("status", flat=True).get(pk=job)
-            JobEvent.objects.using(using).create(
-                job_id=job,
-                actor=actor[:255],
-                from_status=status,
-                to_status=status,
-                reason=f"{count:,} failed entities were given up",
-            )
+            note(job, f"{count:,} failed entities were given up", using=using, actor=actor)
         deleted, _ = chosen.delete()
     return deleted

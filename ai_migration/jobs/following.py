@@ -13,7 +13,8 @@ from datetime import timedelta
 
 from ai_migration.entities.entity import Entity
 from ai_migration.jobs.collections import ConfigChange, snapshot_change
-from ai_migration.models import JobEvent, MigrationJob
+from ai_migration.jobs.transitions import note
+from ai_migration.models import MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql import clock
@@ -64,13 +65,8 @@ def follow_config(job: MigrationJob, entity: Entity) -> None:
         for name in _COUNTERS:
             setattr(job, name, 0)
         fields += ["left_configs", "phase", "cursor", *_COUNTERS]
-        JobEvent.objects.using(using).create(
-            job=job,
-            actor="engine",
-            from_status=job.status,
-            to_status=job.status,
-            reason=f"the config changed ({change.value}): the rows are compared from the start",
-        )
+        words = f"the config changed ({change.value}): the rows are compared from the start"
+        note(job.pk, words, using=using, actor="engine")
     job.save(update_fields=fields)
 
 

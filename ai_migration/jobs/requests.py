@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,10 +17,9 @@ from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.batch_sizes import first_batch_size
-from ai_migration.models import MigrationJob
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.stores import stores
-from ai_migration.types import JobChanges, MigrationFilters, MigrationMode, MigrationRequest
+from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
 
 MAX_RATE_LIMIT = 1_000_000
 MAX_TOKENS = 10**15
@@ -205,40 +203,6 @@ def check_budget(
             field="max_cost",
         )
     return Budget(max_tokens, cost, price)
-
-
-def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
-    """The columns of a job that change.
-
-    Raises:
-        InvalidRequestError: A value is not acceptable.
-    """
-    require_range(changes.rate_limit, "rate_limit", MAX_RATE_LIMIT)
-    budget = check_budget(changes.max_tokens, changes.max_cost, job.collection.embedder)
-    columns: dict[str, Any] = {
-        "rate_limit": changes.rate_limit,
-        "max_tokens": budget.max_tokens,
-    }
-    if budget.max_cost is not None:
-        columns |= {"max_cost": budget.max_cost, "token_price": budget.token_price}
-    return {name: value for name, value in columns.items() if value is not None}
-
-
-def require_budget(job: MigrationJob, changed: dict[str, Any]) -> None:
-    """Refuse to go on with a job that has embedded all it may, as ``changed``.
-
-    Raises:
-        InvalidRequestError: Says how much it may, and what it has.
-    """
-    later = copy(job)
-    for name, value in changed.items():
-        setattr(later, name, value)
-    if later.tokens_left == 0:
-        raise InvalidRequestError(
-            f"{job.pk} has used up its budget: {later.spent}. Resume it with a larger "
-            f"max_tokens or max_cost.",
-            field="max_tokens" if later.max_cost is None else "max_cost",
-        )
 
 
 def _money(value: Decimal | float | str) -> Decimal:

@@ -20,6 +20,7 @@ from ai_migration.exceptions import (
     InvalidTransitionError,
 )
 from ai_migration.indexing.targets import target_for, target_of
+from ai_migration.jobs.changes import change, check_changes, describe, require_budget
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.failures import discard, feed_retries, last_failure
 from ai_migration.jobs.listing import find_jobs, page_after
@@ -27,12 +28,7 @@ from ai_migration.jobs.overview import EntityOverview, describe_entities
 from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration
 from ai_migration.jobs.progress import progress_of, progress_of_all
 from ai_migration.jobs.repeats import repeatable
-from ai_migration.jobs.requests import (
-    CheckedRequest,
-    check_changes,
-    check_request,
-    require_budget,
-)
+from ai_migration.jobs.requests import CheckedRequest, check_request
 from ai_migration.jobs.scheduling import admit, start_waiting
 from ai_migration.jobs.transitions import ADVICE, find_job, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
@@ -252,13 +248,15 @@ class DataMigrationService:
         job = self.get_job(job_id)
         changed = check_changes(job, changes or JobChanges())
         if job.status in (JobStatus.RUNNING, JobStatus.PENDING):
-            return self._changed(job, changed, using)
+            change(job, changed, using=using, actor=actor, reason=reason)
+            return self.get_job(job_id)
         if job.status not in (JobStatus.PAUSED, JobStatus.FAILED):
             raise InvalidTransitionError(
                 job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus(job.status)]
             )
         require_budget(job, changed)
-        return self._go_on(job, using, actor, reason, **changed)
+        why = "; ".join(filter(None, (reason, describe(job, changed))))
+        return self._go_on(job, using, actor, why, **changed)
 
     def cancel_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
         """End a job for good. What it indexed stays indexed.
@@ -394,11 +392,6 @@ class DataMigrationService:
                 feed_retries(change.job, failures)
         wake()
         return change.job
-
-    def _changed(self, job: MigrationJob, changed: dict[str, Any], using: str) -> MigrationJob:
-        if changed:
-            MigrationJob.objects.using(using).filter(pk=job.pk).update(**changed)
-        return self.get_job(job.pk)
 
     def _collection(self, checked: CheckedRequest, using: str) -> Collection:
         """The collection a new job writes; made where there is none yet, or a fresh one."""

@@ -135,3 +135,23 @@ def transition(
         if moved:
             return Change(jobs.get(pk=job_id), happened=True)
         # Somebody else moved it in between: look again where it is now.
+
+
+def note(job_id: str, words: str, *, using: str, actor: str) -> None:
+    """Write a line in the audit log that is no change of state. Call it under the lock of the
+    job's row, or the line could come between those of a change.
+
+    Args:
+        job_id: Which job.
+        words: What happened.
+        using: Database alias of our tables.
+        actor: Who did it.
+    """
+    status = MigrationJob.objects.using(using).values_list("status", flat=True).get(pk=job_id)
+    JobEvent.objects.using(using).create(
+        job_id=job_id,
+        actor=actor[:255],
+        from_status=status,
+        to_status=status,
+        reason=words,
+    )

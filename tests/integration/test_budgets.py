@@ -123,10 +123,36 @@ def test_going_on_without_a_larger_budget_is_refused(priced: Project) -> None:
 
 
 def test_a_running_job_can_be_changed(priced: Project) -> None:
+    embedder(priced, PRICE_PER_MILLION_TOKENS=Decimal(100))
     job = start(max_tokens=5)
-    migration_service.resume_migration(job.pk, changes=JobChanges(rate_limit=7, max_tokens=2_000))
+    changes = JobChanges(rate_limit=7, max_tokens=2_000, max_cost="1.5")
+    for _ in range(2):  # the second time there is nothing to change
+        migration_service.resume_migration(job.pk, actor="ops", reason="a sale", changes=changes)
     row = MigrationJob.objects.get()
     assert (row.status, row.rate_limit, row.max_tokens) == ("RUNNING", 7, 2_000)
+    assert (row.max_cost, row.token_price) == (Decimal("1.5"), Decimal(100))
+    started, changed = migration_service.list_events(job.pk)[-2:]
+    assert started.to_status == changed.from_status == changed.to_status == JobStatus.RUNNING
+    assert started.from_status != JobStatus.RUNNING
+    assert changed.actor == "ops"
+    assert changed.reason == (
+        "a sale; requests a minute: none → 7, budget in tokens: 5 → 2,000, "
+        "budget in money: none → 1.5"
+    )
+    embedder(priced, PRICE_PER_MILLION_TOKENS=Decimal("0.02"))
+    migration_service.resume_migration(job.pk, changes=changes)
+    assert migration_service.list_events(job.pk)[-1].reason == (
+        "price of a million tokens: 100 → 0.02"
+    )
+
+
+def test_what_changed_is_a_reason_to_go_on(priced: Project) -> None:
+    job = start(batch_size=10, max_tokens=100)
+    work()
+    migration_service.resume_migration(job.pk, actor="ops", changes=JobChanges(max_tokens=2_000))
+    event = migration_service.list_events(job.pk)[-1]
+    assert (event.actor, event.from_status, event.to_status) == ("ops", "PAUSED", "RUNNING")
+    assert event.reason == "budget in tokens: 100 → 2,000"
 
 
 @pytest.mark.parametrize(
