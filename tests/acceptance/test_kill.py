@@ -181,8 +181,8 @@ def test_a_restart_of_the_database_is_survived(
         if command is WORKER:
             assert process.poll() is None
             process.send_signal(signal.SIGTERM)
-        returncode = process.wait(60)
-    assert returncode == (0 if command is WORKER else 1)  # some rows are refused
+        wait_until(lambda: process.poll() is not None, "the end of the process")
+    assert process.returncode == (0 if command is WORKER else 1)  # some rows are refused
     problems = unsettled("article") + index_state("article").differences(control)
     assert not problems, problems
 
