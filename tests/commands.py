@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -58,15 +58,7 @@ class Manage:
     ) -> Iterator[subprocess.Popen[str]]:
         """Start a command, to be signalled or killed; it is killed at the end at the latest.
         Read its output, or `communicate()`: a full pipe stops it."""
-        with subprocess.Popen(
-            self._command(arguments),
-            cwd=ROOT,
-            env=self.database.environ(**(ai_migration or {})),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        with self._open(arguments, ai_migration, subprocess.PIPE) as process:
             try:
                 yield process
             finally:
@@ -78,11 +70,10 @@ class Manage:
     ) -> Iterator[subprocess.Popen[str]]:
         """As :meth:`started`, with nobody needed to read its output: pytest shows it when the
         test fails, and where each thread of the command stood by then."""
-        said: list[str] = []
-        with self.started(*arguments, ai_migration=ai_migration) as process:
-            assert process.stdout is not None
-            reader = threading.Thread(target=lambda: said.extend(process.stdout or ()))
-            reader.start()
+        with (
+            tempfile.TemporaryFile("w+") as output,
+            self._open(arguments, ai_migration, output) as process,
+        ):
             try:
                 yield process
             except BaseException:
@@ -93,8 +84,21 @@ class Manage:
             finally:
                 process.kill()
                 process.wait()
-                reader.join()
-                print(*said, sep="")  # noqa: T201
+                output.seek(0)
+                print(output.read())  # noqa: T201
+
+    def _open(
+        self, arguments: tuple[str, ...], ai_migration: Mapping[str, Any] | None, output: Any
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(arguments),
+            cwd=ROOT,
+            env=self.database.environ(**(ai_migration or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     @staticmethod
     def _command(arguments: tuple[str, ...]) -> list[str]:

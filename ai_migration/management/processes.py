@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
 
@@ -80,7 +79,8 @@ def _work(number: int, batches: _Counts, until_idle: bool) -> None:
     from ai_migration.engine.worker import run_worker, settle_in
     from ai_migration.management.foreground import Interrupt
 
-    parent = os.getppid()
+    parent = parent_process()
+    assert parent is not None
     interrupt = Interrupt()
 
     def count(report: SliceReport) -> None:
@@ -89,7 +89,7 @@ def _work(number: int, batches: _Counts, until_idle: bool) -> None:
     with interrupt.caught():
         settle_in()
         run_worker(
-            should_stop=lambda: interrupt.signal is not None or os.getppid() != parent,
+            should_stop=lambda: interrupt.signal is not None or not parent.is_alive(),
             until_idle=until_idle,
             on_slice=count,
         )

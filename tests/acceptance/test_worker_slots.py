@@ -49,7 +49,7 @@ def slow(world: World, manage: Manage) -> World:
 @pytest.fixture
 def workers(slow: World, manage: Manage) -> Iterator[subprocess.Popen[str]]:
     """Three processes that work for it."""
-    with manage.watched(
+    with manage.started(
         "ai_migration", "worker", "--slots", "3", ai_migration=slow.settings
     ) as process:
         wait_until(lambda: len(held()) == 3, "three slots are held")
@@ -120,6 +120,22 @@ def test_they_do_not_outlive_the_one_that_started_them(
     wait_until(lambda: not held(), "all slots are given back")
     psutil.wait_procs(children, timeout=TIMEOUT)
     assert not any(child.is_running() for child in children)
+
+
+def test_they_end_when_it_was_gone_before_they_began(slow: World, manage: Manage) -> None:
+    command = ("ai_migration", "worker", "--slots", "2")
+    with manage.watched(*command, ai_migration=slow.settings) as process:
+        main = psutil.Process(process.pid)
+        wait_until(lambda: len(spawned(main)) == 2, "two processes")
+        children = spawned(main)
+        process.kill()
+        assert not held(), "they have not begun"
+    _, alive = psutil.wait_procs(children, timeout=TIMEOUT)
+    assert not alive
+
+
+def spawned(main: psutil.Process) -> list[psutil.Process]:
+    return [child for child in main.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_row_that_kills_its_process_costs_itself(world: World, manage: Manage) -> None:
