@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib import messages
 from django.db.models import TextChoices
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
 from ai_migration.admin.pace import ChangeForm
-from ai_migration.exceptions import AIMigrationError
+from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.transitions import sources_of
 from ai_migration.models import EntityFailure, MigrationJob
@@ -104,27 +103,31 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
     return _done(job_id, _DONE[action])
 
 
-def change(job_id: str, data: Mapping[str, Any], *, actor: str) -> list[Answer]:
+def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> Answer | None:
     """Change pace and budget of a job; one that is paused or failed goes on.
 
     Args:
-        job_id: Which job.
-        data: The form that was sent: see :class:`~ai_migration.admin.pace.ChangeForm`.
+        job: The job, freshly read.
+        form: What was sent.
         actor: Who asks.
+
+    Returns:
+        What came of it; None: the form says at its fields what is wrong with them.
     """
+    if not form.is_valid():
+        return None
+    is_under_way = job.status in _ALREADY[Action.RESUME]
+    if is_under_way and form.changes == JobChanges():
+        return Answer(_("Nothing to do: nothing was changed."), messages.WARNING)
     try:
-        job = migration_service.get_job(job_id)
-        form = ChangeForm(job, data)
-        if not form.is_valid():
-            return [_not_done(problem) for problem in form.problems]
-        is_under_way = job.status in _ALREADY[Action.RESUME]
-        if is_under_way and form.changes == JobChanges():
-            return [Answer(_("Nothing to do: nothing was changed."), messages.WARNING)]
-        migration_service.resume_migration(job_id, actor=actor, changes=form.changes)
+        migration_service.resume_migration(job.pk, actor=actor, changes=form.changes)
+    except InvalidRequestError as error:
+        form.refuse(error)
+        return None
     except AIMigrationError as error:
-        return [_not_done(error.message)]
+        return _not_done(error.message)
     what = _("has another pace or budget") if is_under_way else _DONE[Action.RESUME]
-    return [_done(job_id, what)]
+    return _done(job.pk, what)
 
 
 def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:

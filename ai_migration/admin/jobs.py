@@ -211,17 +211,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         except UnknownJobError as error:
             messages.error(request, error.message)
             return redirect("admin:ai_migration_migrationjob_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            **self._panel(request, job),
-            "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
-            "subtitle": job.pk,
-            "facts": facts_of(job),
-            "change": ChangeForm(job) if may_change(job) else None,
-            "media": self.media,
-            **(extra_context or {}),
-        }
-        return TemplateResponse(request, f"{_TEMPLATES}/job.html", context)
+        form = ChangeForm(job) if may_change(job) else None
+        return self._page(request, job, form, **(extra_context or {}))
 
     @method_decorator(require_safe)
     def panel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -242,8 +233,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         actor = request.user.get_username()
         asked, reason = request.POST.get("action", ""), request.POST.get("reason", "")
         if asked == "change":
-            report(request, change(job_id, request.POST, actor=actor))
-        elif "retry" in request.POST:
+            return self._change(request, job_id, page)
+        if "retry" in request.POST:
             report(request, [retry_like(job_id, request.POST["retry"], actor=actor)])
         elif asked not in Action.values:
             messages.error(request, _("Nothing was done: use one of the buttons."))
@@ -253,6 +244,35 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         else:
             report(request, [act(Action(asked), job_id, actor=actor, reason=reason)])
         return redirect(page)
+
+    def _change(self, request: HttpRequest, job_id: str, page: str) -> HttpResponse:
+        """The button of pace and budget; where they cannot be, the form says why."""
+        try:
+            job = migration_service.get_job(job_id)
+        except UnknownJobError as error:
+            messages.error(request, error.message)
+            return redirect("admin:ai_migration_migrationjob_changelist")
+        form = ChangeForm(job, request.POST)
+        answer = change(job, form, actor=request.user.get_username())
+        if answer is None:
+            return self._page(request, job, form)
+        report(request, [answer])
+        return redirect(page)
+
+    def _page(
+        self, request: HttpRequest, job: MigrationJob, form: ChangeForm | None, **extra: Any
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            **self._panel(request, job),
+            "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
+            "subtitle": job.pk,
+            "facts": facts_of(job),
+            "change": form,
+            "media": self.media,
+            **extra,
+        }
+        return TemplateResponse(request, f"{_TEMPLATES}/job.html", context)
 
     def _panel(self, request: HttpRequest, job: MigrationJob) -> dict[str, Any]:
         return {"panel": panel_of(job), "may_control": self.has_control_permission(request)}

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminBigIntegerFieldWidget
 from django.utils.translation import gettext_lazy
 
+from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.requests import MAX_COST, MAX_RATE_LIMIT, MAX_TOKENS
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobChanges
@@ -43,6 +44,10 @@ class PaceForm(forms.Form):
         help_text=gettext_lazy("Where the embedder has a price. Empty: any amount."),
     )
 
+    def refuse(self, error: AIMigrationError) -> None:
+        """Show what the service said, at the field it is about."""
+        self.add_error(error.field if error.field in self.fields else None, error.message)
+
 
 class ChangeForm(PaceForm):
     """What of a job can be changed; what is left empty stays as it is.
@@ -62,11 +67,3 @@ class ChangeForm(PaceForm):
     def changes(self) -> JobChanges:
         """What was changed; the form is valid."""
         return JobChanges(**{name: self.cleaned_data[name] for name in self.changed_data})
-
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong with what was sent, field by field."""
-        return [
-            f"{self.fields[name].label}: {' '.join(map(str, errors))}"
-            for name, errors in self.errors.items()
-        ]

@@ -20,7 +20,6 @@ from ai_migration.conf import MAX_BATCH_SIZE
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import ResolvedField
-from ai_migration.exceptions import AIMigrationError
 from ai_migration.types import MigrationFilters, MigrationMode, MigrationPlan, MigrationRequest
 
 EXAMINED = 10_000
@@ -150,10 +149,6 @@ class StartForm(PaceForm):
             idempotency_key=given["key"],
             note=given["note"],
         )
-
-    def refuse(self, error: AIMigrationError) -> None:
-        """Show what the service said, at the field it is about."""
-        self.add_error(error.field if error.field in self.fields else None, error.message)
 
 
 def entity_of(request: HttpRequest) -> Entity | None:
