@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
-from django.db import connections
 
 from ai_migration.exceptions import StoreError
 from ai_migration.stores.base import VectorStore
@@ -20,6 +19,7 @@ from ai_migration.testing.store_suite import (
     batch_of,
     unit_vectors,
 )
+from ai_migration.testing.threads import at_once
 from ai_migration.types import CollectionRef, VectorBatch
 
 
@@ -29,6 +29,11 @@ def write_elsewhere(
     """What each of two processes does in :meth:`VectorStoreContract.other_process`'s test."""
     store = open_store()
     start.wait(timeout=60)
+    write_some(store, collection, name)
+
+
+def write_some(store: VectorStore, collection: CollectionRef, name: str) -> None:
+    """Entities of its own, and one that others write too, searching in between."""
     for number in range(10):
         ids = [f"{name}-{number}-{index}" for index in range(20)] + ["shared"]
         store.upsert(collection, batch_of(ids))
@@ -194,47 +199,12 @@ class Crowds(StoreSuite):
         assert store.count(collection) == 2 * 10 * 20 + 1
 
     def test_two_threads_write_at_once(self, store: VectorStore, collection: CollectionRef) -> None:
-        errors: list[BaseException] = []
-        start = threading.Barrier(2)
-
-        def write(name: str) -> None:
-            try:
-                start.wait(timeout=30)
-                for number in range(10):
-                    ids = [f"{name}-{number}-{index}" for index in range(20)] + ["shared"]
-                    store.upsert(collection, batch_of(ids))
-                    store.search(collection, unit_vectors(1)[0], limit=3)
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                connections.close_all()
-
-        threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
+        errors = at_once([partial(write_some, store, collection, name) for name in "ab"])
         assert errors == []
         assert store.count(collection) == 2 * 10 * 20 + 1
 
     def test_two_threads_ensure_at_once(self, store: VectorStore) -> None:
         collection = self.make_collection()
-        errors: list[BaseException] = []
-        start = threading.Barrier(2)
-
-        def ensure() -> None:
-            try:
-                start.wait(timeout=30)
-                store.ensure_collection(collection)
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                connections.close_all()
-
-        threads = [threading.Thread(target=ensure) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
+        errors = at_once([partial(store.ensure_collection, collection)] * 2)
         assert errors == []
         assert store.exists(collection)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import connection, connections
+from django.db import connection
 
 from ai_migration import enqueue
 from ai_migration.exceptions import ThrottledError
@@ -21,6 +21,7 @@ from ai_migration.indexing.limit_states import (
 from ai_migration.indexing.pacing import ProviderState, Wait
 from ai_migration.indexing.rate_limits import JobLimit, RateLimits, current_pace
 from ai_migration.models import RateLimitState
+from ai_migration.testing.threads import at_once
 from ai_migration.types import Headroom, JobStatus
 from tests.integration.embedders import Script
 from tests.integration.support import Project, finish, make_articles, progress, run_slice, start
@@ -135,19 +136,12 @@ def test_the_default_token_limit_is_for_remote_embedders(project: Project) -> No
 def test_two_at_once_never_get_more_than_the_limit(project: Project) -> None:
     limit(project, REQUESTS_PER_MINUTE=600, LIVE_SHARE=0.0)
     passed: list[int] = []
-    barrier = threading.Barrier(4)
 
-    def send() -> None:
-        limits = limits_of("mig-a")
-        barrier.wait(timeout=30)
+    def send(limits: RateLimits) -> None:
         passed.append(burst(limits))
-        connections.close_all()
 
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
+    errors = at_once([partial(send, limits_of("mig-a")) for _ in range(4)])
+    assert errors == []
     (state,), now = limit_states("default").read(["embedder:default"])
     seconds = (now - state.since) / 1000
     assert 10 <= sum(passed) <= 11 + 10 * seconds

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import date
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from ai_migration import migration_service
 from ai_migration.exceptions import (
@@ -16,6 +14,7 @@ from ai_migration.exceptions import (
     InvalidRequestError,
 )
 from ai_migration.models import Collection, JobEvent, MigrationJob
+from ai_migration.testing.threads import at_once
 from ai_migration.types import JobStatus, MigrationFilters
 from tests.integration.support import GLOBAL, Project, finish, make_articles, start
 
@@ -105,24 +104,12 @@ def test_two_at_once_make_one_job(project: Project, has_index: bool) -> None:
     if has_index:
         finish(start())
     before = MigrationJob.objects.count()
-    barrier = threading.Barrier(4)
     started: list[str] = []
-    errors: list[BaseException] = []
 
     def ask() -> None:
-        try:
-            barrier.wait()
-            started.append(start(created_by="ops", idempotency_key=KEY).pk)
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            connections.close_all()
+        started.append(start(created_by="ops", idempotency_key=KEY).pk)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = at_once([ask] * 4)
     assert (errors, len(started), len(set(started))) == ([], 4, 1)
     assert MigrationJob.objects.count() == before + 1
     assert Collection.objects.count() == 1
