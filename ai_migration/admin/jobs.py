@@ -249,9 +249,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         """The button of pace and budget; where they cannot be, the form says why."""
         try:
             job = migration_service.get_job(job_id)
-        except UnknownJobError as error:
-            messages.error(request, error.message)
-            return redirect("admin:ai_migration_migrationjob_changelist")
+        except UnknownJobError:
+            return redirect(page)  # which says so
         form = ChangeForm(job, request.POST)
         answer = change(job, form, actor=request.user.get_username())
         if answer is None:

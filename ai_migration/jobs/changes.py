@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.requests import MAX_RATE_LIMIT, check_budget, require_range
 from ai_migration.jobs.transitions import note
 from ai_migration.models import MigrationJob
-from ai_migration.models.sql.clock import Now
 from ai_migration.types import JobChanges
 
 _WORDS = {
@@ -70,12 +70,14 @@ def change(
         actor: Who asks.
         reason: Why.
     """
+    if not columns:
+        return
     jobs = MigrationJob.objects.using(using).filter(pk=job.pk)
     with transaction.atomic(using=using):
-        jobs.update(last_updated_at=Now())  # locks it
+        jobs.update(rate_limit=F("rate_limit"))  # locks it, and is no sign of life
         if words := describe(jobs.get(), columns):
             jobs.update(**columns)
-            note(job.pk, "; ".join(filter(None, (reason, words))), using=using, actor=actor)
+            note(job.pk, joined(reason, words), using=using, actor=actor)
 
 
 def describe(job: MigrationJob, columns: dict[str, Any]) -> str:
@@ -90,6 +92,11 @@ def describe(job: MigrationJob, columns: dict[str, Any]) -> str:
         for name, words in _WORDS.items()
         if name in columns and columns[name] != getattr(job, name)
     )
+
+
+def joined(reason: str, words: str) -> str:
+    """Why somebody did it, and what else is to be said of it; each may be empty."""
+    return "; ".join(filter(None, (reason, words)))
 
 
 def _number(value: int | Decimal | None) -> str:

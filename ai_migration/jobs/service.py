@@ -20,7 +20,13 @@ from ai_migration.exceptions import (
     InvalidTransitionError,
 )
 from ai_migration.indexing.targets import target_for, target_of
-from ai_migration.jobs.changes import change, check_changes, describe, require_budget
+from ai_migration.jobs.changes import (
+    change,
+    check_changes,
+    describe,
+    joined,
+    require_budget,
+)
 from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.failures import discard, feed_retries, last_failure
 from ai_migration.jobs.listing import find_jobs, page_after
@@ -30,7 +36,7 @@ from ai_migration.jobs.progress import progress_of, progress_of_all
 from ai_migration.jobs.repeats import repeatable
 from ai_migration.jobs.requests import CheckedRequest, check_request
 from ai_migration.jobs.scheduling import admit, start_waiting
-from ai_migration.jobs.transitions import ADVICE, find_job, transition
+from ai_migration.jobs.transitions import ADVICE, find_job, record, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
@@ -104,12 +110,8 @@ class DataMigrationService:
             with transaction.atomic(using=using):
                 job.collection = self._collection(checked, using)
                 job.save(using=using, force_insert=True)
-                JobEvent.objects.using(using).create(
-                    job=job,
-                    actor=job.created_by,
-                    to_status=job.status,
-                    reason=f"started: {checked.note}" if checked.note else "started",
-                )
+                why = f"started: {checked.note}" if checked.note else "started"
+                record(job.pk, "", job.status, why, using=using, actor=job.created_by)
         except (IntegrityError, ConflictingJobError) as error:
             if (first := asked.first_job(using)) is not None:
                 return first  # the same request, at the same moment
@@ -255,7 +257,7 @@ class DataMigrationService:
                 job_id, job.status, JobStatus.RUNNING, ADVICE[JobStatus(job.status)]
             )
         require_budget(job, changed)
-        why = "; ".join(filter(None, (reason, describe(job, changed))))
+        why = joined(reason, describe(job, changed))
         return self._go_on(job, using, actor, why, **changed)
 
     def cancel_migration(self, job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:

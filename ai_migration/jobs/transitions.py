@@ -116,13 +116,8 @@ def transition(
                     status=target, last_updated_at=Now(), **values
                 )
                 if moved:
-                    JobEvent.objects.using(using).create(
-                        job_id=job_id,
-                        actor=actor[:255],
-                        from_status=current,
-                        to_status=target,
-                        reason=reason or EDGES[current, target],
-                    )
+                    why = reason or EDGES[current, target]
+                    record(job_id, current, target, why, using=using, actor=actor)
         except IntegrityError as error:
             other = (
                 jobs.filter(collection=job.collection_id, status__in=OPEN_STATUSES)
@@ -148,10 +143,20 @@ def note(job_id: str, words: str, *, using: str, actor: str) -> None:
         actor: Who did it.
     """
     status = MigrationJob.objects.using(using).values_list("status", flat=True).get(pk=job_id)
+    record(job_id, status, status, words, using=using, actor=actor)
+
+
+def record(job_id: str, before: str, after: str, reason: str, *, using: str, actor: str) -> None:
+    """Write a line in the audit log.
+
+    Args:
+        job_id: Which job.
+        before: Where it was; empty: it is new.
+        after: Where it is now.
+        reason: Why.
+        using: Database alias of our tables.
+        actor: Who did it.
+    """
     JobEvent.objects.using(using).create(
-        job_id=job_id,
-        actor=actor[:255],
-        from_status=status,
-        to_status=status,
-        reason=words,
+        job_id=job_id, actor=actor[:255], from_status=before, to_status=after, reason=reason
     )

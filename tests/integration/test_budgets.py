@@ -139,6 +139,8 @@ def test_a_running_job_can_be_changed(priced: Project) -> None:
         "a sale; requests a minute: none → 7, budget in tokens: 5 → 2,000, "
         "budget in money: none → 1.5"
     )
+    migration_service.resume_migration(job.pk)
+    assert MigrationJob.objects.get().last_updated_at == row.last_updated_at
     embedder(priced, PRICE_PER_MILLION_TOKENS=Decimal("0.02"))
     migration_service.resume_migration(job.pk, changes=changes)
     assert migration_service.list_events(job.pk)[-1].reason == (
