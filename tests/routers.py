@@ -1,4 +1,5 @@
-"""Archive lives in the database `other`, everything else in `default`."""
+"""Archive lives in the database `other`, everything else in `default`; and whatever reads our
+tables elsewhere than they are written reads from `replica`, where nobody can connect."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ class Router:
     """What DATABASE_ROUTERS names."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        return "other" if model._meta.model_name == "archive" else None
+        return "replica" if model._meta.app_label == "ai_migration" else self.db_for_write(model)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        return self.db_for_read(model)
+        return "other" if model._meta.model_name == "archive" else None
 
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: Any
     ) -> bool:
-        return (db == "other") == (model_name == "archive")
+        return (db == "other") == (model_name == "archive") and db != "replica"

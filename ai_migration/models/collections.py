@@ -6,10 +6,11 @@ from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.types import CollectionRef, CollectionStatus
 
 
-class Collection(models.Model):
+class Collection(OwnModel):
     """One generation of one entity type's vectors in one store."""
 
     entity_type = models.CharField(_("entity type"), max_length=255)
@@ -37,7 +38,7 @@ class Collection(models.Model):
         db_persist=True,
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_collections"
         verbose_name = _("collection")
         verbose_name_plural = _("collections")

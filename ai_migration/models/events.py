@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.jobs import MigrationJob
 from ai_migration.types import JobStatus
 
 
-class JobEvent(models.Model):
+class JobEvent(OwnModel):
     """Who moved a job from where to where, when and why. Written with the change itself."""
 
     job = models.ForeignKey(
@@ -21,7 +22,7 @@ class JobEvent(models.Model):
     to_status = models.CharField(max_length=10, choices=JobStatus)
     reason = models.TextField(blank=True, default="")
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_job_events"
         verbose_name = _("job event")
         verbose_name_plural = _("job events")

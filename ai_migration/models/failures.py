@@ -6,11 +6,12 @@ from django.db import models
 from django.db.models import Case, F, When
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 from ai_migration.models.jobs import MigrationJob
 
 
-class EntityFailure(models.Model):
+class EntityFailure(OwnModel):
     """One entity that is not indexed, and why. Gone when a retry succeeds."""
 
     job = models.ForeignKey(
@@ -29,7 +30,7 @@ class EntityFailure(models.Model):
         db_persist=True,
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_entity_failures"
         verbose_name = _("entity failure")
         verbose_name_plural = _("entity failures")

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
 
@@ -35,7 +36,7 @@ class JobPhase(models.TextChoices):
     DONE = "done", "nothing more"
 
 
-class MigrationJob(models.Model):
+class MigrationJob(OwnModel):
     """One migration: it feeds the queue range by range and counts what came of it."""
 
     id = models.CharField(primary_key=True, max_length=64, default=new_job_id, editable=False)
@@ -108,7 +109,7 @@ class MigrationJob(models.Model):
         db_persist=True,
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_migration_jobs"
         verbose_name = _("migration job")
         verbose_name_plural = _("migration jobs")

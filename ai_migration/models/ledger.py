@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SearchableEntity(models.Model):
+class SearchableEntity(OwnModel):
     """What the index has of one entity. The embed fingerprint is the collection's.
 
     ``chunk_count`` 0 means: known, and nothing is in the store: its text is empty, or it
@@ -36,7 +37,7 @@ class SearchableEntity(models.Model):
         help_text=_("When the read it was made from ended: microseconds since 1970.")
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_searchable_entities"
         verbose_name = _("searchable entity")
         verbose_name_plural = _("searchable entities")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.workers import WorkerSlot
 
 
-class EngineMetrics(models.Model):
+class EngineMetrics(OwnModel):
     """One minute of one worker slot. Written once a slice, and only if it did something."""
 
     minute = models.DateTimeField()
@@ -29,7 +30,7 @@ class EngineMetrics(models.Model):
         default=0, help_text="Results that were dropped: somebody else owned the work by then."
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_engine_metrics"
         constraints = [
             models.UniqueConstraint(fields=["minute", "slot"], name="ai_engine_metrics_one"),

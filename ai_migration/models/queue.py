@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.jobs import MigrationJob
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus, Operation, Priority
@@ -15,7 +16,7 @@ OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
 """States of an entry that is still to be worked for."""
 
 
-class QueueEntry(models.Model):
+class QueueEntry(OwnModel):
     """A primary-key range of one entity type (from a job), or explicit ids (live traffic).
 
     A range is ``lower < key <= upper``; ``lower`` is null for the first one.
@@ -59,7 +60,7 @@ class QueueEntry(models.Model):
     removed = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_indexing_queue"
         verbose_name = _("queue entry")
         verbose_name_plural = _("queue entries")

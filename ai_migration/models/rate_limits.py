@@ -5,15 +5,17 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ai_migration.models.base import OwnModel
 
-class RateLimitState(models.Model):
+
+class RateLimitState(OwnModel):
     """What is known of one embedder's provider; changed under the row's lock by
     ``indexing.limit_states``, and read as ``indexing.pacing.ProviderState``."""
 
     key = models.CharField(_("key"), primary_key=True, max_length=255)
     state = models.JSONField(default=dict)
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_rate_limits"
         verbose_name = _("rate limit state")
         verbose_name_plural = _("rate limit states")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
+from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 
 
-class StoredVector(models.Model):
+class StoredVector(OwnModel):
     """One vector of one chunk of one entity: float32, little endian, in a binary column."""
 
     # No database constraint: checking it costs a look-up for every row of a bulk write.
@@ -19,7 +20,7 @@ class StoredVector(models.Model):
     vector = models.BinaryField()
     metadata = models.JSONField(null=True)
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_vectors"
         constraints = [
             models.UniqueConstraint(

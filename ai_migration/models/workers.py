@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
+from ai_migration.models.base import OwnModel
 
-class WorkerSlot(models.Model):
+
+class WorkerSlot(OwnModel):
     """A place for one worker. Holding it is a lease by the database's clock; each
     holder gets a new ``generation``, the fencing token of all it claims."""
 
@@ -18,7 +20,7 @@ class WorkerSlot(models.Model):
         null=True, help_text="When somebody was last asked to work in this generation."
     )
 
-    class Meta:
+    class Meta(OwnModel.Meta):
         db_table = "ai_worker_slots"
 
     def __str__(self) -> str:
