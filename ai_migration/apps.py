@@ -20,8 +20,10 @@ class AIMigrationConfig(AppConfig):
 
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
+        from ai_migration.entities import routing
 
         post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
+        routing.install()
         _prepare_dispatcher()
 
 

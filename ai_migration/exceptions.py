@@ -147,6 +147,12 @@ class OwnershipLostError(AIMigrationError):
     code = "ownership_lost"
 
 
+class ReplicaBehindError(AIMigrationError):
+    """A standby does not show yet what was committed when the job began: the job waits."""
+
+    code = "replica_behind"
+
+
 class StoreError(AIMigrationError):
     """The vector store refused or failed.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, LiteralString
 
 import psutil
 import psycopg
@@ -48,7 +51,7 @@ class PostgresServer:
     def restart(self) -> None:
         """Crash the server, unless it is dead, and start it again: every connection breaks,
         nothing committed is lost."""
-        self._pg_ctl("-m", "immediate", "restart")
+        self._pg_ctl(self._server.pgdata, "-m", "immediate", "restart")
 
     def processes(self) -> list[psutil.Process]:
         """The server, and what it has forked for its clients and for itself."""
@@ -64,13 +67,35 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop it at once."""
-        self._pg_ctl("-m", "immediate", "stop")
+        self._pg_ctl(self._server.pgdata, "-m", "immediate", "stop")
         self._server.cleanup()
 
-    def _pg_ctl(self, *arguments: str) -> None:
+    @contextmanager
+    def standby(self) -> Iterator[Standby]:
+        """A streaming standby of it, gone afterwards."""
+        directory = Path(tempfile.mkdtemp(prefix="aim-standby-"))
+        try:
+            if self._server.system_user is not None:
+                shutil.chown(directory, self._server.system_user)
+            data = directory / "data"
+            source = ("-d", self.url(), "-D", str(data))
+            self._pgexec("pg_basebackup", *source, "-R", "-X", "stream", "-c", "fast")
+            log = ("-l", str(directory / "log"))
+            self._pg_ctl(data, *log, "-o", f"-h '' -k {directory}", "start")
+            try:
+                yield Standby(str(directory))
+            finally:
+                self._pg_ctl(data, "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _pg_ctl(self, data: Path, *arguments: str) -> None:
+        self._pgexec("pg_ctl", "-w", "-s", "-D", str(data), *arguments)
+
+    def _pgexec(self, command: str, *arguments: str) -> None:
         pgexec(
-            "pg_ctl",
-            ("-w", "-s", "-D", str(self._server.pgdata), *arguments),
+            command,
+            arguments,
             bin_path=self._server.bin_path,
             user=self._server.system_user,
             cwd="/",
@@ -80,6 +105,41 @@ class PostgresServer:
     def _execute(self, statement: sql.SQL | sql.Composed) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
+
+
+@dataclass(frozen=True)
+class Standby:
+    """A streaming standby of the server, in whose databases nobody can write.
+
+    Attributes:
+        directory: Where its socket is.
+    """
+
+    directory: str
+
+    def url(self, name: str) -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://postgres:@/{name}?host={self.directory}"
+
+    def pause(self) -> None:
+        """Show nothing new from now on."""
+        self._execute("SELECT pg_wal_replay_pause()")
+        while self._execute("SELECT pg_get_wal_replay_pause_state()") != "paused":
+            time.sleep(0.01)
+
+    def resume(self) -> None:
+        """Follow the primary again."""
+        self._execute("SELECT pg_wal_replay_resume()")
+
+    def catch_up(self, position: str) -> None:
+        """Wait until it shows all that stands before a position of the primary's log."""
+        while not self._execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position):
+            time.sleep(0.01)
+
+    def _execute(self, statement: LiteralString, *parameters: str) -> Any:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            row = connection.execute(statement, parameters).fetchone()
+        return row[0] if row else None
 
 
 @contextmanager

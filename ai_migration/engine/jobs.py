@@ -12,7 +12,11 @@ from django.db.models import Q
 
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
-from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
+from ai_migration.exceptions import (
+    AIMigrationError,
+    InvalidTransitionError,
+    ReplicaBehindError,
+)
 from ai_migration.indexing.batches import Batch
 from ai_migration.jobs.feeding import feed
 from ai_migration.jobs.following import has_left
@@ -27,6 +31,8 @@ from ai_migration.types import JobStatus
 
 _LOOK_EVERY = 0.05
 """Seconds a look at the jobs' states stays good."""
+STANDBY_SECONDS = 2.0
+"""Seconds between looks at a standby that is behind."""
 MIN_ROWS_TO_BREAK = 50
 """Rows since the last start before the failure ratio means anything."""
 
@@ -171,6 +177,9 @@ class JobWatch:
         self._fed.add(job_id)
         try:
             return feed(job_id, self._using)
+        except ReplicaBehindError as error:
+            self.throttle(job_id, STANDBY_SECONDS, error.message)
+            return 0
         except (AIMigrationError, DatabaseError) as error:
             if is_outage(error):
                 raise

@@ -21,7 +21,7 @@ from django.db import DatabaseError
 from ai_migration.conf import get_settings
 from ai_migration.engine import throttling
 from ai_migration.engine.finishing import finish_job
-from ai_migration.engine.jobs import JobWatch
+from ai_migration.engine.jobs import STANDBY_SECONDS, JobWatch
 from ai_migration.engine.metrics import Tally, record
 from ai_migration.engine.pools import EmbedPools
 from ai_migration.engine.reading import ReadAhead
@@ -32,6 +32,7 @@ from ai_migration.exceptions import (
     FatalEmbedderError,
     OwnershipLostError,
     RebuildRequiredError,
+    ReplicaBehindError,
     StoreError,
 )
 from ai_migration.indexing import queue
@@ -355,6 +356,10 @@ class Slice:
         again cannot help. An outage of the database is not theirs: it ends the slice."""
         if is_outage(error):
             raise error
+        if isinstance(error, ReplicaBehindError):
+            self._jobs.throttle(entries[0].job_id, STANDBY_SECONDS, error.message)
+            queue.give_back(self.lease, [entry.pk for entry in entries], delay=STANDBY_SECONDS)
+            return
         message = str(error) or type(error).__name__
         if not isinstance(error, AIMigrationError):
             logger.error("Indexing %s failed", entries[0].entity_type, exc_info=error)

@@ -18,6 +18,7 @@ from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import AIMigrationError, EntityConfigError
+from ai_migration.models.sql import replicas
 from ai_migration.types import JSONValue
 
 
@@ -77,8 +78,11 @@ class Entity:
         """The config as collections and jobs keep it."""
         return self.definition.snapshot()
 
-    def rows(self) -> QuerySet[Any]:
+    def rows(self, *, fresh: bool = False) -> QuerySet[Any]:
         """All source rows, through the configured manager or callable, unordered.
+
+        Args:
+            fresh: Read them from the primary, where the config names a standby of it.
 
         Raises:
             EntityConfigError: ``queryset`` names nothing that gives rows of the model.
@@ -99,7 +103,21 @@ class Entity:
         if getattr(rows, "_fields", None) is not None:
             raise self._unfit("gives values(), not rows")
         using = self.definition.using or getattr(rows, "_db", None) or self.using
-        return rows.using(using).order_by()
+        return rows.using(self._primary_of(using) if fresh else using).order_by()
+
+    @property
+    def primary(self) -> str | None:
+        """Alias of the primary, where the rows are read from a standby of it; else None."""
+        using = self.rows().db
+        primary = self._primary_of(using)
+        return primary if primary != using else None
+
+    def _primary_of(self, using: str) -> str:
+        written = router.db_for_write(self.model)
+        if using == written or not replicas.is_standby(using):
+            return using
+        is_same = replicas.is_same_table(using, written, self.model._meta.db_table)
+        return written if is_same else using
 
     def row_source(self) -> Callable[[], Any]:
         """What :meth:`rows` calls; nothing is called here.

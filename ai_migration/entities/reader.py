@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, router
 from django.db.models import Model, QuerySet, prefetch_related_objects
 from django.utils import timezone, translation
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
+from ai_migration.entities.routing import reads_where_written
 from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.types import JSONValue
@@ -83,7 +84,11 @@ class EntityReader:
             if not self._runs_code:
                 return self._source_rows(self._values(rows))
             # A text must not depend on the language and the time zone of who happens to ask.
-            with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+            with (
+                translation.override(settings.LANGUAGE_CODE),
+                timezone.override(None),
+                self._related_reads(rows),
+            ):
                 return self._source_rows(self._values(rows))
         except (DatabaseError, InterfaceError, FieldError):
             raise
@@ -96,6 +101,11 @@ class EntityReader:
         for part in self.entity.key.among(rows, entity_ids):
             found.extend(self.read(part))
         return found
+
+    def _related_reads(self, rows: QuerySet[Any]) -> AbstractContextManager[None]:
+        """Relations that a row's own code follows are as new as the row."""
+        is_pinned = self._needs_instances and rows.db == router.db_for_write(rows.model)
+        return reads_where_written() if is_pinned else nullcontext()
 
     def _read_apart(self, rows: QuerySet[Any], error: Exception) -> list[SourceRow]:
         """The rows by halves, down to the one that cannot be read."""

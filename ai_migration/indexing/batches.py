@@ -18,6 +18,7 @@ from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.indexing.embed_plan import EmbedPlan
+from ai_migration.indexing.standbys import require_shown
 from ai_migration.models import Collection, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.sql import clock, ledger
 from ai_migration.models.sql.ledger import KnownEntity
@@ -118,6 +119,9 @@ class _Read:
     rows: list[SourceRow]
     gone: list[str]
     unmatched: int = 0
+    shown_since: int | None = None
+    """Of rows from a standby: what was committed before is in them, and nothing later for sure;
+    microseconds by our database's clock."""
 
 
 def read_batch(
@@ -137,10 +141,16 @@ def read_batch(
         targets: The collections to write.
         job: The job, if it is a job's entry.
         using: Database alias of our tables.
+
+    Raises:
+        ReplicaBehindError: The rows come from a standby, which does not show yet what was
+            committed when the job began.
     """
     read_started = clock.now_microseconds(using)
     read = _read(entries, entity, reader, job, using)
     read_ended = clock.now_microseconds(using)
+    if read.shown_since is not None:
+        read_started = read_ended = read.shown_since
     mode = MigrationMode(job.mode) if job else MigrationMode.CHANGED
     epoch = job.epoch if job else 0
     plans = [
@@ -165,11 +175,14 @@ def _read(
     ids = list(dict.fromkeys(item for entry in entries for item in entry.entity_ids or ()))
     if first.operation == Operation.DELETE:
         return _Read([], ids)
-    rows = entity.rows()
+    is_range = first.entity_ids is None
+    rows = entity.rows(fresh=not is_range)  # one by one, from the primary: a standby lags
     filters = load_filters(job.filter_config) if job else None
     matching = apply_filters(entity, rows, filters) if filters else rows
-    if first.entity_ids is None:
-        return _Read(reader.read(entity.key.in_range(matching, first.lower, first.upper)), [])
+    if is_range:
+        since = require_shown(job, entity) if job else None
+        ranged = entity.key.in_range(matching, first.lower, first.upper)
+        return _Read(reader.read(ranged), [], shown_since=since)
     found = reader.read_entities(matching, ids)
     seen = {row.entity_id for row in found}
     absent = [entity_id for entity_id in ids if entity_id not in seen]
@@ -187,9 +200,11 @@ def _count_present(entity: Entity, entity_ids: Sequence[str]) -> int:
 
 
 def _present(entity: Entity, entity_ids: Sequence[str]) -> set[str]:
+    """Those of the entities that the source has, by the primary: a row that a standby does not
+    show yet is not gone."""
     return {
         entity.key.to_entity_id(key)
-        for part in entity.key.among(entity.rows(), entity_ids)
+        for part in entity.key.among(entity.rows(fresh=True), entity_ids)
         for (key,) in part.values_list("pk")
     }
 

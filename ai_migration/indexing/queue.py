@@ -6,12 +6,13 @@ from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from django.db import router, transaction
+from django.db import connections, router, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 import ai_migration.entities.registry as registry
 from ai_migration.conf import get_settings, redacted
 from ai_migration.dispatch import wake
+from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
@@ -79,12 +80,21 @@ def enqueue(
         QueueEntry.objects.using(using).bulk_create(entries)
         transaction.on_commit(wake, using=using)
 
-    source = entity.definition.using or router.db_for_write(entity.model)
+    source = _written_in(entity)
     if source == using:
         write()
     else:
         transaction.on_commit(write, using=source)
     return len(entity_ids)
+
+
+def _written_in(entity: Entity) -> str:
+    """Alias of the database whose transaction changes the rows now. The config may name the one
+    they are written in, or a replica, in which nobody ever does: nothing is asked of it."""
+    named = entity.definition.using
+    if named and connections[named].in_atomic_block:
+        return named
+    return router.db_for_write(entity.model)
 
 
 def claim(

@@ -16,6 +16,7 @@ from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
 from ai_migration.exceptions import AIMigrationError
+from ai_migration.indexing.standbys import require_shown
 from ai_migration.jobs.batch_sizes import adapt_batch_size
 from ai_migration.jobs.following import follow_config, has_left
 from ai_migration.models import (
@@ -52,6 +53,7 @@ def feed(job_id: str, using: str) -> int:
 
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
+        ReplicaBehindError: Its rows come from a standby that is behind its start.
         AIMigrationError: The collection it fills serves nobody any more.
     """
     with transaction.atomic(using=using):
@@ -66,6 +68,7 @@ def feed(job_id: str, using: str) -> int:
         entity = registry.get(job.entity_type)
         if has_left(job, entity):
             return 0
+        require_shown(job, entity)
         follow_config(job, entity)
         adapt_batch_size(job)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()

@@ -19,6 +19,7 @@ from ai_migration.exceptions import (
     InvalidRequestError,
     InvalidTransitionError,
 )
+from ai_migration.indexing.standbys import source_position
 from ai_migration.indexing.targets import target_for, target_of
 from ai_migration.jobs.changes import (
     change,
@@ -104,7 +105,8 @@ class DataMigrationService:
             created_by=checked.created_by,
             idempotency_key=asked.key,
             request_fingerprint=asked.fingerprint,
-            epoch=clock.now_microseconds(using),
+            epoch=clock.now_microseconds(using),  # before the position: it is no later
+            source_position=source_position(checked.entity),
         )
         try:
             with transaction.atomic(using=using):

@@ -85,6 +85,12 @@ class MigrationJob(OwnModel):
     adapts_batch_size = models.BooleanField(
         default=False, help_text=_("Nobody asked for a size: it follows TARGET_BATCH_SECONDS.")
     )
+    source_position = models.CharField(
+        max_length=32,
+        blank=True,
+        default="",
+        help_text=_("What a standby has to have replayed before its rows are read."),
+    )
     rate_limit = models.PositiveIntegerField(null=True, help_text=_("Embedding requests a minute."))
     breaker_processed = models.PositiveBigIntegerField(
         default=0, help_text=_("processed_entities when the job was last (re)started.")
