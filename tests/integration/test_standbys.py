@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from django.db import connections, router, transaction
 
-from ai_migration import enqueue
+from ai_migration import enqueue, migration_service
 from ai_migration.engine import jobs
 from ai_migration.entities import registry
 from ai_migration.entities.reader import EntityReader
@@ -28,6 +28,7 @@ from tests.integration.support import (
     run,
     run_slice,
     start,
+    work,
 )
 from tests.postgres import PostgresServer, Standby
 from tests.settings import database_settings
@@ -108,6 +109,9 @@ def test_what_is_older_never_replaces_what_is_newer(project: Project, standby: S
     make_articles(1, start=20)
     new = Article.objects.latest("pk")
     enqueue("article", [changed.pk, deleted.pk, new.pk])
+    migration_service.pause_migration(job.pk)
+    work()
+    migration_service.resume_migration(job.pk)
     finish(job)
     standby.resume()
     standby.catch_up(replicas.position("default"))
