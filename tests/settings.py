@@ -75,7 +75,7 @@ DATABASES = {
     "other": database_settings(
         os.environ.get("OTHER_DATABASE_URL", f"sqlite:///{BASE_DIR / 'other.sqlite3'}")
     ),
-    "replica": {},  # nobody can connect to it: see tests/routers.py
+    "nowhere": {},  # nobody can connect to it: see tests/routers.py
 }
 DATABASE_ROUTERS = ["tests.routers.Router"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
