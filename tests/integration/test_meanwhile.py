@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ai_migration import enqueue, migration_service
+from ai_migration.engine import slice
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import FatalEmbedderError
 from ai_migration.jobs.scheduling import admit
@@ -149,6 +150,60 @@ def test_a_live_change_outlives_a_worker_with_wrong_settings(
     QueueEntry.objects.update(available_at=None)
     work()
     assert_in_line()
+
+
+def test_who_works_until_idle_also_does_what_its_last_write_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes the same row between its read and its write: it is read again."""
+    make_articles(3)
+    run()
+    article = Article.objects.latest("pk")
+
+    def say(body: str) -> None:
+        Article.objects.filter(pk=article.pk).update(body=body)
+        enqueue("article", [article.pk])
+
+    write, others = slice.write_batch, ["second", "third"]
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        if others:
+            say(others.pop(0))
+            with monkeypatch.context() as patch:
+                patch.setattr(slice, "write_batch", write)
+                run_worker(should_stop=lambda: False, until_idle=True, name="other")
+        return write(*arguments, **options)
+
+    say("first")
+    monkeypatch.setattr(slice, "write_batch", late)
+    run_worker(should_stop=lambda: False, until_idle=True)
+    assert not others
+    assert not QueueEntry.objects.filter(job=None).exists()
+    assert_in_line()
+
+
+def test_who_works_until_idle_also_does_the_job_that_a_failed_one_made_room_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set(MAX_CONCURRENT_JOBS=1)
+    make_articles(3)
+    note = "{model: testapp.Article, embeddable-fields: [body]}"
+    project.config(
+        "ai-entities: {article: {model: testapp.Article, embeddable-fields: [title]}, "
+        f"note: {note}}}"
+    )
+    first, second = start(), start("note")
+    write = slice.write_batch
+
+    def last(*arguments: Any, **options: Any) -> Any:
+        """All rows are read by now; feeding the job's next phase says what is wrong."""
+        project.config(f"ai-entities: {{note: {note}}}")
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(slice, "write_batch", last)
+    run_worker(should_stop=lambda: False, until_idle=True)
+    assert progress(first).status == JobStatus.FAILED
+    assert progress(second).status == JobStatus.COMPLETED
 
 
 def test_the_embedder_of_a_rebuild_that_is_out_of_order_leaves_no_live_change_open(
