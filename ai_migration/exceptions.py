@@ -129,6 +129,12 @@ class IdempotencyConflictError(AIMigrationError):
         self.job_id = job_id
 
 
+class UnusableKeyError(AIMigrationError):
+    """A primary key cannot be read, or the database does not find its row under it."""
+
+    code = "unusable_key"
+
+
 class RebuildRequiredError(AIMigrationError):
     """The embedder no longer fits the vectors that are stored."""
 

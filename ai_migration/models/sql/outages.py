@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from django.db import InterfaceError, InternalError, OperationalError
+from django.core.exceptions import FieldError
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
+
+from ai_migration.exceptions import AIMigrationError
 
 _POSTGRESQL = ("08", "40", "55", "57")
 """Classes of SQLSTATE: connection, rollback (deadlock), lock not available, operator
@@ -15,6 +24,20 @@ standby that is about to become the primary)."""
 _MYSQL = frozenset({1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 4031})
 """Too many connections, shutdown, lock wait, deadlock, interrupted, killed, no connection,
 gone away, lost, idle for too long."""
+_SQLITE = ("Could not decode to UTF-8", "malformed JSON")
+"""What SQLite and its driver say of a value, as an OperationalError; the value may follow."""
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether a value is at fault that a driver or Django could make nothing of: a year 20000,
+    bytes that are no UTF-8, a date without a month. The statement and the connection are not.
+
+    Args:
+        error: What reading rows raised.
+    """
+    if isinstance(error, DatabaseError | InterfaceError):
+        return isinstance(error, DataError) or str(error).startswith(_SQLITE)
+    return isinstance(error, Exception) and not isinstance(error, FieldError | AIMigrationError)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -29,7 +52,7 @@ def is_outage(error: BaseException) -> bool:
     state: str | None = getattr(error.__cause__, "sqlstate", "")
     if state in _PASSING:
         return True
-    if not isinstance(error, OperationalError):
+    if not isinstance(error, OperationalError) or is_unreadable(error):
         return False
     if state != "":  # psycopg; without a state there was no server to give one
         return state is None or state.startswith(_POSTGRESQL)
