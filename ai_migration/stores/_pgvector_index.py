@@ -155,7 +155,7 @@ def build_indexes(
         )
         storage = ", ".join(f"{name} = {int(value)}" for name, value in parameters.items())
         wanted[next(fitting, prefix + index.suffix(parameters))] = (
-            f"{index.method} (embedding {precision.type}_{_OPERATORS[options.metric]}) "
+            f"{index.method} (embedding {table.type_of(precision)}_{_OPERATORS[options.metric]}) "
             f"WITH ({storage})"
         )
     if table.has_metadata():
