@@ -5,16 +5,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.core.management import CommandError, call_command
+from django.db import connection, connections, transaction
+from django.db.models import Model
 
+from ai_migration import migration_service
+from ai_migration.checks.databases import check_databases
+from ai_migration.engine import slots
+from ai_migration.engine.worker import run_worker
+from ai_migration.exceptions import SettingsError
+from ai_migration.models import MigrationJob
+from ai_migration.models.sql.apart import CONNECTIONS
 from ai_migration.models.sql.sessions import no_standing_still
-from tests.databases import FreshDatabase, _connected
-from tests.integration.support import Project, assert_in_line, make_articles, run
+from tests.databases import Databases, FreshDatabase, _connected, _point_to
+from tests.integration.support import Project, assert_in_line, make_articles, run, start
 from tests.pgbouncer import SESSIONS, pgbouncer
+from tests.routers import Router
+from tests.testapp.models import Article
 
 SETTINGS = (
     "idle_in_transaction_session_timeout",
@@ -103,3 +115,107 @@ def test_a_session_of_mariadb_gets_back_what_it_had(database: FreshDatabase) -> 
     with no_standing_still("default", 30):
         assert value(setting) == 30
     assert value(setting) == 7
+
+
+# Settings of a connection
+
+
+@contextmanager
+def reconnected(**settings: Any) -> Iterator[None]:
+    """Django connects to `default` with other settings."""
+    before = dict(connections.databases)
+    default = before["default"]
+    options = {**default["OPTIONS"], **settings.pop("OPTIONS", {})}
+    _point_to({**before, "default": {**default, "OPTIONS": options, **settings}})
+    try:
+        yield
+    finally:
+        for opened in connections.all(initialized_only=True):
+            opened.close()
+            if opened.vendor == "postgresql":
+                opened.close_pool()  # type: ignore[attr-defined]
+        _point_to(before)
+
+
+ISOLATION = {level.name: level for level in psycopg.IsolationLevel}
+
+
+@pytest.mark.vendors("postgresql")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"OPTIONS": {"pool": {"min_size": 0, "max_size": CONNECTIONS, "timeout": 20}}},
+        {"OPTIONS": {"server_side_binding": True}},
+        {"OPTIONS": {"isolation_level": ISOLATION["REPEATABLE_READ"]}},
+        {"OPTIONS": {"isolation_level": ISOLATION["SERIALIZABLE"]}},
+        {"OPTIONS": {"options": "-c search_path=ours"}},
+        {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True},
+    ],
+    ids=["pool", "server-side binding", "repeatable read", "serializable", "no public", "kept"],
+)
+def test_a_job_on_connections_with(project: Project, given: dict[str, Any]) -> None:
+    if "search_path" in str(given):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER SCHEMA public RENAME TO ours")
+            cursor.execute("ALTER EXTENSION vector SET SCHEMA ours")
+    project.store("ai_migration.stores.pgvector.PgVectorStore")
+    with reconnected(**given):
+        make_articles(30)
+        run(batch_size=7)
+        Article.objects.filter(title="Title 3").update(body="Another.")
+        run(batch_size=7)
+        assert_in_line()
+
+
+def test_a_job_whose_tables_are_in_another_database(
+    project: Project, database: FreshDatabase, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def db_for_write(self: Router, model: type[Model], **hints: Any) -> str | None:
+        return "ours" if model._meta.app_label == "ai_migration" else None
+
+    monkeypatch.setattr(Router, "db_for_write", db_for_write)
+    make_articles(30)
+    with databases.fresh(database.vendor) as ours, _connected(database.url, database.other_url):
+        before = dict(connections.databases)
+        _point_to({**before, "ours": ours.settings})
+        try:
+            run(batch_size=7)
+            assert_in_line()
+            assert MigrationJob.objects.using("ours").count() == 1
+            assert not MigrationJob.objects.using("default").exists()
+        finally:
+            connections["ours"].close()
+            del connections["ours"]
+            del connections.databases["ours"]
+            _point_to(before)
+
+
+# Pools
+
+
+@pytest.mark.vendors("postgresql")
+@pytest.mark.parametrize("pool", [{"min_size": 1, "max_size": 1}, {"min_size": 1}])
+def test_a_pool_that_is_too_small_is_refused(
+    project: Project, pool: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_articles(3)
+    job = start()
+    said = "gives 1 connections at most, and a worker needs 3 at once"
+    with reconnected(OPTIONS={"pool": pool}):
+        for work_for_it in (
+            lambda: run_worker(should_stop=lambda: False, until_idle=True),
+            lambda: slots.work(slots.WakeUp(1, 0), lambda wake_up: None),
+        ):
+            with pytest.raises(SettingsError, match=said):
+                work_for_it()
+        for command in (
+            ["ai_migration", "worker", "--until-idle"],
+            ["migrate_ai_entities", "article"],
+        ):
+            with pytest.raises(CommandError, match=said):
+                call_command(*command)
+        assert migration_service.list_jobs(limit=2) == [job], "none was started for nobody"
+        with pytest.raises(SystemExit):
+            call_command("ai_migration", "doctor", "--wait=0")
+        assert "ERROR    check ai_migration.E045" in capsys.readouterr().out
+    assert not [each for each in check_databases() if each.id == "ai_migration.E045"]
