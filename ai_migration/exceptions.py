@@ -46,6 +46,12 @@ class MissingDependencyError(SettingsError):
         self.extra = extra
 
 
+class TenantError(AIMigrationError):
+    """The connection is in a schema that our tables are not in."""
+
+    code = "wrong_tenant"
+
+
 class EntityConfigError(AIMigrationError):
     """``ai-entity-config.yml`` or an ``@ai_capable`` declaration is wrong."""
 

@@ -19,10 +19,14 @@ def run_slice(slot_id: int, generation: int) -> int:
     Returns:
         How many batches were written.
     """
+    from django.db import connections
+
     from ai_migration.dispatch import WakeUp, get_dispatcher
     from ai_migration.engine.slots import work
 
     try:
+        if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
+            connections.close_all()  # what another task told its sessions is not for this one
         dispatcher = get_dispatcher()
         wake_up = WakeUp(slot_id, generation)
         report = work(wake_up, dispatcher.send, should_stop=dispatcher.is_stopping)

@@ -304,20 +304,22 @@ class CollectionRef:
     """A collection as stores see it: enough to name it and to check dimensions.
 
     Attributes:
-        id: Primary key of the collection; unique for ever, so a name derived from it
-            is never used twice.
+        id: Primary key of the collection; never used twice.
         entity_type: The entity type's name.
         dimensions: Length of every vector in it.
+        scope: Whose it is, where several have tables of ours and so the same ids; or empty.
     """
 
     id: int
     entity_type: str
     dimensions: int
+    scope: str = ""
 
     @property
     def name(self) -> str:
-        """A name that is valid in every store: ``ai_vectors_<id>``."""
-        return f"ai_vectors_{self.id}"
+        """A name that is valid in every store, and never used twice: ``ai_vectors_<id>``, or
+        ``ai_vectors_<scope>_<id>``."""
+        return "_".join(filter(None, ["ai_vectors", self.scope, str(self.id)]))
 
 
 @dataclass(frozen=True)

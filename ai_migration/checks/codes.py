@@ -77,7 +77,13 @@ ENTITY_DATABASE = Code("E029", "Name an alias of DATABASES, or remove 'using'.")
 ENTITY_EMBEDDER = Code("E030", "Name an alias of AI_MIGRATION['EMBEDDERS'].")
 ENTITY_STORE = Code("E031", "Name an alias of AI_MIGRATION['STORES'].")
 ENTITY_KEY = Code("E032", "Give the model a key that can be written as text.")
+ENTITY_TENANT = Code("E046", "Put 'ai_migration' among TENANT_APPS, and run migrate_schemas.")
 PSYCOPG = Code("E040", "Install it with: pip install 'django-ai-migration[pgvector]'.")
+
+POOL = Code("E045", "Raise DATABASES[...]['OPTIONS']['pool']['max_size'], or remove 'pool'.")
+TENANTS_CLUSTER = Code(
+    "E047", "Remove 'DISPATCHER', and run: manage.py tenant_command ai_migration worker."
+)
 
 REST_LIBRARY = Code("E171", "Install the extra that the message names, or remove the urls.")
 REST_AUTH = Code("E172", "Add them to INSTALLED_APPS: permissions are theirs.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from django.db import DatabaseError, InterfaceError, connections, router, transa
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
-from ai_migration.checks.settings import settings_are_valid
+from ai_migration.checks.settings import OBJECT, settings_are_valid
 from ai_migration.conf import get_settings
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.readiness import small_pools
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import examine_entity
@@ -21,6 +24,7 @@ from ai_migration.jobs.collections import ConfigChange, config_change
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import replicas
+from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 from ai_migration.types import CollectionStatus
 
 _UNAVAILABLE = (DatabaseError, InterfaceError)
@@ -30,7 +34,12 @@ _UNAVAILABLE = (DatabaseError, InterfaceError)
 def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
     """What the database of our tables lacks, as far as can be told without a query."""
     connection = connections[our_database()]
-    return [*_check_driver(connection), *_check_sqlite(connection)]
+    return [
+        *_check_driver(connection),
+        *_check_sqlite(connection),
+        *_check_pools(),
+        *_check_dispatcher(connection.alias),
+    ]
 
 
 def check_indexes(
@@ -87,6 +96,24 @@ def _check_sqlite(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
             f"a worker and a web server that write at once lock each other out."
         )
         yield codes.SQLITE.message(text, obj=f"DATABASES[{connection.alias!r}]")
+
+
+def _check_pools() -> Iterator[CheckMessage]:
+    if settings_are_valid():
+        for alias, problem in small_pools().items():
+            yield codes.POOL.message(problem, obj=f"DATABASES[{alias!r}]")
+
+
+def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
+    if not settings_are_valid() or schema_of(using) is None or not is_per_tenant("ai_migration"):
+        return
+    with suppress(AIMigrationError):  # check_settings says so
+        if get_dispatcher().supports_messages:
+            text = (
+                "Every tenant has workers of its own, and the messages of "
+                f"{get_settings().DISPATCHER} do not say for which one to work."
+            )
+            yield codes.TENANTS_CLUSTER.message(text, obj=OBJECT)
 
 
 def _squeezed(command: object) -> str:

@@ -29,6 +29,7 @@ _CODES = {
     FaultKind.FILTER: codes.ENTITY_FILTER,
     FaultKind.DATE: codes.ENTITY_DATE,
     FaultKind.QUERYSET: codes.ENTITY_QUERYSET,
+    FaultKind.TENANT: codes.ENTITY_TENANT,
 }
 _MODEL_KEYS = ("ai-config.default-embedding-model", "embeddable-fields.model")
 """Inert keys that people expect to choose the embedder: they get a message of their own."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextvars import copy_context
 
 from django.db import connections, transaction
 from django.db.models import F
@@ -19,6 +20,7 @@ from ai_migration.jobs.transitions import transition
 from ai_migration.models import Collection, MigrationJob, QueueEntry
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.apart import is_reproducible
 from ai_migration.models.sql.clock import Now
 from ai_migration.stores import VectorStore, stores
 from ai_migration.types import CollectionRef, CollectionStatus, EntryStatus, JobStatus
@@ -41,7 +43,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
     using = lease.using
     job = MigrationJob.objects.using(using).select_related("collection").get(pk=entry.job_id)
     if not job.filter_config:  # a small selection would be followed by a bulk load
-        _optimize(stores[job.collection.store], job.collection.ref, heartbeat)
+        _optimize(stores[job.collection.store], job.collection.ref, using, heartbeat)
     problem = ""
     if job.collection.status == CollectionStatus.BUILDING:
         problem = verify(job, using, get_settings().MAX_FAILURE_RATIO)
@@ -112,8 +114,16 @@ def _tell_store(collection: Collection) -> None:
         )
 
 
-def _optimize(store: VectorStore, ref: CollectionRef, heartbeat: Callable[[], None]) -> None:
-    """Let the store build its index in a thread of its own, which may take an hour."""
+def _optimize(
+    store: VectorStore, ref: CollectionRef, using: str, heartbeat: Callable[[], None]
+) -> None:
+    """Let the store build its index, which may take an hour: in a thread of its own, while
+    this one keeps the lease. Where another thread is not certain to find the collection,
+    in this one: the lease may run out, and whoever takes over finds the index being built."""
+    alias = getattr(store, "using", using if store.shares_transaction(using) else None)
+    if alias is not None and not is_reproducible(alias):
+        store.optimize(ref)
+        return
 
     def build() -> None:
         try:
@@ -122,7 +132,7 @@ def _optimize(store: VectorStore, ref: CollectionRef, heartbeat: Callable[[], No
             connections.close_all()
 
     with ThreadPoolExecutor(1, thread_name_prefix="optimize") as executor:
-        future = executor.submit(build)
+        future = executor.submit(copy_context().run, build)
         while not future.done():
             wait_for([future], timeout=1.0)
             heartbeat()

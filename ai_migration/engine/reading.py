@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
-from django.db import connections
+from django.db import connections, router
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.reader import EntityReader
 from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.sql.apart import is_reproducible
 
 
 class ReadAhead:
@@ -20,8 +22,9 @@ class ReadAhead:
     The thread has database connections of its own, and works while this one waits for the
     database server. Without a server batches are read at once instead: SQLite runs in this
     process and passes the interpreter lock back and forth for each row, so that a second
-    thread makes both slower (measured: twice). Within a transaction, too: nobody else
-    could see what it has done.
+    thread makes both slower (measured: twice). And so they are where another thread could
+    read other rows than this one: its connection is not certain to be as this one's, or
+    code of the project says which rows there are and what is in them.
 
     Args:
         using: Database alias of our tables.
@@ -29,9 +32,8 @@ class ReadAhead:
 
     def __init__(self, using: str) -> None:
         self._using = using
-        connection = connections[using]
-        is_inline = connection.vendor == "sqlite" or connection.in_atomic_block
-        self._executor = None if is_inline else ThreadPoolExecutor(1, thread_name_prefix="read")
+        is_apart = connections[using].vendor != "sqlite" and is_reproducible(using)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="read") if is_apart else None
         self._line: deque[tuple[list[QueueEntry], Future[Batch]]] = deque()
 
     def __enter__(self) -> ReadAhead:
@@ -62,15 +64,19 @@ class ReadAhead:
         job: MigrationJob | None,
     ) -> None:
         """Have entries read; see ``read_batch``."""
-        arguments = (entries, entity, reader, targets, job, self._using)
-        if self._executor is not None:
-            future = self._executor.submit(read_batch, *arguments)
-        else:
-            future = Future()
-            try:
-                future.set_result(read_batch(*arguments))
-            except Exception as error:
-                future.set_exception(error)
+        if self._executor is not None and not reader.runs_project_code:
+            entity = entity.as_routed()  # routers may look at the thread they are asked in
+            aliases = {self._using, entity.using, router.db_for_write(entity.model)}
+            if all(map(is_reproducible, aliases)):
+                arguments = (entries, entity, reader, targets, job, self._using)
+                future = self._executor.submit(copy_context().run, read_batch, *arguments)
+                self._line.append((entries, future))
+                return
+        future = Future()
+        try:
+            future.set_result(read_batch(entries, entity, reader, targets, job, self._using))
+        except Exception as error:
+            future.set_exception(error)
         self._line.append((entries, future))
 
     def take_done(self) -> Iterator[tuple[list[QueueEntry], Future[Batch]]]:

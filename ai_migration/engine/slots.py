@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import WakeUp
+from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
@@ -25,6 +26,7 @@ from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take
 from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql import clock
+from ai_migration.models.sql.apart import own_sessions
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import UNAVAILABLE
 from ai_migration.types import EntryStatus, JobStatus
@@ -106,10 +108,18 @@ def work(
 
     Returns:
         What the slice did; None: the slot is held, or the message is old.
+
+    Raises:
+        TenantError: As :func:`~ai_migration.engine.worker.run_worker`.
+        SettingsError: As well.
     """
-    lease = take(wake_up.slot_id, wake_up.generation, holder_name())
-    if lease is None:
-        return None
+    with own_sessions():
+        require_ready()
+        lease = take(wake_up.slot_id, wake_up.generation, holder_name())
+        return None if lease is None else _work(lease, send, should_stop)
+
+
+def _work(lease: Lease, send: Send, should_stop: Callable[[], bool]) -> SliceReport | None:
     report = None
     try:
         tick()  # who died here needs not wait for the supervisor's minute

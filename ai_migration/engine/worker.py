@@ -9,10 +9,12 @@ from collections.abc import Callable, Collection
 
 from django.db import connections
 
+from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
+from ai_migration.models.sql.apart import own_sessions
 from ai_migration.models.sql.outages import UNAVAILABLE, is_outage
 
 logger = logging.getLogger("ai_migration")
@@ -39,7 +41,23 @@ def run_worker(
             not RUNNING, for another try or for a limit is left.
         name: What the slot is called; a number is added.
         on_slice: Told after each slice.
+
+    Raises:
+        TenantError: The connection is in a schema that our tables are not in.
+        SettingsError: A pool gives fewer connections than a worker needs.
     """
+    with own_sessions():
+        require_ready()
+        _work(should_stop, only_jobs, until_idle, name, on_slice)
+
+
+def _work(
+    should_stop: Callable[[], bool],
+    only_jobs: Collection[str] | None,
+    until_idle: bool,
+    name: str,
+    on_slice: Callable[[SliceReport], None],
+) -> None:
     lease: Lease | None = None
     broken: Lease | None = None
     try:

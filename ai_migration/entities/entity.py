@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -118,6 +118,11 @@ class Entity:
             return using
         is_same = replicas.is_same_table(using, written, self.model._meta.db_table)
         return written if is_same else using
+
+    def as_routed(self) -> Entity:
+        """The same, read from the database that it is read from here and now, whoever asks
+        where."""
+        return replace(self, definition=replace(self.definition, using=self.rows().db))
 
     def row_source(self) -> Callable[[], Any]:
         """What :meth:`rows` calls; nothing is called here.

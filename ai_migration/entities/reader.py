@@ -18,6 +18,7 @@ from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
 from ai_migration.entities.paging import reading_keys
+from ai_migration.entities.project_code import runs_project_code
 from ai_migration.entities.routing import reads_where_written
 from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
@@ -72,6 +73,7 @@ class EntityReader:
         metadata_fields = [field for field, _ in entity.metadata_fields]
         self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
+        self.runs_project_code = runs_project_code(entity)
         self._runs_code = self._needs_instances or entity.template is not None
         labels = {ref.name: ref.label for ref in entity.definition.text_fields}
         self._content_hash = content_hasher(entity.hash_salt)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import ParamSpec, TypeVar
 
 from django.apps import apps
-from django.db import connections
+from django.db import connections, router
 from django.db.models import BinaryField, Model
 
 from ai_migration.entities.definitions import EntityDefinition, MetadataField
@@ -19,6 +19,7 @@ from ai_migration.entities.fields import FieldKind, ResolvedField, resolve_field
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import EntityConfigError
+from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class FaultKind(Enum):
     FILTER = "filterable-fields"
     DATE = "created-at-field, updated-at-field"
     QUERYSET = "queryset"
+    TENANT = "whose rows they are"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class _Resolver:
         if model is None:
             return self.faults
         self._try(FaultKind.DATABASE, _require_database, self.definition)
+        self._try(FaultKind.TENANT, _require_tenant, model, self.name)
         self._try(FaultKind.KEY, _require_key, model, self.name)
         source, definition = self.definition.template, self.definition
         template = (
@@ -212,6 +215,16 @@ def _require_database(definition: EntityDefinition) -> None:
         raise EntityConfigError(
             f"Entity type {definition.entity_type!r} ({definition.source}): 'using' is "
             f"{definition.using!r}, which is not in DATABASES: {', '.join(connections)}"
+        )
+
+
+def _require_tenant(model: type[Model], entity_type: str) -> None:
+    if schema_of(router.db_for_write(model)) is None:
+        return
+    if is_per_tenant(model._meta.app_label) and not is_per_tenant("ai_migration"):
+        raise EntityConfigError(
+            f"Entity type {entity_type!r}: every tenant has a table of {model._meta.label}, and "
+            f"all of them share those of ai_migration, which do not say whose rows a job means"
         )
 
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -198,7 +199,8 @@ class EmbedPool:
             if not self._may_send(request, now):
                 return
             self._ready = None
-            self.in_flight[self._executor.submit(self._embed, request.texts)] = request
+            sent = self._executor.submit(copy_context().run, self._embed, request.texts)
+            self.in_flight[sent] = request
 
     def _may_send(self, request: Request, now: float) -> bool:
         if self.tokens_left is not None:

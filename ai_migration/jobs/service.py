@@ -43,6 +43,7 @@ from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
+from ai_migration.models.sql.tenants import require_own_schema
 from ai_migration.stores import stores
 from ai_migration.types import (
     OPEN_STATUSES,
@@ -81,10 +82,12 @@ class DataMigrationService:
             ConflictingJobError: Another open job writes the same collection.
             IdempotencyConflictError: Its idempotency key was used for another request.
             RebuildRequiredError: The embedder changed; only ``rebuild`` can go on.
+            TenantError: The connection is in a schema that our tables are not in.
             SettingsError: The settings, or the embedder or store they name, are wrong.
         """
-        checked = check_request(request)
         using = our_database()
+        require_own_schema(using)
+        checked = check_request(request)
         asked = repeatable(request, checked)
         if (first := asked.first_job(using)) is not None:
             return first

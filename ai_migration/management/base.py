@@ -18,6 +18,8 @@ from ai_migration.exceptions import (
 )
 from ai_migration.models import MigrationJob
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql.apart import own_sessions
+from ai_migration.models.sql.tenants import require_own_schema
 from ai_migration.types import JobChanges
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -43,7 +45,9 @@ class ServiceCommand(BaseCommand):
         """Run, and translate every error to a message without a traceback."""
         self.as_json = bool(options["json"])
         try:
-            code = self.run(**options)
+            with own_sessions():
+                require_own_schema(our_database())
+                code = self.run(**options)
         except AIMigrationError as error:
             code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
             self._fail(error.code, error.message, error.field, code)

@@ -60,7 +60,8 @@ def run_processes(slots: int, *, should_stop: Callable[[], bool], until_idle: bo
 
 
 def _start(number: int, batches: _Counts, until_idle: bool) -> SpawnProcess:
-    process = get_context("spawn").Process(target=_work, args=(number, batches, until_idle))
+    arguments = (number, batches, until_idle, _schema())
+    process = get_context("spawn").Process(target=_work, args=arguments)
     # A terminal's Ctrl-C reaches all of them; they are to hear of it from this one only.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -70,14 +71,26 @@ def _start(number: int, batches: _Counts, until_idle: bool) -> SpawnProcess:
     return process
 
 
-def _work(number: int, batches: _Counts, until_idle: bool) -> None:
+def _schema() -> str | None:
+    """Whose rows this process works for, and the others are to."""
+    from ai_migration.models.leases import our_database
+    from ai_migration.models.sql.tenants import schema_of
+
+    return schema_of(our_database())
+
+
+def _work(number: int, batches: _Counts, until_idle: bool, schema: str | None) -> None:
     """What each process does. Ends when the one that started it is gone."""
     import django
 
     django.setup()
+    from django.db import connections
+
     from ai_migration.engine.slice import SliceReport
     from ai_migration.engine.worker import run_worker, settle_in
     from ai_migration.management.foreground import Interrupt
+    from ai_migration.models.leases import our_database
+    from ai_migration.models.sql import tenants
 
     parent = parent_process()
     assert parent is not None
@@ -87,6 +100,8 @@ def _work(number: int, batches: _Counts, until_idle: bool) -> None:
         batches[number] += report.batches
 
     with interrupt.caught():
+        tenants.choose(our_database(), schema)
+        connections.close_all()
         settle_in()
         run_worker(
             should_stop=lambda: interrupt.signal is not None or not parent.is_alive(),

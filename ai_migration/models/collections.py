@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.base import OwnModel
+from ai_migration.models.sql.tenants import collection_scope
 from ai_migration.types import CollectionRef, CollectionStatus
 
 
@@ -56,4 +57,5 @@ class Collection(OwnModel):
     @property
     def ref(self) -> CollectionRef:
         """The collection as stores see it."""
-        return CollectionRef(self.pk, self.entity_type, self.dimensions)
+        scope = collection_scope(self._state.db or DEFAULT_DB_ALIAS)
+        return CollectionRef(self.pk, self.entity_type, self.dimensions, scope)

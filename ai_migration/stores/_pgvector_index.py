@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from ai_migration.models.sql.sessions import is_own_session
 from ai_migration.stores._pgvector_precision import Precision
 from ai_migration.types import Metric
 
@@ -154,7 +155,7 @@ def build_indexes(
         )
         storage = ", ".join(f"{name} = {int(value)}" for name, value in parameters.items())
         wanted[next(fitting, prefix + index.suffix(parameters))] = (
-            f"{index.method} (embedding {precision.type}_{_OPERATORS[options.metric]}) "
+            f"{index.method} (embedding {table.type_of(precision)}_{_OPERATORS[options.metric]}) "
             f"WITH ({storage})"
         )
     if table.has_metadata():
@@ -174,15 +175,23 @@ def build_indexes(
 @contextmanager
 def _server_settings(table: PgVectorTable, options: BuildOptions) -> Iterator[None]:
     """Those of the options, within the block or until the transaction ends."""
-    connection = table.connection
+    connection, settings = table.connection, options.server_settings
     local = connection.in_atomic_block
+    if settings and not local and not is_own_session(connection):
+        # The next statement may run in another session, and this one be somebody else's.
+        logger.warning(
+            "%s: the connection goes through a pooler, so the index is built without %s",
+            table.name,
+            " and ".join(settings),
+        )
+        settings = {}
     try:
-        for name, value in options.server_settings.items():
+        for name, value in settings.items():
             table.execute("SELECT set_config($1::text, $2::text, $3::bool)", name, value, local)
         yield
     finally:
         if not local and connection.connection is not None and connection.is_usable():
-            for name in options.server_settings:
+            for name in settings:
                 table.execute(f"RESET {name}")
 
 

@@ -31,10 +31,11 @@ _DISTANCE = {Metric.COSINE: "<=>", Metric.INNER_PRODUCT: "<#>", Metric.L2: "<->"
 
 
 class Column(NamedTuple):
-    """How a table keeps its vectors."""
+    """How a table keeps its vectors; ``extension`` is the schema its type is in, quoted."""
 
     precision: Precision
     dimensions: int
+    extension: str
 
 
 class PgVectorTable:
@@ -43,38 +44,61 @@ class PgVectorTable:
     Args:
         connection: Django's connection to a PostgreSQL database.
         collection: Names the table and says how long the vectors are.
+        extension: The schema pgvector's types and operators are in, quoted, which need not be
+            on the search path; empty: not known yet.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper, collection: CollectionRef) -> None:
+    def __init__(
+        self, connection: BaseDatabaseWrapper, collection: CollectionRef, extension: str = ""
+    ) -> None:
         self.connection = connection
         self.collection = collection
+        self.extension = extension
         self.name = collection.name
 
     def column(self) -> Column | None:
         """How the table keeps its vectors; None: there is no table."""
         rows = self.execute(
-            "SELECT typname, atttypmod FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid "
+            "SELECT typname, atttypmod, quote_ident(nspname) FROM pg_attribute "
+            "JOIN pg_type ON pg_type.oid = atttypid "
+            "JOIN pg_namespace ON pg_namespace.oid = typnamespace "
             "WHERE attrelid = to_regclass($1::text) AND attname = 'embedding'",
             self.name,
         )
         if not rows:
             return None
-        [[kind, dimensions]] = rows
+        [[kind, dimensions, self.extension]] = rows
         [precision] = [each for each in PRECISIONS.values() if each.type == kind]
-        return Column(precision, int(dimensions))
+        return Column(precision, int(dimensions), self.extension)
 
     def lock_creation(self) -> None:
         """Until the transaction ends: CREATE … IF NOT EXISTS still fails when two create
         the same at once."""
         self.execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
 
-    def has_extension(self) -> bool:
-        """Whether the type ``vector`` is there and on the search path."""
-        return bool(self.execute("SELECT to_regtype('vector') IS NOT NULL")[0][0])
+    def find_extension(self) -> bool:
+        """Whether the extension is there, in whatever schema."""
+        rows = self.execute(
+            "SELECT quote_ident(nspname) FROM pg_extension "
+            "JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'"
+        )
+        self.extension = rows[0][0] if rows else ""
+        return bool(rows)
 
     def create_extension(self) -> None:
-        """Create the extension; needs the right to."""
-        self.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        """Create the extension; needs the right to. In ``public``, where that is possible: the
+        first schema of the search path may be a tenant's, and be dropped with the tenant."""
+        rows = self.execute(
+            "SELECT 1 FROM pg_namespace WHERE nspname = 'public' "
+            "AND has_schema_privilege(oid, 'CREATE')"
+        )
+        where = " SCHEMA public" if rows else ""
+        self.execute(f"CREATE EXTENSION IF NOT EXISTS vector{where}")
+        self.find_extension()
+
+    def type_of(self, precision: Precision) -> str:
+        """The name of the type that keeps vectors so, wherever it is."""
+        return f"{self.extension}.{precision.type}"
 
     def create(self, precision: Precision) -> None:
         """Create the table. Collation "C": ids are compared byte by byte, which makes
@@ -83,7 +107,7 @@ class PgVectorTable:
         self.execute(
             f"CREATE TABLE IF NOT EXISTS {self.name} ("
             'entity_id text COLLATE "C" NOT NULL, chunk integer NOT NULL, '
-            f"embedding {precision.type}({dimensions}) NOT NULL, metadata jsonb, "
+            f"embedding {self.type_of(precision)}({dimensions}) NOT NULL, metadata jsonb, "
             "PRIMARY KEY (entity_id, chunk))"
         )
 
@@ -104,8 +128,9 @@ class PgVectorTable:
         Args:
             precision: How they travel: as the table keeps them, or more precisely.
         """
-        source = f"unnest($1::text[]), unnest($2::int[]), unnest($3::{precision.type}[]), " + (
-            "NULL::jsonb" if documents is None else "unnest($4::jsonb[])"
+        source = (
+            f"unnest($1::text[]), unnest($2::int[]), unnest($3::{self.type_of(precision)}[]), "
+            + ("NULL::jsonb" if documents is None else "unnest($4::jsonb[])")
         )
         rows = max(1, STATEMENT_BYTES // (precision.element.itemsize * vectors.shape[1]))
         for start in range(0, len(entity_ids), rows):
@@ -188,7 +213,8 @@ class PgVectorTable:
                     f"metadata -> ${len(params) - 1}::text = ${len(params)}::jsonb -> ''"
                 )
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        distance = f"embedding {_DISTANCE[metric]} $1::{precision.type}"
+        operator = f"OPERATOR({self.extension}.{_DISTANCE[metric]})"
+        distance = f"embedding {operator} $1::{self.type_of(precision)}"
         order = f"({distance}) + 0" if exact else distance  # an index never matches a sum
         return self.execute(
             f"SELECT entity_id, chunk, {distance}, metadata::text FROM {self.name} "

@@ -45,17 +45,19 @@ class MemoryStore(VectorStore):
 
     def __init__(self, metric: str = "cosine") -> None:
         self.metric = parse_metric(metric, MemoryStore)
-        self._collections: dict[int, _Contents] = {}
+        self._collections: dict[str, _Contents] = {}
         self._lock = threading.RLock()
 
     def ensure_collection(self, collection: CollectionRef) -> None:
         with self._lock:
-            contents = self._collections.setdefault(collection.id, _Contents(collection.dimensions))
+            contents = self._collections.setdefault(
+                collection.name, _Contents(collection.dimensions)
+            )
             if contents.dimensions != collection.dimensions:
                 raise other_dimensions(collection, contents.dimensions)
 
     def exists(self, collection: CollectionRef) -> bool:
-        return collection.id in self._collections
+        return collection.name in self._collections
 
     def upsert(self, collection: CollectionRef, batch: VectorBatch) -> None:
         vectors = require_batch(self, collection, batch).copy()
@@ -111,7 +113,7 @@ class MemoryStore(VectorStore):
             )
 
     def count(self, collection: CollectionRef) -> int:
-        contents = self._collections.get(collection.id)
+        contents = self._collections.get(collection.name)
         return len(contents.vectors) if contents else 0
 
     def search(
@@ -142,10 +144,10 @@ class MemoryStore(VectorStore):
 
     def drop_collection(self, collection: CollectionRef) -> None:
         with self._lock:
-            self._collections.pop(collection.id, None)
+            self._collections.pop(collection.name, None)
 
     def _contents(self, collection: CollectionRef) -> _Contents:
-        contents = self._collections.get(collection.id)
+        contents = self._collections.get(collection.name)
         if contents is None:
             raise missing(collection)
         if contents.dimensions != collection.dimensions:

@@ -107,6 +107,7 @@ class PgVectorStore(VectorStore):
             None: None,
         }
         self._using = using
+        self._extension = ""
         self._precision: Precision = _one_of("precision", precision, PRECISIONS)
         self._index: Index | None = _one_of("index", index, kinds)
         self._build_options = BuildOptions(self.metric, maintenance_work_mem, build_workers)
@@ -124,7 +125,7 @@ class PgVectorStore(VectorStore):
         with atomically(self.using, collection):
             if table.column() is None:
                 table.lock_creation()
-                if not table.has_extension():
+                if not table.find_extension():
                     self._create_extension(table)
                 table.create(self._precision)
             self._require(table)
@@ -139,7 +140,8 @@ class PgVectorStore(VectorStore):
         with atomically(self.using, collection):
             table = self._table(collection)
             # The server makes of float32 what the table keeps; nothing makes float32 of float16.
-            precision = FLOAT32 if self._precision is FLOAT32 else self._require(table)
+            is_known = self._precision is FLOAT32 and table.extension
+            precision = FLOAT32 if is_known else self._require(table)
             table.upsert(batch.entity_ids, batch.chunks, vectors, documents, precision)
 
     def update_metadata(
@@ -246,10 +248,9 @@ class PgVectorStore(VectorStore):
             raise StoreError(self._no_postgresql())
         from ai_migration.stores._pgvector_table import PgVectorTable
 
-        return PgVectorTable(connections[self.using], collection)
+        return PgVectorTable(connections[self.using], collection, self._extension)
 
-    @staticmethod
-    def _require(table: PgVectorTable) -> Precision:
+    def _require(self, table: PgVectorTable) -> Precision:
         """How the table keeps its vectors; refuses a collection that does not exist, or has
         other dimensions."""
         column = table.column()
@@ -257,6 +258,7 @@ class PgVectorStore(VectorStore):
             raise missing(table.collection)
         if column.dimensions != table.collection.dimensions:
             raise other_dimensions(table.collection, column.dimensions)
+        self._extension = column.extension
         return column.precision
 
     def _create_extension(self, table: PgVectorTable) -> None:

@@ -247,10 +247,12 @@ class QdrantStore(VectorStore):
 
     def activated(self, collection: CollectionRef) -> None:
         """Point the alias ``<prefix><entity type>`` to the collection, in one step: other
-        readers of the server need not know our names."""
+        readers of the server need not know our names. A tenant's has its scope before the
+        entity type: ``<prefix><scope>_<entity type>``."""
         from qdrant_client import models
 
-        alias, name = f"{self.prefix}{collection.entity_type}", self._name(collection)
+        scope = f"{collection.scope}_" if collection.scope else ""
+        alias, name = f"{self.prefix}{scope}{collection.entity_type}", self._name(collection)
         create = models.CreateAlias(alias_name=alias, collection_name=name)
         operations: list[Any] = [models.CreateAliasOperation(create_alias=create)]
         with self._calling(collection) as client:

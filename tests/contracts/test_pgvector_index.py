@@ -192,3 +192,32 @@ def test_twice_the_dimensions_at_half_the_precision() -> None:
     assert indexes() == {HNSW}
     with only_the_index():
         assert store.search(large, batch.vectors[7], limit=1)[0].entity_id == "7"
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfflat"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_extension_in_a_schema_of_its_own(
+    database: FreshDatabase, kind: str, precision: str
+) -> None:
+    execute('CREATE SCHEMA "the extensions"')
+    execute('ALTER EXTENSION vector SET SCHEMA "the extensions"')
+    batch = batch_of([str(number) for number in range(300)])
+    PgVectorStore(precision=precision).ensure_collection(REF)
+    PgVectorStore(precision=precision).upsert(REF, batch)  # in a process that has seen nothing
+    store = optimized(precision=precision, index=kind)
+    assert execute("SHOW search_path") == [('"$user", public',)]
+    assert len(indexes()) == 1
+    with only_the_index():
+        assert store.search(REF, batch.vectors[7], limit=1)[0].entity_id == "7"
+    assert sum(len(page) for page in store.scroll(REF)) == 300
+
+
+def test_the_extension_is_not_created_in_a_schema_that_comes_before(
+    database: FreshDatabase,
+) -> None:
+    execute("DROP EXTENSION vector CASCADE")
+    execute("CREATE SCHEMA tenant")
+    execute("SET search_path TO tenant, public")
+    PgVectorStore().ensure_collection(REF)
+    execute("DROP SCHEMA tenant CASCADE")
+    assert execute("SELECT to_regtype('public.vector') IS NOT NULL") == [(True,)]

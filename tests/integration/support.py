@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 import numpy as np
+from django.db import connections
 from django.db.models import F, Sum
 
 from ai_migration import migration_service
@@ -118,7 +119,10 @@ def start(entity_type: str = "article", **request: Any) -> MigrationJob:
 
 
 def work(*, rounds: int = ROUNDS) -> None:
-    """Work until the queue is empty and no job waits or runs."""
+    """Work until the queue is empty and no job waits or runs, as a process of its own does."""
+    for opened in connections.all(initialized_only=True):
+        if not opened.in_atomic_block:
+            opened.close()
     for _ in range(rounds):
         run_worker(should_stop=lambda: False, until_idle=True)
         waits = QueueEntry.objects.filter(status=EntryStatus.PENDING).exclude(

@@ -11,6 +11,7 @@ from django.core.management.base import CommandParser
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slice import SliceReport
@@ -272,6 +273,7 @@ class Command(ServiceCommand):
     def _worker(self, *, until_idle: bool, slots: int, **_: Any) -> int:
         # A wrong config and missing tables are said at once: later they would be waited for.
         registry.discover()
+        require_ready()
         migration_service.list_jobs(limit=1)
         interrupt = Interrupt()
         batches = 0

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from ai_migration.conf import NO_MESSAGES, get_settings
+from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.entities import registry
 from ai_migration.entities.filters import parse_moment
@@ -84,6 +85,8 @@ class Command(ServiceCommand):
 
     def run(self, **options: Any) -> int:
         self.interrupt = Interrupt()
+        if not (options["detach"] or options["dry_run"]):
+            require_ready()  # before a job is started that nobody could work for
         if options["resume"]:
             if options["types"] or options["all"]:
                 raise InvalidRequestError("--resume takes no entity types: the job has its own")

@@ -19,6 +19,7 @@ from django.db.backends.utils import debug_transaction
 from numpy.typing import NDArray
 
 from ai_migration.exceptions import MissingDependencyError
+from ai_migration.models.sql.apart import is_djangos
 from ai_migration.types import Vectors
 
 try:
@@ -177,7 +178,10 @@ def execute_raw(
     Raises:
         django.db.Error: What the database answered.
     """
-    connection.ensure_connection()
+    if is_djangos(type(connection)):
+        connection.ensure_connection()
+    else:  # it may say to the session whose rows are meant only when it gives a cursor
+        connection.cursor().close()
     cursor: psycopg.RawCursor[tuple[Any, ...]] = psycopg.RawCursor(connection.connection)
     cursor.adapters.register_dumper(BinaryArray, _BinaryArrayDumper)
 

@@ -1,0 +1,57 @@
+"""Whether reading an entity type's rows runs code of the project.
+
+Such code may look at the thread it runs in: a manager that filters by the tenant which a
+``threading.local`` names finds other rows in another thread, or none.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Manager, QuerySet
+from django.db.models.manager import BaseManager
+
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.fields import FieldKind, ResolvedField
+
+
+def runs_project_code(entity: Entity) -> bool:
+    """Whether anything but Django's own code decides which rows there are and what they say."""
+    managers = [entity.model._base_manager, getattr(entity.row_source(), "__self__", None)]
+    fields = [
+        *entity.text_fields,
+        *(field for field, _ in entity.metadata_fields),
+        *entity.filterable_fields,
+    ]
+    columns = [*entity.key.fields, *(each.field for each in fields if each.field is not None)]
+    return (
+        not all(map(_is_plain, managers))
+        or any(map(_is_computed, fields))
+        or not all(_is_djangos(type(column)) for column in columns)
+    )
+
+
+def _is_computed(field: ResolvedField) -> bool:
+    return field.kind is FieldKind.ATTRIBUTE
+
+
+def _is_plain(manager: object) -> bool:
+    """Whether a manager gives rows as Django's own does; methods that it adds are not asked."""
+    return (
+        isinstance(manager, BaseManager)
+        and _only_adds(type(manager), Manager)
+        and _only_adds(manager._queryset_class, QuerySet)  # type: ignore[attr-defined]
+    )
+
+
+def _only_adds(cls: type, base: type) -> bool:
+    """Whether a subclass leaves what its base does as it is."""
+    return all(
+        not hasattr(base, name) or not callable(getattr(cls, name))
+        for each in cls.__mro__
+        if not _is_djangos(each)
+        for name in vars(each)
+        if not name.startswith("__") and name != "_queryset_class"
+    )
+
+
+def _is_djangos(cls: type) -> bool:
+    return cls is object or cls.__module__.startswith("django.")
