@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ai_migration import enqueue, migration_service
-from ai_migration.engine import slice
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import FatalEmbedderError
+from ai_migration.indexing.writing import write_batch
 from ai_migration.jobs.scheduling import admit
 from ai_migration.jobs.service import DataMigrationService
 from ai_migration.models import Collection, QueueEntry
@@ -30,6 +30,8 @@ from tests.integration.support import (
     work,
 )
 from tests.testapp.models import Article
+
+WRITE = "ai_migration.engine.slice.write_batch"
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -164,18 +166,18 @@ def test_who_works_until_idle_also_does_what_its_last_write_left(
         Article.objects.filter(pk=article.pk).update(body=body)
         enqueue("article", [article.pk])
 
-    write, others = slice.write_batch, ["second", "third"]
+    others = ["second", "third"]
 
     def late(*arguments: Any, **options: Any) -> Any:
         if others:
             say(others.pop(0))
             with monkeypatch.context() as patch:
-                patch.setattr(slice, "write_batch", write)
+                patch.setattr(WRITE, write_batch)
                 run_worker(should_stop=lambda: False, until_idle=True, name="other")
-        return write(*arguments, **options)
+        return write_batch(*arguments, **options)
 
     say("first")
-    monkeypatch.setattr(slice, "write_batch", late)
+    monkeypatch.setattr(WRITE, late)
     run_worker(should_stop=lambda: False, until_idle=True)
     assert not others
     assert not QueueEntry.objects.filter(job=None).exists()
@@ -193,14 +195,13 @@ def test_who_works_until_idle_also_does_the_job_that_a_failed_one_made_room_for(
         f"note: {note}}}"
     )
     first, second = start(), start("note")
-    write = slice.write_batch
 
     def last(*arguments: Any, **options: Any) -> Any:
         """All rows are read by now; feeding the job's next phase says what is wrong."""
         project.config(f"ai-entities: {{note: {note}}}")
-        return write(*arguments, **options)
+        return write_batch(*arguments, **options)
 
-    monkeypatch.setattr(slice, "write_batch", last)
+    monkeypatch.setattr(WRITE, last)
     run_worker(should_stop=lambda: False, until_idle=True)
     assert progress(first).status == JobStatus.FAILED
     assert progress(second).status == JobStatus.COMPLETED
