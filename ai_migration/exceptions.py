@@ -214,6 +214,12 @@ class InputRefusedError(EmbedderError):
     code = "embedder_input"
 
 
+class TextTooLongError(InputRefusedError):
+    """One of these texts has more tokens than the model takes: cut smaller, it may pass."""
+
+    code = "embedder_too_long"
+
+
 class FatalEmbedderError(EmbedderError):
     """Nothing will pass until somebody acts: a bad key, an unknown model, no quota."""
 

@@ -279,7 +279,9 @@ def plan_rows(
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
             plan.spans.append((start, len(texts)))
-    plan.embed = EmbedPlan(texts, target.embedder.dimensions, plan.spans)
+    plan.embed = EmbedPlan(
+        texts, target.embedder.dimensions, plan.spans, entity.definition.chunking.overlap
+    )
     return plan
 
 
