@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from ai_migration.models.sql.clock import MomentField
+
 
 class WorkerSlot(models.Model):
     """A place for one worker. Holding it is a lease by the database's clock; each
@@ -11,10 +13,10 @@ class WorkerSlot(models.Model):
 
     name = models.CharField(max_length=255, unique=True)
     generation = models.PositiveBigIntegerField(default=0)
-    lease_expires_at = models.DateTimeField(null=True)
+    lease_expires_at = MomentField(null=True)
     holder = models.CharField(max_length=255, blank=True, default="", help_text="host:pid")
-    last_seen_at = models.DateTimeField(null=True)
-    woken_at = models.DateTimeField(
+    last_seen_at = MomentField(null=True)
+    woken_at = MomentField(
         null=True, help_text="When somebody was last asked to work in this generation."
     )
 
