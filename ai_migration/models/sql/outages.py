@@ -1,4 +1,4 @@
-"""Which database errors pass by themselves, and which somebody has to act on."""
+"""Which database errors pass by themselves, which somebody has to act on, and how."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def is_unreadable(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, FieldError | AIMigrationError)
 
 
+_MISSING = frozenset({"42P01", "42703", 1051, 1054, 1146})
+"""No such table, no such column: PostgreSQL's, then MySQL's."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether the same statement may pass later without anybody acting: a lost connection,
     a deadlock, a lock that was not given. A full disk or a missing table is none.
@@ -60,3 +64,32 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(code, int):
         return code in _MYSQL
     return any(word in str(error) for word in ("locked", "busy"))
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a table or a column is not there: what migrations make.
+
+    Args:
+        error: What Django raised.
+    """
+    code = error.args[0] if error.args else None
+    if getattr(error.__cause__, "sqlstate", None) in _MISSING or code in _MISSING:
+        return True
+    return any(
+        words in str(error) for words in ("no such table", "no such column", "has no column")
+    )
+
+
+def in_words(error: BaseException) -> str:
+    """A database's error with what to do about it: to migrate, only where that helps. Never
+    its further lines, which quote values.
+
+    Args:
+        error: What Django raised.
+    """
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    if is_missing(error):
+        return f"{said}. Run: manage.py migrate"
+    if is_outage(error):
+        return f"the database does not answer: {said}. Try again when it does"
+    return f"the database refuses: {said}"
