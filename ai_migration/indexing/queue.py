@@ -10,13 +10,14 @@ from django.db import router, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 import ai_migration.entities.registry as registry
-from ai_migration.conf import get_settings, redacted
+from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
+from ai_migration.redaction import redacted
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
 
 IDS_PER_ENTRY = 1000

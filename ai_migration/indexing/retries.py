@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, wait_exponential, wait_random
 
-from ai_migration.conf import redacted
-from ai_migration.embedders.base import without_texts
+from ai_migration import exceptions
 from ai_migration.exceptions import EmbedderError, InputRefusedError, TransientEmbedderError
+from ai_migration.redaction import forget_origin, redacted, without_texts
+
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,33 @@ class RetryPolicy:
 
 
 def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
-    """What an embedder raised, as one of the four kinds, without texts and keys in it.
+    """What an embedder raised, as one of the four kinds, without texts and keys in it: in its
+    words, and in what it was raised from. Its traceback says where.
 
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
-    message = without_texts(redacted(str(error)), texts)
+    words = without_texts(redacted(str(error)), texts)
     if isinstance(error, EmbedderError):
-        error.message = message[:500]
-        return error
+        return _said_anew(error, words[:_LONGEST_MESSAGE])
     kind = (
         TransientEmbedderError
         if isinstance(error, (ConnectionError, TimeoutError))
         else InputRefusedError
     )
-    return kind(f"{type(error).__name__}: {message}"[:500])
+    ours = kind(f"{type(error).__name__}: {words}"[:_LONGEST_MESSAGE])
+    return ours.with_traceback(error.__traceback__)
+
+
+def _said_anew(error: EmbedderError, words: str) -> EmbedderError:
+    """The same error with other words; one that has words of its own becomes what it derives
+    from."""
+    error.message, error.args = words, (words,)
+    forget_origin(error)
+    if str(error) == words:
+        return error
+    base = next(kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__)
+    ours: EmbedderError = base(words)
+    if isinstance(error, exceptions.ThrottledError):
+        ours.retry_after = error.retry_after  # type: ignore[attr-defined]
+    return ours.with_traceback(error.__traceback__)
