@@ -21,7 +21,9 @@ class AIMigrationConfig(AppConfig):
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
         from ai_migration.entities import routing
+        from ai_migration.redaction import guard_loggers
 
+        guard_loggers()
         post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
         routing.install()
         _prepare_dispatcher()

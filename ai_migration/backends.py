@@ -11,6 +11,15 @@ from django.utils.module_loading import import_string
 
 from ai_migration.conf import BackendSettings, get_settings
 from ai_migration.exceptions import AIMigrationError, SettingsError
+from ai_migration.redaction import (
+    guard_loggers,
+    redacted,
+    scrub,
+    secrets_in,
+    secrets_of,
+    sources,
+    without_secrets,
+)
 
 Backend = TypeVar("Backend")
 
@@ -41,6 +50,7 @@ class BackendRegistry(Generic[Backend]):
         self._instances: dict[str, Backend] = {}
         self._lock = threading.RLock()  # a backend may be made of another alias
         setting_changed.connect(self._forget, weak=False)
+        sources.append(self._secrets)
 
     def __getitem__(self, alias: str) -> Backend:
         """The backend of that alias.
@@ -89,6 +99,11 @@ class BackendRegistry(Generic[Backend]):
             )
         return backend_class
 
+    def _secrets(self) -> Iterator[str]:
+        """What the backends that were made name as their secrets."""
+        for backend in list(self._instances.values()):
+            yield from secrets_of(backend)
+
     def _forget(self, *, setting: str, **_: Any) -> None:
         if setting == "AI_MIGRATION":
             self.reset()
@@ -107,9 +122,12 @@ def import_backend(configured: BackendSettings, where: str) -> Any:
         raise
     except Exception as error:  # a module can raise anything while it is imported
         words = str(error) if isinstance(error, ImportError) else repr(error)
-        raise BackendImportError(
+        ours = BackendImportError(
             f"{where}['BACKEND'] is {path!r}, which cannot be imported: {words}"
-        ) from error
+        )
+        ours.__cause__ = error
+        scrub(ours)
+        raise ours from ours.__cause__
 
 
 def make_backend(
@@ -121,26 +139,14 @@ def make_backend(
         BackendOptionsError: The class refuses them.
     """
     path, options = configured.BACKEND, configured.OPTIONS
+    guard_loggers()
     try:
         return backend_class(**options)
-    except AIMigrationError:
+    except AIMigrationError as error:
+        scrub(error)
         raise
     except Exception as error:  # whatever it is, its words may repeat an option
-        words = _without_options(str(error), options)
+        words = redacted(without_secrets(str(error), secrets_in(options, is_secret=True)))
         if not isinstance(error, TypeError):
             words = f"{type(error).__name__}: {words}"
         raise BackendOptionsError(f"{where}['OPTIONS'] do not fit {path}: {words}") from None
-
-
-def _without_options(words: str, options: object) -> str:
-    """The words of an error without the texts that are values of options: they may be
-    secrets."""
-    if isinstance(options, dict):
-        for value in options.values():
-            words = _without_options(words, value)
-    elif isinstance(options, list | tuple | set | frozenset):
-        for value in options:
-            words = _without_options(words, value)
-    elif isinstance(options, str) and len(options) > 3:
-        words = words.replace(options, "***")
-    return words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from dataclasses import dataclass
 from decimal import Decimal
@@ -122,9 +121,6 @@ class SettingsProblem:
     hint: str
 
 
-_SECRET = re.compile("key|token|secret|pass|auth|credential|dsn|url", re.IGNORECASE)
-"""Names of options that may hold what nobody is to read."""
-
 _cache: tuple[object, Settings] | None = None
 
 
@@ -147,17 +143,6 @@ def get_settings() -> Settings:
         raise SettingsError("; ".join(f"{item.message}. {item.hint}" for item in validated))
     _cache = (_copied(raw), validated)
     return validated
-
-
-def redacted(message: str) -> str:
-    """Somebody else's words without the keys that our backends were given."""
-    configured = get_settings()
-    aliases = (*configured.EMBEDDERS.values(), *configured.STORES.values())
-    for backend in (*aliases, *configured.THROTTLE):
-        for name, value in backend.OPTIONS.items():
-            if isinstance(value, str) and len(value) > 3 and _SECRET.search(name):
-                message = message.replace(value, "***")
-    return message
 
 
 def settings_problems(raw: object) -> list[SettingsProblem]:

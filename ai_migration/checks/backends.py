@@ -12,6 +12,7 @@ from ai_migration.checks import codes
 from ai_migration.checks.settings import settings_are_valid
 from ai_migration.embedders import embedders
 from ai_migration.exceptions import MissingDependencyError, SettingsError
+from ai_migration.redaction import redacted
 from ai_migration.stores import stores
 
 _REGISTRIES: tuple[BackendRegistry[Any], ...] = (embedders, stores)
@@ -46,6 +47,7 @@ def _check_alias(registry: BackendRegistry[Any], alias: str) -> Iterator[CheckMe
             text = f"its check() returned a {type(message).__name__}"
             yield codes.BACKEND_CHECK.message(text, obj=where)
             continue
+        message.msg = redacted(str(message.msg))
         message.obj = message.obj or where
         yield message
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from django.core.checks import CheckMessage
@@ -132,15 +131,12 @@ class Embedder(ABC):
         """System checks of this embedder; must not call the network."""
         return []
 
+    def secrets(self) -> Iterable[str]:
+        """What is cut out of errors and logs beside the secrets in ``OPTIONS``: keys that are
+        read from the environment, tokens that were fetched. Asked while an error is being
+        handled: must not call the network."""
+        return ()
+
     def __repr__(self) -> str:
         """Names the model and nothing else: options can hold secrets."""
         return f"<{type(self).__name__} {self.model_id} {self.dimensions}d>"
-
-
-def without_texts(words: str, texts: Sequence[str]) -> str:
-    """Somebody else's words without the texts they were said about."""
-    for text in texts:
-        for form in (text, repr(text)[1:-1], json.dumps(text)[1:-1]):
-            if len(form) > 3:
-                words = words.replace(form, "<text>")
-    return words

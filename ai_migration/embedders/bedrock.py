@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ai_migration.embedders._answers import reading, stacked
@@ -95,6 +96,11 @@ class BedrockEmbedder(RemoteEmbedder):
             self.input_type, self.query_type = "search_document", "search_query"
         options.setdefault("max_batch_size", 96 if self._is_cohere else 1)
         super().__init__(model, dimensions, **options)
+        if self.headers:
+            raise SettingsError(
+                "BedrockEmbedder: there are a user and a password in 'base_url', but requests "
+                "are signed with AWS credentials, and have no room for others"
+            )
         self.region = region
         self.profile = profile
         self.inference_profile = inference_profile
@@ -102,6 +108,14 @@ class BedrockEmbedder(RemoteEmbedder):
     @property
     def needs_key(self) -> bool:
         return False
+
+    def secrets(self) -> Iterator[str]:
+        yield from super().secrets()
+        signer = getattr(self._clients.get(os.getpid()), "_request_signer", None)
+        for name, value in getattr(getattr(signer, "_credentials", None), "__dict__", {}).items():
+            # Not the properties of those names, which may ask the network for new ones.
+            if name.lstrip("_") in ("secret_key", "token") and value:
+                yield value
 
     def connect(self) -> Any:
         import boto3

@@ -103,7 +103,7 @@ class CohereEmbedder(RemoteEmbedder):
                 texts=list(texts),
                 embedding_types=[self.encoding_format],
                 truncate="NONE",  # by default, what is too long is cut without a word
-                request_options={"max_retries": 0},
+                request_options={"max_retries": 0, "additional_headers": self.headers},
                 **said,
             )
             found, meta = answer.data.embeddings, answer.data.meta

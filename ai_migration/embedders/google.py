@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +98,11 @@ class GoogleEmbedder(RemoteEmbedder):
     def needs_key(self) -> bool:
         return super().needs_key and not self.vertex
 
+    def secrets(self) -> Iterator[str]:
+        yield from super().secrets()
+        inner = getattr(self._clients.get(os.getpid()), "_api_client", None)
+        yield getattr(getattr(inner, "_credentials", None), "token", None) or ""
+
     def connect(self) -> Client:
         from google.genai import Client
         from google.genai.types import HttpOptions, HttpRetryOptions
@@ -109,6 +114,7 @@ class GoogleEmbedder(RemoteEmbedder):
             location=self.location,
             http_options=HttpOptions(
                 base_url=self.base_url,
+                headers=self.headers or None,
                 timeout=int(self.timeout * 1000),
                 retry_options=HttpRetryOptions(attempts=1),
             ),

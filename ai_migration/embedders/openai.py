@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ai_migration.exceptions import (
     TextTooLongError,
     TransientEmbedderError,
 )
+from ai_migration.redaction import Address
 from ai_migration.types import EmbedAnswer, Vectors
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
             # The library wants one, also where the server does not.
             api_key=self.key or "none",
             base_url=self.base_url or self.default_url,
+            default_headers=self.headers,
             timeout=self.timeout,
             max_retries=0,
         )
@@ -229,7 +231,7 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         **options: Any,
     ) -> None:
         super().__init__(model, dimensions, **options)
-        self.base_url = endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        self._address = Address.parse(endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT", ""))
         if not self.base_url:
             raise SettingsError(
                 "AzureOpenAIEmbedder: there is no endpoint. Set the option 'endpoint', or the "
@@ -238,6 +240,7 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         self.deployment = deployment or model
         self.api_version = api_version
         self._token_provider = token_provider
+        self._last_token = ""
 
     @property
     def provider(self) -> str:
@@ -251,6 +254,10 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
     def requested_model(self) -> str:
         return self.deployment
 
+    def secrets(self) -> Iterator[str]:
+        yield from super().secrets()
+        yield self._last_token
+
     def connect(self) -> OpenAI:
         from openai import AzureOpenAI
 
@@ -259,6 +266,7 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
             api_version=self.api_version,
             api_key=None if self._token_provider else self.key,
             azure_ad_token_provider=self._token if self._token_provider else None,
+            default_headers=self.headers,
             timeout=self.timeout,
             max_retries=0,
         )
@@ -266,7 +274,8 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
     def _token(self) -> str:
         assert self._token_provider is not None
         try:
-            return self._token_provider()
+            self._last_token = self._token_provider()
+            return self._last_token
         except Exception as error:  # whatever it is, it is no fault of a text
             raise TransientEmbedderError(
                 f"{self.vendor}: the token provider raised {type(error).__name__}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error
 
 from ai_migration.embedders._headers import retry_after
 from ai_migration.embedders._too_long import is_too_long
-from ai_migration.embedders.base import Embedder, without_texts
+from ai_migration.embedders.base import Embedder
 from ai_migration.exceptions import (
     AIMigrationError,
     EmbedderError,
@@ -25,6 +25,7 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.redaction import Address, guard_loggers, redacted, without_texts
 from ai_migration.types import EmbedAnswer, Vectors
 
 _PASSING = frozenset({408, 409, 425})
@@ -77,7 +78,7 @@ class RemoteEmbedder(Embedder):
         model: The model, as the vendor names it.
         dimensions: Length of each vector. Default: the model's, where it is a known one.
         api_key: The key. Default: the environment variable ``key_variable``, read at use.
-        base_url: Another address of the API.
+        base_url: Another address of the API. User and password in it are sent as a header.
         concurrency: Requests in flight at once, at most.
         timeout: Seconds to wait for an answer; a cluster of django-q2 has to wait longer.
         max_batch_size: Texts in one request, at most. Default: the vendor's limit, as for
@@ -125,7 +126,7 @@ class RemoteEmbedder(Embedder):
         self._model = model
         self._dimensions = self._checked_dimensions(known, dimensions)
         self._api_key = api_key
-        self.base_url = base_url
+        self._address = Address.parse(base_url or "")
         self.concurrency = self._positive("concurrency", concurrency)
         self.timeout = float(self._positive("timeout", timeout))
         for name, asked, of_model in (
@@ -145,6 +146,16 @@ class RemoteEmbedder(Embedder):
     @property
     def dimensions(self) -> int:
         return self._dimensions
+
+    @property
+    def base_url(self) -> str | None:
+        """Another address of the API, without the credentials that stood in it."""
+        return self._address.url or None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent beside the library's own headers, and instead of them."""
+        return self._address.headers
 
     @property
     def key(self) -> str:
@@ -173,6 +184,10 @@ class RemoteEmbedder(Embedder):
         if self.needs_key and not self.key:
             return [Error(self._no_key(), id="ai_migration.E142")]
         return []
+
+    def secrets(self) -> Iterator[str]:
+        yield self.key
+        yield from self._address.secrets
 
     def close(self) -> None:
         """Close the connections of this process; the next use opens new ones."""
@@ -224,14 +239,13 @@ class RemoteEmbedder(Embedder):
                 self._clients.setdefault(pid, self.connect())
             except ImportError as error:
                 raise self._missing() from error
+            guard_loggers()  # the library and what it brings are imported now
         return self._clients[pid]
 
     def _classified(self, refusal: Refusal, texts: Sequence[str]) -> EmbedderError:
         """One of the four kinds, by kind or status; neither key nor text stands in it."""
         status = refusal.status
-        words = without_texts(refusal.words, texts)
-        if self.key:
-            words = words.replace(self.key, "***")
+        words = without_texts(redacted(refusal.words, self.secrets()), texts)
         kind = refusal.kind or kind_of(status, refusal.headers)
         # Some servers answer 500 to it.
         if (kind is InputRefusedError or status == 500) and is_too_long(words):

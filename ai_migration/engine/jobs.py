@@ -27,6 +27,7 @@ from ai_migration.models.leases import Lease
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.outages import is_outage
+from ai_migration.redaction import redacted
 from ai_migration.types import JobStatus
 
 _LOOK_EVERY = 0.05
@@ -215,6 +216,7 @@ def _has_left(job: MigrationJob) -> bool:
 
 def stop_job(job_id: str, message: str, using: str) -> None:
     """Move a job to FAILED, unless it was paused or cancelled meanwhile."""
+    message = redacted(message)
     with suppress(InvalidTransitionError):
         transition(
             job_id,

@@ -20,6 +20,7 @@ from ai_migration.entities.text import clean
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
+from ai_migration.redaction import redacted
 from ai_migration.types import JobStatus
 
 logger = logging.getLogger("ai_migration")
@@ -118,4 +119,4 @@ def _ask(throttle: Throttle) -> str | None:
     except Exception:
         logger.exception("%r failed; it throttles nobody", throttle)
         return None
-    return clean(str(reason))[:255] if reason else None
+    return redacted(clean(str(reason)))[:255] if reason else None

@@ -10,7 +10,7 @@ from django.db import connections, router, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 import ai_migration.entities.registry as registry
-from ai_migration.conf import get_settings, redacted
+from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import InvalidRequestError
@@ -18,6 +18,7 @@ from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
+from ai_migration.redaction import redacted
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
 
 IDS_PER_ENTRY = 1000

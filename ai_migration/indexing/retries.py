@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from tenacity import RetryCallState, wait_exponential, wait_random
 
-from ai_migration.conf import redacted
+from ai_migration import exceptions
 from ai_migration.embedders._too_long import is_too_long
-from ai_migration.embedders.base import without_texts
 from ai_migration.exceptions import (
     EmbedderError,
     InputRefusedError,
     TextTooLongError,
     TransientEmbedderError,
 )
+from ai_migration.redaction import forget_origin, redacted, without_texts
+
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,39 @@ class RetryPolicy:
 
 
 def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
-    """What an embedder raised, as one of the four kinds, without texts and keys in it.
+    """What an embedder raised, as one of the four kinds, without texts and keys in it: in its
+    words, and in what it was raised from. Its traceback says where.
 
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
-    message = without_texts(redacted(str(error)), texts)
+    words = without_texts(redacted(str(error)), texts)
+    is_unnamed = isinstance(error, InputRefusedError) and not isinstance(error, TextTooLongError)
+    if is_unnamed and is_too_long(words):
+        return _of_kind(TextTooLongError, words, error)
+    if isinstance(error, EmbedderError):
+        return _said_anew(error, words[:_LONGEST_MESSAGE])
     kind: type[EmbedderError] = InputRefusedError
     if isinstance(error, (ConnectionError, TimeoutError)):
         kind = TransientEmbedderError
-    elif is_too_long(message):
+    elif is_too_long(words):
         kind = TextTooLongError
-    if isinstance(error, InputRefusedError) and kind is TextTooLongError:
-        return kind(message[:500])
-    if isinstance(error, EmbedderError):
-        error.message = message[:500]
+    return _of_kind(kind, f"{type(error).__name__}: {words}", error)
+
+
+def _of_kind(kind: type[EmbedderError], words: str, error: BaseException) -> EmbedderError:
+    return kind(words[:_LONGEST_MESSAGE]).with_traceback(error.__traceback__)
+
+
+def _said_anew(error: EmbedderError, words: str) -> EmbedderError:
+    """The same error with other words; one that has words of its own becomes what it derives
+    from."""
+    error.message, error.args = words, (words,)
+    forget_origin(error)
+    if str(error) == words:
         return error
-    return kind(f"{type(error).__name__}: {message}"[:500])
+    base = next(kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__)
+    ours: EmbedderError = base(words)
+    if isinstance(error, exceptions.ThrottledError):
+        ours.retry_after = error.retry_after  # type: ignore[attr-defined]
+    return ours.with_traceback(error.__traceback__)

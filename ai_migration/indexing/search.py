@@ -53,10 +53,11 @@ def search(
     limit = registry.global_config().default_search_limit if limit is None else limit
     _require_valid(entity, query, limit, filters)
     target = _target(entity)
+    words = clean(query)
     try:
-        vector = target.embedder.embed_query(clean(query))
+        vector = target.embedder.embed_query(words)
     except Exception as error:
-        raise as_embedder_error(error, [query]) from error
+        raise as_embedder_error(error, [words]) from None
     best: dict[str, StoreHit] = {}
     wanted, rows = limit, {}
     while True:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ai_migration.exceptions import StoreError
+from ai_migration.redaction import redacted
 from ai_migration.stores._support import missing
+from ai_migration.stores.base import VectorStore
 from ai_migration.types import CollectionRef, JSONValue, VectorBatch
 
 if TYPE_CHECKING:
@@ -105,8 +107,9 @@ def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
 
 
 @contextmanager
-def translating(collection: CollectionRef) -> Iterator[None]:
-    """Translates what Qdrant answers, or that it does not.
+def translating(collection: CollectionRef, store: VectorStore) -> Iterator[None]:
+    """Translates what Qdrant answers, or that it does not. The library's own words of an answer
+    are cut, and may have half a secret in them: they go no further.
 
     Raises:
         StoreError: Transient where trying again can help.
@@ -114,29 +117,34 @@ def translating(collection: CollectionRef) -> Iterator[None]:
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+    def short(words: str) -> str:
+        return redacted(words, store.secrets())[:200]
+
     try:
         yield
     except ResourceExhaustedResponse as error:
         raise StoreError(
-            f"{collection.name}: Qdrant: {str(error)[:200]}", transient=True
-        ) from error
+            f"{collection.name}: Qdrant: {short(str(error))}", transient=True
+        ) from None
     except UnexpectedResponse as error:
-        raise _refused(collection, error) from error
+        raise _refused(collection, error.status_code or 0, short(_words(error))) from None
     except ResponseHandlingException as error:
-        raise _no_answer(collection, error.source) from error
+        raise _no_answer(collection, error.source, short(str(error.source))) from None
     except (ValueError, RuntimeError, OSError, sqlite3.Error) as error:  # the local mode's
         if "not found" in str(error):
             raise missing(collection) from error
-        raise StoreError(f"{collection.name}: Qdrant: {str(error)[:200]}") from error
+        raise StoreError(f"{collection.name}: Qdrant: {short(str(error))}") from error
 
 
-def _refused(collection: CollectionRef, error: UnexpectedResponse) -> StoreError:
-    status = error.status_code or 0
+def _words(error: UnexpectedResponse) -> str:
     try:
-        said = str(error.structured()["status"]["error"])
+        return str(error.structured()["status"]["error"])
     except (ValueError, LookupError, TypeError):
-        said = error.reason_phrase
-    said = f"{status} {said}".strip()[:200]
+        return error.reason_phrase
+
+
+def _refused(collection: CollectionRef, status: int, said: str) -> StoreError:
+    said = f"{status} {said}".strip()
     if status == 404 and "ollection" in said:
         return missing(collection)
     if status == 507 or "No space left" in said:
@@ -151,12 +159,11 @@ def _refused(collection: CollectionRef, error: UnexpectedResponse) -> StoreError
     return StoreError(f"{collection.name}: Qdrant: {said}", transient=transient)
 
 
-def _no_answer(collection: CollectionRef, source: Exception) -> StoreError:
-    words = type(source).__name__
+def _no_answer(collection: CollectionRef, source: Exception, said: str) -> StoreError:
+    kind = type(source).__name__
     if isinstance(source, ValueError):  # pydantic's, of an answer it cannot read
         return StoreError(
-            f"{collection.name}: the answer is none of Qdrant's ({words}). Is the option 'url' "
+            f"{collection.name}: the answer is none of Qdrant's ({kind}). Is the option 'url' "
             f"of the store right?"
         )
-    words = f"{words}: {str(source)[:200]}"
-    return StoreError(f"{collection.name}: no answer from Qdrant: {words}", transient=True)
+    return StoreError(f"{collection.name}: no answer from Qdrant: {kind}: {said}", transient=True)

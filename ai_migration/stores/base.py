@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any, NoReturn
 
 from django.core.checks import CheckMessage
+from django.db import Error
 
-from ai_migration.exceptions import StoreError
+from ai_migration.exceptions import AIMigrationError, StoreError
+from ai_migration.redaction import redacted, scrub, secrets_of
 from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
 
+_LONGEST_MESSAGE = 500
+_CALLS = (
+    *("ensure_collection", "exists", "drop_collection", "optimize", "activated"),
+    *("upsert", "update_metadata", "delete", "scroll", "count", "search"),
+)
+"""What a store is asked to do."""
 VECTOR_NAMESPACE = uuid.UUID("5b7a7f6e-6f0a-5d6b-9a58-0f3c1f1a2d4e")
 
 
@@ -32,6 +43,13 @@ class VectorStore(ABC):
 
     one_process: bool = False
     """Whether only one process can use it at a time."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Whatever a store raises becomes a :class:`StoreError`, without secrets."""
+        super().__init_subclass__(**kwargs)
+        for name in _CALLS:
+            if name in vars(cls):
+                setattr(cls, name, _guarded(vars(cls)[name]))
 
     def shares_transaction(self, using: str) -> bool:
         """Whether writes join the transaction that is open on database alias ``using``.
@@ -118,6 +136,11 @@ class VectorStore(ABC):
         """System checks of this store; must not connect anywhere."""
         return []
 
+    def secrets(self) -> Iterable[str]:
+        """What is cut out of errors and logs beside the secrets in ``OPTIONS``: passwords that
+        are read from the environment. Must not connect anywhere."""
+        return ()
+
     def require_dimensions(self, collection: CollectionRef, vectors: Vectors) -> None:
         """Refuse vectors that do not fit.
 
@@ -132,3 +155,36 @@ class VectorStore(ABC):
                 f"{collection.name} holds vectors of {collection.dimensions} dimensions; "
                 f"got {vectors.shape[-1]}"
             )
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    if isgeneratorfunction(method):
+
+        @wraps(method)
+        def guarded(self: VectorStore, *args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from method(self, *args, **kwargs)
+            except Exception as error:
+                _raise_clean(self, error)
+
+    else:
+
+        @wraps(method)
+        def guarded(self: VectorStore, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:
+                _raise_clean(self, error)
+
+    return guarded
+
+
+def _raise_clean(store: VectorStore, error: Exception) -> NoReturn:
+    """Databases' errors are left as they are: they say whether a database is down."""
+    if isinstance(error, AIMigrationError):
+        scrub(error, secrets_of(store))
+    if isinstance(error, (AIMigrationError, Error)):
+        raise error
+    words = redacted(str(error), secrets_of(store))[:_LONGEST_MESSAGE]
+    ours = StoreError(f"{type(store).__name__} raised {type(error).__name__}: {words}")
+    raise ours.with_traceback(error.__traceback__) from None

@@ -15,6 +15,7 @@ import numpy as np
 from django.core.checks import CheckMessage, Warning
 
 from ai_migration.exceptions import SettingsError
+from ai_migration.redaction import Address, guard_loggers
 from ai_migration.stores import _qdrant as qdrant
 from ai_migration.stores._support import (
     INHERITED,
@@ -52,7 +53,8 @@ class QdrantStore(VectorStore):
     text. A batch that does not fit one request is written in several.
 
     Args:
-        url: The server, ``https://qdrant.example.com:6333``.
+        url: The server, ``https://qdrant.example.com:6333``. User and password in it are
+            sent as a header, for a proxy before it.
         api_key: Its key.
         path: Instead of ``url``: the folder of the local mode. One process at a time, exact
             search, a few thousand vectors: to try things out, and for tests.
@@ -94,7 +96,13 @@ class QdrantStore(VectorStore):
         self.prefix = prefix
         self.one_process = path is not None
         self._m = m
-        self._where: dict[str, Any] = {"url": url, "api_key": api_key, "timeout": timeout}
+        self._address, self._api_key = Address.parse(url or ""), api_key
+        self._where: dict[str, Any] = {
+            "url": self._address.url,
+            "api_key": api_key,
+            "timeout": timeout,
+            "metadata": self._address.headers,
+        }
         if path is not None:
             self._where = {"path": os.fspath(path), "force_disable_check_same_thread": True}
         self._lock = threading.RLock()
@@ -272,6 +280,10 @@ class QdrantStore(VectorStore):
             )
         ]
 
+    def secrets(self) -> Iterator[str]:
+        yield from self._address.secrets
+        yield self._api_key or ""
+
     def _name(self, collection: CollectionRef) -> str:
         return f"{self.prefix}{collection.name}"
 
@@ -321,7 +333,7 @@ class QdrantStore(VectorStore):
     @contextmanager
     def _calling(self, collection: CollectionRef) -> Iterator[QdrantClient]:
         """The client of this process; the local mode takes one thread at a time."""
-        with qdrant.translating(collection):
+        with qdrant.translating(collection, self):
             if self.one_process:
                 with self._lock:
                     yield self._client()
@@ -339,4 +351,6 @@ class QdrantStore(VectorStore):
         from qdrant_client import QdrantClient
 
         # Making a client asks nothing: the version of the server is not looked up.
-        return QdrantClient(**self._where, check_compatibility=False)
+        client = QdrantClient(**self._where, check_compatibility=False)
+        guard_loggers()  # the library and what it brings are imported now
+        return client

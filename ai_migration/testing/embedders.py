@@ -135,6 +135,9 @@ class EmbedderContract:
     def test_repr_names_the_model_alone(self, embedder: Embedder) -> None:
         assert embedder.model_id in repr(embedder)
         assert len(repr(embedder)) < 200
+        for secret in embedder.secrets():
+            assert isinstance(secret, str)
+            assert not secret or secret not in repr(embedder)
 
     def test_vectors_belong_to_the_caller(self, embedder: Embedder) -> None:
         """Changing an answer changes no later one."""

@@ -113,6 +113,20 @@ def test_a_module_that_fails_to_import(
         embedders["default"]
 
 
+def test_what_a_module_raises_is_told_without_secrets(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import os\nraise RuntimeError(f'no {os.environ[\"OURS\"]}')"
+    (tmp_path / "broken_backend.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_backend", raising=False)
+    monkeypatch.setenv("OURS", SECRET)
+    use(settings, "broken_backend.Embedder", api_key=SECRET)
+    with pytest.raises(BackendImportError, match=r"no \*\*\*") as raised:
+        embedders["default"]
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
 @pytest.mark.parametrize(
     "path", ["collections.OrderedDict", "os.path.join", "ai_migration.stores.memory.MemoryStore"]
 )

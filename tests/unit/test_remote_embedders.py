@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import logging
 import os
@@ -120,6 +121,29 @@ def test_the_key_can_stand_in_the_environment(
     assert server.key not in caught.value.message
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_credentials_in_an_address_are_sent_as_a_header(
+    kind: type[RemoteEmbedder],
+    server: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("ai_migration.embedders.remote.guard_loggers", lambda: None)
+    monkeypatch.setattr(logging.getLogger("httpx2"), "filters", [])
+    caplog.set_level(logging.INFO)
+    address = f"{server.url.replace('://', '://an%20operator:p%40ss@')}/v1"
+    place = "endpoint" if kind is AzureOpenAIEmbedder else "base_url"
+    options: dict[str, Any] = {place: address, "api_key": server.key}
+    embedder = kind(next(iter(kind.models)), **options)
+    embedder.embed(["a"])
+    login = base64.b64encode(b"an operator:p@ss").decode()
+    assert server.seen.requests[-1].headers["authorization"] == f"Basic {login}"
+    assert f"{server.url}/v1" in caplog.text, "the library says where it asks, and nothing else"
+    assert "p%40ss" not in caplog.text
+    assert embedder.base_url == f"{server.url}/v1"
+    assert {"an operator:p@ss", "p@ss", server.key} <= set(embedder.secrets())
+
+
 def test_who_asks_openai_is_told_to_openai_alone(
     server: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +175,7 @@ def test_azure_takes_tokens_of_entra(server: VendorServer) -> None:
     assert embedder.check() == []
     embedder.embed(["a"])
     assert body_of(server).key == "of-entra"
+    assert "of-entra" in set(embedder.secrets())
 
 
 def test_a_token_that_is_not_given_is_no_fault_of_the_texts(server: VendorServer) -> None:

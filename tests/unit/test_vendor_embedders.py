@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -234,6 +236,39 @@ def test_the_key_of_google_stands_in_the_environment(
     assert "/models/gemini-embedding-001:batchEmbedContents" in google.seen.requests[-1].path
 
 
+def test_google_names_the_token_it_was_given(
+    google: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Credentials:
+        token = "of-google"
+
+    embedder = at_google(google, dimensions=256)
+    embedder.embed(["a"])
+    monkeypatch.setattr(embedder._client()._api_client, "_credentials", Credentials())
+    assert "of-google" in set(embedder.secrets())
+
+
+@pytest.mark.parametrize("name", ["cohere", "google"])
+def test_credentials_in_an_address_are_sent_as_a_header(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
+) -> None:
+    server: VendorServer = request.getfixturevalue(name)
+    monkeypatch.setattr("ai_migration.embedders.remote.guard_loggers", lambda: None)
+    for library in ("httpx", "httpx2"):
+        monkeypatch.setattr(logging.getLogger(library), "filters", [])
+    caplog.set_level(logging.INFO)
+    kind = CohereEmbedder if name == "cohere" else GoogleEmbedder
+    address = server.url.replace("://", "://an%20operator:p%40ss@")
+    made(kind, base_url=address, dimensions=256, api_key=server.key).embed(["a"])
+    login = base64.b64encode(b"an operator:p@ss").decode()
+    assert server.seen.requests[-1].headers["authorization"] == f"Basic {login}"
+    assert server.url in caplog.text, "the library says where it asks, and nothing else"
+    assert "p%40ss" not in caplog.text
+
+
 def google_error(code: int, status: str, words: str, *details: Any) -> Reply:
     error = {"code": code, "status": status, "message": words, "details": list(details)}
     return Reply(code, {"error": error})
@@ -383,6 +418,19 @@ def test_bedrock_refuses_what_it_cannot_use() -> None:
         BedrockEmbedder("eu.cohere.embed-v4:0")
     with pytest.raises(SettingsError, match="256, 512, 1024"):
         BedrockEmbedder(TITAN, 100)
+    with pytest.raises(SettingsError, match="signed") as caught:
+        BedrockEmbedder(TITAN, base_url="https://user:password@proxy")
+    assert "user:" not in caught.value.message
+
+
+def test_bedrock_names_the_credentials_it_was_given(
+    bedrock: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-a-session")
+    embedder = at_bedrock(bedrock, dimensions=256)
+    assert "of-a-session" not in set(embedder.secrets())
+    embedder.embed(["a"])
+    assert {"of-a-session", bedrock.key} <= set(embedder.secrets())
 
 
 # All
