@@ -33,7 +33,7 @@ def _prepare_dispatcher() -> None:
     from ai_migration.exceptions import AIMigrationError
 
     with suppress(AIMigrationError):  # said by the system checks
-        getattr(get_dispatcher(), "prepare", lambda: None)()
+        get_dispatcher().prepare()
 
 
 def _install_schedules(sender: AppConfig, **_: Any) -> None:
@@ -43,5 +43,5 @@ def _install_schedules(sender: AppConfig, **_: Any) -> None:
 
     with suppress(AIMigrationError):  # said by the system checks
         dispatcher = get_dispatcher()
-        if getattr(dispatcher, "app_label", None) == sender.label:
-            dispatcher.install()  # type: ignore[attr-defined]
+        if dispatcher.supports_schedules and dispatcher.schedules_app == sender.label:
+            dispatcher.install()

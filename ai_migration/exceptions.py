@@ -135,6 +135,12 @@ class IdempotencyConflictError(AIMigrationError):
         self.job_id = job_id
 
 
+class UnusableKeyError(AIMigrationError):
+    """A primary key cannot be read, or the database does not find its row under it."""
+
+    code = "unusable_key"
+
+
 class RebuildRequiredError(AIMigrationError):
     """The embedder no longer fits the vectors that are stored."""
 
@@ -206,6 +212,12 @@ class InputRefusedError(EmbedderError):
     """These texts are refused; others may pass. Bisected down to the row."""
 
     code = "embedder_input"
+
+
+class TextTooLongError(InputRefusedError):
+    """One of these texts has more tokens than the model takes: cut smaller, it may pass."""
+
+    code = "embedder_too_long"
 
 
 class FatalEmbedderError(EmbedderError):

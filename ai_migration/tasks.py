@@ -4,12 +4,6 @@ tables are the truth, a task's result is of no use to anybody."""
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ai_migration.engine.slots import Send
 
 logger = logging.getLogger("ai_migration")
 
@@ -25,10 +19,17 @@ def run_slice(slot_id: int, generation: int) -> int:
     Returns:
         How many batches were written.
     """
-    from ai_migration.engine.slots import WakeUp, work
+    from django.db import connections
+
+    from ai_migration.dispatch import WakeUp, get_dispatcher
+    from ai_migration.engine.slots import work
 
     try:
-        report = work(WakeUp(slot_id, generation), _send(), should_stop=_should_stop())
+        if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
+            connections.close_all()  # what another task told its sessions is not for this one
+        dispatcher = get_dispatcher()
+        wake_up = WakeUp(slot_id, generation)
+        report = work(wake_up, dispatcher.send, should_stop=dispatcher.is_stopping)
     except Exception:
         logger.exception("A slice in slot %s ended; the supervisor recovers it", slot_id)
         return 0
@@ -63,19 +64,3 @@ def canary(sent: int) -> None:
         welcome_canary(sent)
     except Exception:
         logger.exception("The canary could not be recorded; the next one tries again")
-
-
-def _send() -> Send:
-    """How the configured dispatcher delivers a message; one without messages needs none."""
-    from ai_migration.dispatch import get_dispatcher
-
-    send: Send = getattr(get_dispatcher(), "send", lambda wake_up: None)
-    return send
-
-
-def _should_stop() -> Callable[[], bool]:
-    """Asks the configured dispatcher whether this process is to end."""
-    from ai_migration.dispatch import get_dispatcher
-
-    is_stopping: Callable[[], bool] = getattr(get_dispatcher(), "is_stopping", lambda: False)
-    return is_stopping

@@ -1,6 +1,7 @@
 """Settings of the tests. Subprocesses use them too: the environment says which databases.
 
 DATABASE_URL, OTHER_DATABASE_URL: the databases `default` and `other`.
+USE_TZ: "0" for a host without time zones, far from UTC.
 AI_MIGRATION_JSON: merged into AI_MIGRATION, key by key.
 Q_CLUSTER_JSON: installs django-q2, with this Q_CLUSTER.
 REST: a host of the REST API, as its documentation says.
@@ -33,8 +34,8 @@ def database_settings(url: str) -> dict[str, Any]:
 
 
 SECRET_KEY = "for tests only"
-USE_TZ = True
-TIME_ZONE = "UTC"
+USE_TZ = os.environ.get("USE_TZ", "1") == "1"
+TIME_ZONE = "UTC" if USE_TZ else "America/New_York"  # where a mistake of hours is seen
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "tests.urls"
 INSTALLED_APPS = [
@@ -75,7 +76,7 @@ DATABASES = {
     "other": database_settings(
         os.environ.get("OTHER_DATABASE_URL", f"sqlite:///{BASE_DIR / 'other.sqlite3'}")
     ),
-    "replica": {},  # nobody can connect to it: see tests/routers.py
+    "nowhere": {},  # nobody can connect to it: see tests/routers.py
 }
 DATABASE_ROUTERS = ["tests.routers.Router"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.contrib import messages
 from django.core.cache import cache
 from django.db.models import Count
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -115,12 +114,12 @@ def count() -> Coverage:
     try:
         overviews = migration_service.list_entities()
     except AIMigrationError as error:
-        return Coverage(timezone.now(), problem=error.message)
+        return Coverage(datetime.now(UTC), problem=error.message)
     active = [each.collection for each in overviews if each.collection]
     failures = EntityFailure.objects.using(our_database()).filter(collection__in=active)
     failed = dict(failures.values_list("collection").annotate(count=Count("pk")).order_by())
     coverage = Coverage(
-        timezone.now(),
+        datetime.now(UTC),
         [
             Covered(each, failed.get(each.collection.pk, 0) if each.collection else 0)
             for each in overviews

@@ -95,6 +95,9 @@ SQLITE = Code(
     "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'}.",
 )
 REST_DOCS = Code("W171", "Add them to INSTALLED_APPS; the other calls do without.")
+REPLICA = Code(
+    "W041", "Let routers send writes of the model to an alias of its primary, or remove 'using'."
+)
 OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
 OTHER_CONFIG = Code("W051", "Bring the index in line.")
 

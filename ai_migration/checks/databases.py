@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
@@ -23,6 +23,7 @@ from ai_migration.exceptions import AIMigrationError, EntityConfigError
 from ai_migration.jobs.collections import ConfigChange, config_change
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql import replicas
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 from ai_migration.types import CollectionStatus
 
@@ -54,7 +55,12 @@ def check_indexes(
         return []  # check_entities says so
     examined = [examine_entity(item) for item in definitions if item.model]
     entities = [item for item in examined if isinstance(item, Entity)]
-    messages = [message for entity in entities for message in _check_rows(entity)]
+    messages = [
+        message
+        for entity in entities
+        for check in (_check_rows, _check_replica)
+        for message in check(entity)
+    ]
     if get_settings().ON_CONFIG_CHANGE != "ignore":
         messages += _check_collections({entity.name: entity for entity in entities}, using)
     return messages
@@ -102,7 +108,7 @@ def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
     if not settings_are_valid() or schema_of(using) is None or not is_per_tenant("ai_migration"):
         return
     with suppress(AIMigrationError):  # check_settings says so
-        if hasattr(get_dispatcher(), "send"):
+        if get_dispatcher().supports_messages:
             text = (
                 "Every tenant has workers of its own, and the messages of "
                 f"{get_settings().DISPATCHER} do not say for which one to work."
@@ -132,6 +138,22 @@ def _check_rows(entity: Entity) -> Iterator[CheckMessage]:
         return
     except AIMigrationError as error:
         yield codes.ENTITY_QUERYSET.message(error.message, obj=entity.definition.source)
+
+
+def _check_replica(entity: Entity) -> Iterator[CheckMessage]:
+    """Entity types that are read from a replica whose lag cannot be told."""
+    try:
+        using = entity.rows().db
+        is_known = using == router.db_for_write(entity.model) or entity.primary is not None
+        if is_known or not replicas.is_standby(using):
+            return
+    except (*_UNAVAILABLE, AIMigrationError):
+        return
+    text = (
+        f"Entity type {entity.name!r} is read from the replica {using!r}, and how far that is "
+        f"behind its primary cannot be told: changes of the last seconds may be missed."
+    )
+    yield codes.REPLICA.message(text, obj=entity.definition.source)
 
 
 def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[CheckMessage]:

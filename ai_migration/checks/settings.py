@@ -42,11 +42,9 @@ def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessa
 
 def _check_dispatcher() -> list[CheckMessage]:
     try:
-        dispatcher = get_dispatcher()
+        return get_dispatcher().check()
     except SettingsError as error:
         return [codes.DISPATCHER.message(error.message, obj=OBJECT)]
-    own = getattr(dispatcher, "check", None)
-    return list(own()) if own else []
 
 
 def _check_throttles() -> Iterator[CheckMessage]:

@@ -8,12 +8,13 @@ from django.core.checks import CheckMessage
 from django.db import transaction
 
 from ai_migration.conf import get_settings
-from ai_migration.engine.slots import WakeUp, wake_one
+from ai_migration.dispatch import Dispatcher, WakeUp
+from ai_migration.engine.slots import wake_one
 from ai_migration.exceptions import MissingDependencyError
 from ai_migration.models.leases import our_database
 
 if TYPE_CHECKING:
-    from ai_migration.engine.diagnosis import Diagnosis
+    from ai_migration.findings import Diagnosis
 
 TASK = "ai_migration.tasks.run_slice"
 SUPERVISE = "ai_migration.tasks.supervise"
@@ -21,7 +22,7 @@ CANARY = "ai_migration.tasks.canary"
 SCHEDULE = "ai_migration supervisor"
 
 
-class DjangoQDispatcher:
+class DjangoQDispatcher(Dispatcher):
     """Has the cluster work: ``DISPATCHER = "ai_migration.dispatchers.django_q.DjangoQDispatcher"``.
 
     The cluster named by the setting ``CLUSTER`` gets the tasks, else the default one. A slot
@@ -31,8 +32,9 @@ class DjangoQDispatcher:
         MissingDependencyError: django-q2 is not installed.
     """
 
-    app_label = "django_q"
-    """The app whose tables :meth:`install` writes to."""
+    supports_messages = True
+    supports_schedules = True
+    schedules_app = "django_q"
 
     def __init__(self) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ai_migration.dispatch import Dispatcher
 
-class NullDispatcher:
+
+class NullDispatcher(Dispatcher):
     """For those who run ``ai_migration worker`` or only the foreground command."""
 
     def wake(self) -> None:
-        """Nothing to do: a polling worker finds the entry by itself."""
+        """Do nothing: a polling worker finds the entry by itself."""

@@ -17,6 +17,7 @@ from ai_migration.exceptions import (
     FatalEmbedderError,
     InputRefusedError,
     SettingsError,
+    TextTooLongError,
     TransientEmbedderError,
 )
 from ai_migration.types import EmbedAnswer, Vectors
@@ -37,6 +38,7 @@ _NO_MONEY = frozenset(
 )
 """Codes and types of errors, some of them with the status 429, that waiting does not cure.
 https://platform.openai.com/docs/guides/error-codes"""
+_ABOUT_THE_LENGTH = frozenset({"context_length_exceeded", "string_above_max_length"})
 _ABOUT_THE_OPTIONS = frozenset({"model", "dimensions", "encoding_format"})
 """Parameters that are wrong for every text, when a 400 is about one of them."""
 
@@ -284,6 +286,8 @@ def _kind(error: Any) -> type[EmbedderError] | None:
         return FatalEmbedderError
     if error.status_code == 400 and error.param in _ABOUT_THE_OPTIONS:
         return FatalEmbedderError
+    if error.status_code == 400 and error.code in _ABOUT_THE_LENGTH:
+        return TextTooLongError
     # More tokens than the limit of a minute: waiting does not help, fewer texts do.
     if error.status_code == 429 and _words(error).startswith("Request too large"):
         return InputRefusedError

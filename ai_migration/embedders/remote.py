@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django.core.checks import CheckMessage, Error
 
 from ai_migration.embedders._headers import retry_after
+from ai_migration.embedders._too_long import is_too_long
 from ai_migration.embedders.base import Embedder, without_texts
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -20,6 +21,7 @@ from ai_migration.exceptions import (
     InputRefusedError,
     MissingDependencyError,
     SettingsError,
+    TextTooLongError,
     ThrottledError,
     TransientEmbedderError,
 )
@@ -231,6 +233,9 @@ class RemoteEmbedder(Embedder):
         if self.key:
             words = words.replace(self.key, "***")
         kind = refusal.kind or kind_of(status, refusal.headers)
+        # Some servers answer 500 to it.
+        if (kind is InputRefusedError or status == 500) and is_too_long(words):
+            kind = TextTooLongError
         if status is None:
             said = "cannot be asked" if kind is FatalEmbedderError else "did not answer"
         else:

@@ -1,22 +1,20 @@
 """What can be seen of the engine's health in its tables, and what to do about it.
 
-Each diagnosis is a frozen dataclass with a method ``run()``. A dispatcher adds its own by an
-optional method ``diagnoses(wait)``.
+Each diagnosis is a frozen dataclass with a method ``run()``. A dispatcher adds its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from typing import Protocol
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.heartbeats import LATE, SUPERVISOR, ago, worker_slots
+from ai_migration.findings import Diagnosis, Finding, Level
 from ai_migration.jobs.progress import duration
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
@@ -32,38 +30,6 @@ _CLUSTER = "Start the cluster: manage.py qcluster"
 _RECOVER = "Run: manage.py ai_migration supervise"
 
 
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What was looked at: ``supervisor``, ``worker``, ``job``…
-        fact: What was seen.
-        advice: What to do; empty where all is well.
-        level: An error has to be acted upon; a warning is a risk.
-    """
-
-    name: str
-    fact: str
-    advice: str = ""
-    level: Level = Level.OK
-
-
-class Diagnosis(Protocol):
-    """Looks at one thing."""
-
-    def run(self) -> Iterable[Finding]:
-        """What was found."""
-
-
 def diagnose(wait: float) -> list[Finding]:
     """Look at everything.
 
@@ -74,13 +40,13 @@ def diagnose(wait: float) -> list[Finding]:
         SettingsError: The settings are wrong, or the dispatcher cannot be made.
     """
     using = our_database()
-    own = getattr(get_dispatcher(), "diagnoses", None)
+    dispatcher = get_dispatcher()
     diagnoses: list[Diagnosis] = [
-        Supervisor(using, is_needed=own is not None),
+        Supervisor(using, is_needed=dispatcher.supports_schedules),
         Workers(using),
         Jobs(using),
         Entries(using),
-        *(own(wait) if own else ()),
+        *dispatcher.diagnoses(wait),
     ]
     return [finding for diagnosis in diagnoses for finding in diagnosis.run()]
 
@@ -229,6 +195,6 @@ def _is_worked(using: str) -> bool:
 
 
 def _start_somebody() -> str:
-    if hasattr(get_dispatcher(), "send"):
+    if get_dispatcher().supports_messages:
         return f"{_CLUSTER}. {_RECOVER}"
     return "Start a worker: manage.py ai_migration worker"

@@ -92,7 +92,11 @@ class JobWatch:
     def feed(self) -> int:
         """Fill all windows, and let finished jobs enter their next phase; entries added."""
         self._look_again()
-        return sum(self._feed(job_id) for job_id in self._look())
+        added, fed = 0, set[str]()
+        while new := self._look().keys() - fed:  # one that fails makes room for another
+            added += sum(self._feed(job_id) for job_id in sorted(new))
+            fed |= new
+        return added
 
     def fail(self, job_id: str | None, message: str) -> None:
         """Stop a job that cannot go on; everything it has stays for a resume.

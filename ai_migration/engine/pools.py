@@ -131,5 +131,6 @@ class EmbedPools:
                 or limits.needs_tokens
                 or (job is not None and job.tokens_left is not None)
             ),
+            is_untried=(target.embedder.is_remote and job is not None and not job.embedded_texts),
             clock=self._clock,
         )

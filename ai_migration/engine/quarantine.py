@@ -17,6 +17,7 @@ from ai_migration.conf import get_settings
 from ai_migration.engine.jobs import stop_job, too_many_failures
 from ai_migration.entities import registry
 from ai_migration.entities.filters import apply_filters, load_filters
+from ai_migration.entities.paging import is_found, lost_key, reading_keys
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.targets import live_collections
 from ai_migration.models import Collection, EntityFailure, MigrationJob, QueueEntry
@@ -87,7 +88,7 @@ def _halved(entry: QueueEntry) -> tuple[list[QueueEntry], list[str]]:
     """Two halves of an entry; or none, and the one entity it is about, if it still exists.
 
     Raises:
-        AIMigrationError: The entity type's config is wrong.
+        AIMigrationError: The entity type's config is wrong, or a key is unusable.
     """
     if entry.entity_ids is not None:
         middle = len(entry.entity_ids) // 2
@@ -101,12 +102,15 @@ def _halved(entry: QueueEntry) -> tuple[list[QueueEntry], list[str]]:
     assert entry.job is not None
     entity = registry.get(entry.entity_type)
     rows = apply_filters(entity, entity.rows(), load_filters(entry.job.filter_config))
-    rows = entity.key.in_range(rows, entry.lower, entry.upper).order_by("pk")
-    keys = list(dict.fromkeys(key for (key,) in rows.values_list("pk")))
+    rows = entity.key.in_range(rows, entry.lower, entry.upper)
+    with reading_keys(entity):
+        keys = list(dict.fromkeys(key for (key,) in rows.order_by("pk").values_list("pk")))
     middle = len(keys) // 2
     if not middle:
         return [], [entity.key.to_entity_id(key) for key in keys]
     cut = entity.key.to_json(keys[middle - 1])
+    if not is_found(entity, rows, cut):  # the halves might be the whole and nothing
+        raise lost_key(entity, cut)
     return [
         _part(entry, middle, lower=entry.lower, upper=cut),
         _part(entry, len(keys) - middle, lower=cut, upper=entry.upper),

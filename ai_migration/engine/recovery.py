@@ -43,9 +43,9 @@ def _recover() -> None:
     with _forgiving():
         if _is_due():
             tick()
-            send = getattr(get_dispatcher(), "send", None)
-            if send is not None:
-                wake_all(send)
+            dispatcher = get_dispatcher()
+            if dispatcher.supports_messages:
+                wake_all(dispatcher.send)
 
 
 @contextmanager

@@ -36,9 +36,8 @@ def supervise() -> Round:
     beat(SUPERVISOR)
     deleted = clean_up()
     dispatcher = get_dispatcher()
-    send = getattr(dispatcher, "send", None)
-    woken = wake_all(send) if send else 0
-    canary = getattr(dispatcher, "send_canary", None)
-    if canary:
-        send_canary(canary)
+    woken = 0
+    if dispatcher.supports_messages:
+        woken = wake_all(dispatcher.send)
+        send_canary(dispatcher.send_canary)
     return Round(done, deleted, woken)

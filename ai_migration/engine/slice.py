@@ -133,6 +133,7 @@ class Slice:
     def _loop(self) -> bool:
         is_dry = False
         while True:
+            was_empty_handed = not self._in_hand
             self._heartbeat()
             stopping = self._should_stop() or self._time_is_up
             if stopping:
@@ -146,8 +147,11 @@ class Slice:
             self._send(flush=(is_all or stopping) and not self._reading)
             self._write_ready(halted)
             if not self._in_hand:
-                if stopping or (is_dry and not self._jobs.feed()):
-                    return is_dry and not stopping
+                if stopping:
+                    return False
+                # What was written since it was dry may have left entries to be read again.
+                if is_dry and not self._jobs.feed() and was_empty_handed:
+                    return True
                 is_dry = False
             else:
                 self._wait()

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from ai_migration.conf import get_settings
+from ai_migration.dispatch import WakeUp
 from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slice import Slice, SliceReport
 from ai_migration.engine.supervisor import holder_name, tick
@@ -40,14 +40,6 @@ PATIENCE = 20.0
 _LOOK_EVERY = 0.5
 _NAME = "cluster"
 _MUTEX = "slots"
-
-
-@dataclass(frozen=True)
-class WakeUp:
-    """What a message says: work in this slot, if it is still in this generation."""
-
-    slot_id: int
-    generation: int
 
 
 Send = Callable[[WakeUp], None]

@@ -37,7 +37,8 @@ def run_worker(
     Args:
         should_stop: Asked often; True ends the work within the requests in flight.
         only_jobs: Work for these jobs only.
-        until_idle: Also end when there is nothing to claim.
+        until_idle: Also end when there is nothing to claim now: what waits for a job that is
+            not RUNNING, for another try or for a limit is left.
         name: What the slot is called; a number is added.
         on_slice: Told after each slice.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,8 +11,17 @@ from datetime import date, datetime, time
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import CompositePrimaryKey, Field, Model, QuerySet
-from django.db.models.fields import AutoFieldMixin
+from django.db import connections
+from django.db.models import (
+    CharField,
+    CompositePrimaryKey,
+    Field,
+    FloatField,
+    IntegerField,
+    Model,
+    QuerySet,
+    TextField,
+)
 
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models.sql.lookups import AmongKeys
@@ -43,14 +53,20 @@ class KeyCodec:
         key = model._meta.pk
         if isinstance(key, CompositePrimaryKey):
             return cls(tuple(f for f in key.fields if isinstance(f, Field)), True, False)
-        target: Any = key
-        while target.is_relation:
-            target = target.target_field
-        return cls(
-            (key,),
-            False,
-            "IntegerField" in target.get_internal_type() or (isinstance(target, AutoFieldMixin)),
-        )
+        target = _target(key)
+        # One that translates may make anything of a number.
+        is_plain = not hasattr(target, "from_db_value")
+        return cls((key,), False, isinstance(target, IntegerField) and is_plain)
+
+    def comes_back(self, using: str) -> bool:
+        """Whether a key that was read surely finds its row again: a column without a type of
+        its own, or a field that translates, may hold what nobody would write.
+
+        Args:
+            using: Database alias.
+        """
+        is_typed = connections[using].vendor == "postgresql"
+        return all(_comes_back(_target(field), is_typed) for field in self.fields)
 
     def to_json(self, key: Any) -> JSONValue:
         """A key as a cursor column keeps it: a scalar, or a list for a composite key."""
@@ -161,7 +177,24 @@ class KeyCodec:
         )
 
 
+def _target(field: Any) -> Any:
+    """The field that a key's values are of, where the key is a relation."""
+    while field.is_relation:
+        field = field.target_field
+    return field
+
+
+def _comes_back(field: Any, is_typed: bool) -> bool:
+    if not type(field).__module__.startswith("django."):
+        return False
+    if isinstance(field, IntegerField | CharField | TextField):
+        return True
+    return is_typed and not isinstance(field, FloatField)  # there are floats of two sizes
+
+
 def _plain(value: Any) -> JSONValue:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has none
     if isinstance(value, (int, str, float)):
         return value
     if isinstance(value, (datetime, date, time)):

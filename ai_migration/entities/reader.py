@@ -10,21 +10,26 @@ from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.conf import settings
-from django.core.exceptions import FieldError
-from django.db import DatabaseError, InterfaceError, OperationalError, router
+from django.db import InterfaceError, OperationalError, connections, router, transaction
 from django.db.models import Model, QuerySet, prefetch_related_objects
 from django.utils import timezone, translation
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
+from ai_migration.entities.paging import reading_keys
 from ai_migration.entities.project_code import runs_project_code
 from ai_migration.entities.routing import reads_where_written
 from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
+from ai_migration.models.sql.outages import is_unreadable
 from ai_migration.types import JSONValue
 
 _TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
+_LOST = (
+    "its primary key does not come back as it is: the database finds no row under what was "
+    "read. Correct the stored key, or the field"
+)
 
 _T = TypeVar("_T")
 
@@ -80,9 +85,46 @@ class EntityReader:
         ]
 
     def read(self, rows: QuerySet[Any]) -> list[SourceRow]:
-        """The rows of a queryset: one query, and one more for each field over a to-many
-        relation. Read now, never from a payload."""
+        """The rows of a queryset that is not sliced: one query, and one more for each field
+        over a to-many relation. Read now, never from a payload.
+
+        Raises:
+            UnusableKeyError: A primary key cannot be read.
+        """
+        found = self._read(rows)
+        if self.entity.key.comes_back(rows.db):
+            return found
+        return self._without_lost(rows, found)
+
+    def read_entities(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> list[SourceRow]:
+        """The rows of explicit entities among ``rows``; those that are gone are absent."""
+        found: list[SourceRow] = []
+        for part in self.entity.key.among(rows, entity_ids):
+            found.extend(self._read(part))
+        return found
+
+    def present(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> set[str]:
+        """Which of these entities are among ``rows``."""
+        parts = self.entity.key.among(rows, entity_ids)
+        return {entity_id for part in parts for entity_id in self._ids(part)}
+
+    def _read(self, rows: QuerySet[Any]) -> list[SourceRow]:
         try:
+            return self._read_at_once(rows)
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            ids = list(dict.fromkeys(self._ids(rows.order_by("pk"))))
+            if not ids:
+                raise
+            found = self._read_by_halves(rows, ids, error)
+        if not self.entity.key.comes_back(rows.db):
+            lost = {*ids} - {row.entity_id for row in found}
+            found.extend(self._failed(entity_id, _LOST) for entity_id in lost)
+        return found
+
+    def _read_at_once(self, rows: QuerySet[Any]) -> list[SourceRow]:
+        with _unbroken(rows.db):
             if not self._runs_code:
                 return self._source_rows(self._values(rows))
             # A text must not depend on the language and the time zone of who happens to ask.
@@ -92,36 +134,79 @@ class EntityReader:
                 self._related_reads(rows),
             ):
                 return self._source_rows(self._values(rows))
-        except (DatabaseError, InterfaceError, FieldError):
-            raise
-        except Exception as error:  # a value the field cannot read: it costs its own row only
-            return self._read_apart(rows, error)
-
-    def read_entities(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> list[SourceRow]:
-        """The rows of explicit entities among ``rows``; those that are gone are absent."""
-        found: list[SourceRow] = []
-        for part in self.entity.key.among(rows, entity_ids):
-            found.extend(self.read(part))
-        return found
 
     def _related_reads(self, rows: QuerySet[Any]) -> AbstractContextManager[None]:
         """Relations that a row's own code follows are as new as the row."""
         is_pinned = self._needs_instances and rows.db == router.db_for_write(rows.model)
         return reads_where_written() if is_pinned else nullcontext()
 
-    def _read_apart(self, rows: QuerySet[Any], error: Exception) -> list[SourceRow]:
-        """The rows by halves, down to the one that cannot be read."""
-        key = self.entity.key
-        ids = [key.to_entity_id(row[0]) for row in rows.order_by("pk").values_list("pk")]
-        if not ids:
-            raise error
+    def _read_by_halves(
+        self, rows: QuerySet[Any], ids: Sequence[str], error: Exception
+    ) -> list[SourceRow]:
+        """The rows that could not be read together, down to the one whose value is at fault:
+        it costs its own row only."""
         if len(ids) == 1:
-            problem = f"its values cannot be read: {type(error).__name__}"
-            return [SourceRow(ids[0], "", self._content_hash(""), None, b"", problem)]
+            name = self._unreadable_field(rows, ids)
+            what = f"its field {name!r}" if name else "its values"
+            return [self._failed(ids[0], f"{what} cannot be read: {type(error).__name__}")]
         middle = len(ids) // 2
+        found: list[SourceRow] = []
+        for half in (ids[:middle], ids[middle:]):
+            try:
+                for part in self.entity.key.among(rows, half):
+                    found.extend(self._read_at_once(part))
+            except Exception as raised:
+                if not is_unreadable(raised):
+                    raise
+                found.extend(self._read_by_halves(rows, half, raised))
+        return found
+
+    def _unreadable_field(self, rows: QuerySet[Any], ids: Sequence[str]) -> str:
+        """The field of a single row that cannot be read; empty where it is none alone."""
+        for part in self.entity.key.among(rows, ids):
+            for name, read in self._readings(part):
+                try:
+                    with _unbroken(rows.db):
+                        list(read())
+                except Exception as error:
+                    if not is_unreadable(error):
+                        raise
+                    return name
+        return ""
+
+    def _readings(
+        self, rows: QuerySet[Any]
+    ) -> Iterator[tuple[str, Callable[[], Iterable[object]]]]:
+        """Whatever is read of rows, each alone, by the name of its field."""
+        for field in self._fields:
+            if field.kind is FieldKind.MANY:
+                yield field.name, partial(self._many_values, rows, field)
+            elif field.kind is FieldKind.COLUMN:
+                yield field.name, partial(rows.values_list, field.path)
+        if self._needs_instances:
+            for column in self.entity.model._meta.concrete_fields:
+                yield column.name, partial(rows.values_list, column.name)
+
+    def _without_lost(self, rows: QuerySet[Any], found: list[SourceRow]) -> list[SourceRow]:
+        """The rows, each of which the database has to find again under its id: what cannot be
+        looked up would be taken for deleted later."""
+        missing = {row.entity_id for row in found}
+        missing -= self.present(rows, list(missing))
+        if not missing:
+            return found
+        missing &= set(self._ids(rows))  # others were deleted meanwhile
         return [
-            row for half in (ids[:middle], ids[middle:]) for row in self.read_entities(rows, half)
+            self._failed(row.entity_id, _LOST) if row.entity_id in missing else row for row in found
         ]
+
+    def _ids(self, rows: QuerySet[Any]) -> list[str]:
+        """The ids of rows, and nothing else of them."""
+        with reading_keys(self.entity), _unbroken(rows.db):
+            keys = list(rows.values_list("pk"))
+        return [self.entity.key.to_entity_id(key) for (key,) in keys]
+
+    def _failed(self, entity_id: str, problem: str) -> SourceRow:
+        return SourceRow(entity_id, "", self._content_hash(""), None, b"", problem)
 
     def _source_rows(self, found: Iterable[RowValues]) -> list[SourceRow]:
         """Rows, made column by column: a call for each row and column is what reading costs."""
@@ -221,9 +306,11 @@ class EntityReader:
                     else field.value_of(instance)
                     for field in self._fields
                 ]
-            except (OperationalError, InterfaceError):
-                raise  # the connection, not the row
             except Exception as error:
+                if isinstance(error, OperationalError | InterfaceError) and not is_unreadable(
+                    error
+                ):
+                    raise  # the connection, not the row
                 yield key, error
             else:
                 yield (key, *values)
@@ -231,6 +318,13 @@ class EntityReader:
             if fetched := instance._state.fields_cache.keys() - known:
                 known |= fetched
                 _prefetch(instances[position + 1 :], fetched)
+
+
+def _unbroken(using: str) -> AbstractContextManager[None]:
+    """Around a read that may fail: on PostgreSQL a transaction it is in would be over."""
+    if connections[using].in_atomic_block:
+        return transaction.atomic(using=using)
+    return nullcontext()
 
 
 def _each(

@@ -171,7 +171,7 @@ def _read(
 ) -> _Read:
     first = entries[0]
     if first.operation == Operation.SWEEP:
-        return _Read([], _vanished(first, entity, using))
+        return _Read([], _vanished(first, entity, reader, using))
     ids = list(dict.fromkeys(item for entry in entries for item in entry.entity_ids or ()))
     if first.operation == Operation.DELETE:
         return _Read([], ids)
@@ -186,7 +186,7 @@ def _read(
     found = reader.read_entities(matching, ids)
     seen = {row.entity_id for row in found}
     absent = [entity_id for entity_id in ids if entity_id not in seen]
-    present = _present(entity, absent) if absent and filters else set()
+    present = reader.present(rows, absent) if absent and filters else set()
     gone = [entity_id for entity_id in absent if entity_id not in present]
     return _Read(found, gone, unmatched=len(absent) - len(gone))
 
@@ -199,17 +199,7 @@ def _count_present(entity: Entity, entity_ids: Sequence[str]) -> int:
     return sum(part.aggregate(found=counted)["found"] for part in parts)
 
 
-def _present(entity: Entity, entity_ids: Sequence[str]) -> set[str]:
-    """Those of the entities that the source has, by the primary: a row that a standby does not
-    show yet is not gone."""
-    return {
-        entity.key.to_entity_id(key)
-        for part in entity.key.among(entity.rows(fresh=True), entity_ids)
-        for (key,) in part.values_list("pk")
-    }
-
-
-def _vanished(entry: QueueEntry, entity: Entity, using: str) -> list[str]:
+def _vanished(entry: QueueEntry, entity: Entity, reader: EntityReader, using: str) -> list[str]:
     """Entities in a range of the ledger that the source no longer has."""
     assert entry.job is not None
     rows = SearchableEntity.objects.using(using).filter(
@@ -227,7 +217,8 @@ def _vanished(entry: QueueEntry, entity: Entity, using: str) -> list[str]:
     listed = list(rows.values_list("entity_id", flat=True))
     if _count_present(entity, listed) == len(listed):  # the usual case, without a row read
         return []
-    present = _present(entity, listed)
+    # By the primary: a row that a standby does not show yet is not gone.
+    present = reader.present(entity.rows(fresh=True), listed)
     return [entity_id for entity_id in listed if entity_id not in present]
 
 
@@ -288,7 +279,9 @@ def plan_rows(
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
             plan.spans.append((start, len(texts)))
-    plan.embed = EmbedPlan(texts, target.embedder.dimensions, plan.spans)
+    plan.embed = EmbedPlan(
+        texts, target.embedder.dimensions, plan.spans, entity.definition.chunking.overlap
+    )
     return plan
 
 

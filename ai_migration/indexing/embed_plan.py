@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ai_migration.embedders import Embedder
+from ai_migration.embedders.chunking import chunk_text
 from ai_migration.exceptions import EmbedderError, TransientEmbedderError
 from ai_migration.types import Vectors
+
+MAX_CUTS = 5
+"""Times a text is cut to half its length, at most: a limit of 8,192 tokens that is really one
+of 256 is found."""
 
 
 class EmbedPlan:
@@ -23,24 +29,93 @@ class EmbedPlan:
         tokens: Of each text, where somebody counts them.
         spent: Tokens of the texts that were answered, as the provider says.
         open: Texts that still wait for an answer.
+        cuts: By position: where the pieces of a text stand that was cut, ``(start, stop)``.
+        overlap: Tokens that a piece repeats of the one before.
     """
 
     def __init__(
-        self, texts: Sequence[str], dimensions: int, spans: Iterable[tuple[int, int]] = ()
+        self,
+        texts: Sequence[str],
+        dimensions: int,
+        spans: Iterable[tuple[int, int]] = (),
+        overlap: int = 0,
     ) -> None:
-        self.texts = texts
+        self.texts = list(texts)
         self.long = [(start, stop) for start, stop in spans if stop - start > 1]
         self.vectors: Vectors = np.empty((len(texts), dimensions), dtype=np.float32)
         self.done = np.zeros(len(texts), dtype=np.bool_)
         self.errors: dict[int, EmbedderError] = {}
-        self.tokens: Sequence[int] = ()
+        self.tokens: list[int] = []
         self.spent = 0
         self.open = len(texts)
+        self.cuts: dict[int, tuple[int, int]] = {}
+        self.overlap = overlap
+        self._origins: dict[int, tuple[int, int]] = {}  # of pieces: which text, cut how often
+        self._given_up: set[int] = set()
 
     @property
     def has_transient_errors(self) -> bool:
         """Whether some text failed in a way that may pass."""
         return any(isinstance(e, TransientEmbedderError) for e in self.errors.values())
+
+    def cut(self, position: int, embedder: Embedder) -> bool:
+        """Replace a text that is too long for its embedder, whatever that counts, by pieces of
+        half its length. They are added at the end, so that nothing changes its position.
+
+        Returns:
+            Whether it could be cut: not when that was done to it so often that its length
+            cannot be what is wrong with it.
+        """
+        origin, times = self._origins.get(position, (position, 0))
+        if times == MAX_CUTS:
+            self._given_up.add(origin)
+        if origin in self._given_up:
+            return False
+        text = self.texts[position]
+        half = max(1, embedder.count_tokens([text])[0] // 2)
+        pieces = chunk_text(text, embedder, half, self.overlap)
+        if len(pieces) < 2:
+            return False
+        start, stop = len(self.texts), len(self.texts) + len(pieces)
+        self.texts += pieces
+        if self.tokens:
+            self.tokens += embedder.count_tokens(pieces)
+        if stop > len(self.done):
+            room = max(stop, 2 * start)
+            self.vectors = np.resize(self.vectors, (room, self.vectors.shape[1]))
+            self.done = np.concatenate([self.done, np.zeros(room - len(self.done), np.bool_)])
+        self.cuts[position] = (start, stop)
+        self._origins.update(dict.fromkeys(range(start, stop), (origin, times + 1)))
+        self.open += len(pieces) - 1
+        return True
+
+    def join(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Bring the pieces to where the texts stood that they are of.
+
+        Args:
+            spans: Of the rows; every text is in one.
+
+        Returns:
+            The spans of the rows then.
+        """
+        order: list[int] = []
+        joined = []
+        for start, stop in spans:
+            before = len(order)
+            for position in range(start, stop):
+                order += self._pieces(position)
+            joined.append((before, len(order)))
+        self.texts = [self.texts[position] for position in order]
+        self.vectors, self.done = self.vectors[order], self.done[order]
+        now_at = {position: index for index, position in enumerate(order)}
+        self.errors = {now_at[position]: error for position, error in self.errors.items()}
+        self.cuts = {}
+        return joined
+
+    def _pieces(self, position: int) -> list[int]:
+        if position not in self.cuts:
+            return [position]
+        return [each for piece in range(*self.cuts[position]) for each in self._pieces(piece)]
 
 
 @dataclass
@@ -67,6 +142,12 @@ class Request:
     def tokens(self) -> int:
         """Tokens of the texts; 0 where nobody counts them."""
         return sum(sum(plan.tokens[start:stop]) for plan, start, stop in self.parts)
+
+    def fail(self, error: EmbedderError) -> None:
+        """Note that its texts will get no vector."""
+        for plan, start, stop in self.parts:
+            plan.errors.update(dict.fromkeys(range(start, stop), error))
+            plan.open -= stop - start
 
     def halves(self) -> tuple[Request, Request]:
         """The same texts in two requests."""

@@ -23,6 +23,7 @@ from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
     InputRefusedError,
+    TextTooLongError,
     ThrottledError,
     TransientEmbedderError,
 )
@@ -31,6 +32,7 @@ from ai_migration.indexing.embed_plan import EmbedPlan, Request
 from ai_migration.indexing.pacing import Wait
 from ai_migration.indexing.rate_limits import RateLimits
 from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
+from ai_migration.indexing.trials import Trial
 from ai_migration.types import EmbedAnswer
 
 DEFAULT_COOLDOWN = 20.0
@@ -64,6 +66,8 @@ class EmbedPool:
         policy: How failed requests are repeated.
         limits: Asked before each request, and told what the provider says; None: no limits.
         counts_tokens: Whether somebody wants to know the tokens of what was sent.
+        is_untried: Whether nothing of the job was embedded yet: then one text is sent at a
+            time, until one was answered.
         clock: Seconds, monotonic.
 
     Attributes:
@@ -80,6 +84,7 @@ class EmbedPool:
         policy: RetryPolicy,
         limits: RateLimits | None = None,
         counts_tokens: bool = False,
+        is_untried: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.embedder = embedder
@@ -99,6 +104,7 @@ class EmbedPool:
         self._ready: Request | None = None
         self.in_flight: dict[InFlight, Request] = {}
         self._is_refused = False
+        self._trial = Trial(embedder, is_on=is_untried)
 
     @property
     def concurrency(self) -> int:
@@ -109,6 +115,8 @@ class EmbedPool:
     def _room(self) -> int:
         """Requests handed to the threads at once: those that stand ready count as sent, and
         more threads than may be in flight would take them."""
+        if self._trial.is_on:
+            return 1
         adaptive = self._adaptive
         is_counted = self._limits is not None and self._limits.is_counted
         is_free = not is_counted and adaptive.limit == adaptive.maximum
@@ -154,7 +162,7 @@ class EmbedPool:
         if plan.texts:
             self._pieces.append((plan, 0, len(plan.texts)))
             if self._counts_tokens:
-                plan.tokens = self.embedder.count_tokens(plan.texts)
+                plan.tokens = list(self.embedder.count_tokens(plan.texts))
 
     def drop_waiting(self, plan: EmbedPlan | None = None, *, but_finish_rows: bool = False) -> None:
         """Forget what was not sent yet: of one plan, or of all.
@@ -172,7 +180,12 @@ class EmbedPool:
         repeated = [*self._again, *([self._ready] if self._ready else [])]
         self._ready = None
         self._again = []
-        failed: list[tuple[int, int]] = []
+        suspects = [request for request, _ in self._trial.suspects]
+        failed = [part[1:] for each in suspects for part in each.parts if part[0] is plan]
+        probes = [each for each in repeated if self._trial.is_probe(each)]
+        self._trial.forget(kept)
+        if not self._trial.suspects:
+            repeated = [each for each in repeated if each not in probes]
         for request in repeated:
             parts = [part for part in request.parts if kept(part[0])]
             if parts:
@@ -286,7 +299,7 @@ class EmbedPool:
                 begun[start:stop] |= owner is plan
         for start, stop in failed:
             lost[start:stop] = True
-        lost[list(plan.errors)] = True
+        lost[[*plan.errors, *plan.cuts]] = True
         for start, stop in plan.long:
             if begun[start:stop].any() and not lost[start:stop].any():
                 yield from ((i, i + 1) for i in range(start, stop) if not begun[i])
@@ -303,7 +316,8 @@ class EmbedPool:
         if not self._pieces or not (flush or self.waiting_texts >= self.embedder.max_batch_size):
             return None
         parts: list[tuple[EmbedPlan, int, int]] = []
-        room, tokens = self.embedder.max_batch_size, self.embedder.max_batch_tokens
+        room = 1 if self._trial.is_on else self.embedder.max_batch_size
+        tokens = self.embedder.max_batch_tokens
         while self._pieces and room:
             plan, start, stop = self._pieces.popleft()
             end = min(stop, start + room)
@@ -328,6 +342,8 @@ class EmbedPool:
             plan.open -= stop - start
             plan.spent += tokens * end // texts - tokens * position // texts
             position = end
+        if self._trial.is_on:
+            self._trial.end()
         self._adaptive.answered(done.seconds, texts)
         if self._limits is not None:
             self._block(self._limits.heed(answer.headroom, tokens), self._clock())
@@ -355,11 +371,25 @@ class EmbedPool:
             request.has_failed = True
             self._again.append(request)
         elif isinstance(error, InputRefusedError) and len(request.texts) > 1:
-            self._again.extend(request.halves())
+            self._again[:0] = request.halves()
+        elif isinstance(error, TextTooLongError) and (pieces := self._cut(request)):
+            self._again[:0] = pieces
+        elif self._trial.is_probe(request):
+            self._trial.judge(error)
+        elif self._trial.is_on and isinstance(error, InputRefusedError):
+            if probe := self._trial.suspect(request, error):
+                self._again.insert(0, probe)
         else:
-            for plan, start, stop in request.parts:
-                plan.errors.update(dict.fromkeys(range(start, stop), error))
-                plan.open -= stop - start
+            request.fail(error)
+
+    def _cut(self, request: Request) -> list[Request]:
+        """A text that was refused as too long, in pieces; none where it cannot be cut."""
+        [(plan, position, _)] = request.parts
+        if not plan.cut(position, self.embedder):
+            return []
+        start, stop = plan.cuts[position]
+        step = self.embedder.max_batch_size
+        return [Request([(plan, i, min(i + step, stop))]) for i in range(start, stop, step)]
 
 
 def _fit(

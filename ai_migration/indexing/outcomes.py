@@ -62,13 +62,15 @@ class Outcome:
 
 
 def outcome_of(plan: TargetPlan, *, final: bool) -> Outcome:
-    """The ready part of a plan.
+    """The ready part of a plan, to which nothing is added from now on.
 
     Args:
         plan: Usually with all its vectors.
         final: Whether failures that may pass are failures all the same.
     """
     embed = plan.embed
+    if embed.cuts:
+        plan.spans = embed.join(plan.spans)
     if embed.open == 0 and not embed.errors:
         return Outcome(plan, plan.rows, plan.spans, plan.failures)
     outcome = Outcome(plan, failures=dict(plan.failures))

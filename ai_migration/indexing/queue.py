@@ -33,7 +33,10 @@ def enqueue(
 
     The entries are written in the caller's transaction: they exist exactly if its changes
     do. (Where the rows are in another database than our tables: as soon as that transaction
-    is committed.) Rows are read when the entry is processed, never from here.
+    is committed.) **Have one open**, by ``transaction.atomic()`` around the change and this
+    call or by ``ATOMIC_REQUESTS``: in autocommit they are two commits, and a process that is
+    killed between them leaves a change that nobody asked to index. Rows are read when the
+    entry is processed, never from here.
 
     Args:
         entity_type: The entity type's name.

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from tenacity import RetryCallState, wait_exponential, wait_random
 
 from ai_migration.conf import redacted
+from ai_migration.embedders._too_long import is_too_long
 from ai_migration.embedders.base import without_texts
-from ai_migration.exceptions import EmbedderError, InputRefusedError, TransientEmbedderError
+from ai_migration.exceptions import (
+    EmbedderError,
+    InputRefusedError,
+    TextTooLongError,
+    TransientEmbedderError,
+)
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,14 @@ def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderErr
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
     """
     message = without_texts(redacted(str(error)), texts)
+    kind: type[EmbedderError] = InputRefusedError
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        kind = TransientEmbedderError
+    elif is_too_long(message):
+        kind = TextTooLongError
+    if isinstance(error, InputRefusedError) and kind is TextTooLongError:
+        return kind(message[:500])
     if isinstance(error, EmbedderError):
         error.message = message[:500]
         return error
-    kind = (
-        TransientEmbedderError
-        if isinstance(error, (ConnectionError, TimeoutError))
-        else InputRefusedError
-    )
     return kind(f"{type(error).__name__}: {message}"[:500])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
@@ -15,6 +15,7 @@ from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql import ledger
 from ai_migration.stores import matches
 from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
 
@@ -70,12 +71,9 @@ def search(
         if len(rows) >= limit or len(found) < wanted:
             break
         wanted *= 3  # several chunks of one entity, rows that are gone, or filtered out here
-    hits = [
-        SearchHit(hit.entity_id, hit.score, hit.metadata, _text(rows[hit.entity_id], hit, target))
-        for hit in best.values()
-        if hit.entity_id in rows
-    ]
-    return hits[:limit]
+    hits = [hit for hit in best.values() if hit.entity_id in rows][:limit]
+    texts = _texts([(rows[hit.entity_id], hit) for hit in hits], target)
+    return [SearchHit(h.entity_id, h.score, h.metadata, texts[h.entity_id]) for h in hits]
 
 
 def _require_valid(
@@ -124,7 +122,17 @@ def _rows(entity: Entity, entity_ids: list[str]) -> dict[str, SourceRow]:
     return {row.entity_id: row for row in found}
 
 
-def _text(row: SourceRow, hit: StoreHit, target: Target) -> str:
-    """The chunk that was found, as the row reads now."""
-    chunks = chunks_of(row.text, target, registry.get(target.collection.entity_type))
-    return chunks[hit.chunk] if hit.chunk < len(chunks) else row.text
+def _texts(found: Sequence[tuple[SourceRow, StoreHit]], target: Target) -> dict[str, str]:
+    """By entity, the chunk that was found, as the row reads now; the whole text where its
+    chunks are others than those in the index, because the embedder refused some of them."""
+    entity = registry.get(target.collection.entity_type)
+    chunks = {row.entity_id: chunks_of(row.text, target, entity) for row, _ in found}
+    texts = {row.entity_id: row.text for row, _ in found}
+    hits = {hit.entity_id: hit.chunk for _, hit in found}
+    long = [each for each in chunks if len(chunks[each]) > 1 or hits[each] > 0]
+    known = ledger.lookup(our_database(), target.collection.pk, long)
+    for entity_id, pieces in chunks.items():
+        is_as_indexed = entity_id in known and known[entity_id].chunk_count == len(pieces)
+        if entity_id not in long or is_as_indexed:
+            texts[entity_id] = pieces[hits[entity_id]]
+    return texts

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
 from ai_migration.indexing import queue
@@ -298,7 +297,7 @@ def _record_failures(batch: Batch, outcome: Outcome, using: str) -> None:
             new.append(row)
         else:
             row.attempts += 1
-            row.last_failed_at = timezone.now()
+            row.last_failed_at = Now()
             again.append(row)
         row.error_code, row.error = failure.code, failure.message
     EntityFailure.objects.using(using).bulk_create(new)

@@ -15,6 +15,7 @@ from ai_migration.conf import get_settings
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filters import apply_filters, load_filters
+from ai_migration.entities.paging import next_bound
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.standbys import require_shown
 from ai_migration.jobs.batch_sizes import adapt_batch_size
@@ -55,6 +56,7 @@ def feed(job_id: str, using: str) -> int:
         EntityConfigError: The entity type is gone or its config is wrong.
         ReplicaBehindError: Its rows come from a standby that is behind its start.
         AIMigrationError: The collection it fills serves nobody any more.
+        UnusableKeyError: The rows cannot be walked by their primary key.
     """
     with transaction.atomic(using=using):
         jobs = MigrationJob.objects.using(using).filter(pk=job_id)
@@ -104,13 +106,11 @@ def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:
 
 def _next_range(job: MigrationJob, entity: Entity) -> QueueEntry | None:
     matching = apply_filters(entity, entity.rows(), load_filters(job.filter_config))
-    rows = entity.key.in_range(matching, job.cursor, None)
-    keys = rows.order_by("pk").values_list("pk")
-    upper = keys[job.batch_size - 1 : job.batch_size].first() or keys.order_by("-pk").first()
+    upper = next_bound(entity, matching, job.cursor, job.batch_size)
     if upper is None:
         return None
-    lower, job.cursor = job.cursor, entity.key.to_json(upper[0])
-    return _entry(job, Operation.INDEX, lower=lower, upper=job.cursor)
+    lower, job.cursor = job.cursor, upper
+    return _entry(job, Operation.INDEX, lower=lower, upper=upper)
 
 
 def _next_ids(job: MigrationJob) -> QueueEntry | None:

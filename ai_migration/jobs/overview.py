@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import Q, QuerySet
 
 from ai_migration.entities import registry
@@ -16,6 +16,7 @@ from ai_migration.jobs.collections import ConfigChange, config_change
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
+from ai_migration.models.sql.outages import in_words
 from ai_migration.types import CollectionStatus, JSONValue
 
 
@@ -133,8 +134,8 @@ def _describe(
     )
     try:
         rows, is_estimate = _count(entity.rows())
-    except DatabaseError as error:
-        problem = f"the table of {entity.model._meta.label} cannot be read: {error}"
+    except (DatabaseError, InterfaceError) as error:
+        problem = f"the table of {entity.model._meta.label} cannot be read: {in_words(error)}"
         return replace(overview, problem=problem)
     return replace(overview, rows=rows, rows_is_estimate=is_estimate)
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ai_migration.embedders import embedders
 from ai_migration.entities.entity import Entity
+from ai_migration.entities.paging import next_bound
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
@@ -38,13 +39,13 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
     examined = embed = metadata = skip = texts = tokens = 0
     reader = EntityReader(entity)
     for part in checked.selections():
-        cursor = None
+        lower = None
         while examined < examine:
-            found = reader.read(entity.key.in_range(part, cursor, None).order_by("pk")[:_PAGE])
-            if not found:
+            upper = next_bound(entity, part, lower, _PAGE)
+            if upper is None:
                 break
-            last = entity.key.from_entity_id(found[-1].entity_id)
-            cursor = entity.key.to_json(last)
+            found = reader.read(entity.key.in_range(part, lower, upper))
+            lower = upper
             plan = plan_rows(target, found, entity, checked.mode, epoch=2**62, using=using)
             examined += len(found)
             embed += len(plan.rows)

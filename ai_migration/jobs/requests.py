@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.db import DatabaseError, OperationalError, ProgrammingError
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
 from django.db.models import QuerySet
 
 from ai_migration.conf import MAX_BATCH_SIZE, get_settings
@@ -18,6 +18,7 @@ from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.batch_sizes import first_batch_size
 from ai_migration.models.sql.counting import bounded_count
+from ai_migration.models.sql.outages import in_words
 from ai_migration.stores import stores
 from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
 
@@ -92,11 +93,9 @@ class CheckedRequest:
             return len(self.filters.entity_ids), False
         try:
             return bounded_count(self.rows)
-        except (ProgrammingError, OperationalError) as error:
-            said = str(error).partition("\n")[0]
+        except (ProgrammingError, OperationalError, InterfaceError) as error:
             raise AIMigrationError(
-                f"The table of {self.entity.model._meta.label} cannot be read: {said}. Run: "
-                f"manage.py migrate"
+                f"The table of {self.entity.model._meta.label} cannot be read: {in_words(error)}"
             ) from error
         except (DatabaseError, OverflowError, ValueError) as error:
             raise InvalidRequestError(

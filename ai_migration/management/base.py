@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, ProgrammingError, connections
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -16,9 +16,9 @@ from ai_migration.exceptions import (
     UnknownEntityTypeError,
     UnknownJobError,
 )
-from ai_migration.models import MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.apart import own_sessions
+from ai_migration.models.sql.outages import in_words
 from ai_migration.models.sql.tenants import require_own_schema
 from ai_migration.types import JobChanges
 
@@ -52,7 +52,8 @@ class ServiceCommand(BaseCommand):
             code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
             self._fail(error.code, error.message, error.field, code)
         except (ProgrammingError, OperationalError, InterfaceError) as error:
-            self._fail("database_error", _database_problem(error), None, FAILED)
+            words = in_words(error)
+            self._fail("database_error", words[0].upper() + words[1:], None, FAILED)
         except KeyboardInterrupt:
             self.stderr.write("Stopped.")
             code = 130
@@ -101,15 +102,3 @@ def positive(value: str) -> int:
     if not 1 <= number < 2**31:
         raise argparse.ArgumentTypeError(f"{value[:20]!r} is not a whole number of 1 or more")
     return number
-
-
-def _database_problem(error: Exception) -> str:
-    """The database's words, or that the tables are not there yet."""
-    try:
-        with connections[our_database()].cursor() as cursor:
-            tables = connections[our_database()].introspection.table_names(cursor)
-    except (ProgrammingError, OperationalError, InterfaceError):
-        return f"The database does not answer: {error}"
-    if MigrationJob._meta.db_table not in tables:
-        return "The tables of ai_migration do not exist yet. Run: manage.py migrate"
-    return f"The database refused: {error}"

@@ -7,6 +7,7 @@ from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.base import OwnModel
+from ai_migration.models.sql.clock import MomentField
 from ai_migration.models.sql.tenants import collection_scope
 from ai_migration.types import CollectionRef, CollectionStatus
 
@@ -26,10 +27,10 @@ class Collection(OwnModel):
     config_snapshot = models.JSONField(
         default=dict, help_text=_("The entity's config the collection was built with.")
     )
-    created_at = models.DateTimeField(auto_now_add=True)
-    activated_at = models.DateTimeField(null=True)
-    retired_at = models.DateTimeField(null=True)
-    dropped_at = models.DateTimeField(
+    created_at = MomentField(auto_now_add=True)
+    activated_at = MomentField(null=True)
+    retired_at = MomentField(null=True)
+    dropped_at = MomentField(
         null=True, help_text=_("When its vectors were removed: no way back to it since.")
     )
     # A unique constraint with a condition, for all databases: MySQL has none, and NULLs differ.

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.base import OwnModel
 from ai_migration.models.jobs import MigrationJob
+from ai_migration.models.sql.clock import MomentField
 from ai_migration.types import JobStatus
 
 
@@ -16,7 +17,7 @@ class JobEvent(OwnModel):
     job = models.ForeignKey(
         MigrationJob, on_delete=models.CASCADE, related_name="events", db_index=False
     )
-    at = models.DateTimeField(auto_now_add=True)
+    at = MomentField(auto_now_add=True)
     actor = models.CharField(max_length=255, blank=True, default="")
     from_status = models.CharField(max_length=10, blank=True, choices=JobStatus)
     to_status = models.CharField(max_length=10, choices=JobStatus)

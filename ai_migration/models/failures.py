@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 from ai_migration.models.jobs import MigrationJob
+from ai_migration.models.sql.clock import MomentField
 
 
 class EntityFailure(OwnModel):
@@ -22,8 +23,8 @@ class EntityFailure(OwnModel):
     error_code = models.CharField(_("error code"), max_length=50)
     error = models.TextField(help_text=_("Without secrets and without the text itself."))
     attempts = models.PositiveIntegerField(_("attempts"), default=1)
-    first_failed_at = models.DateTimeField(auto_now_add=True)
-    last_failed_at = models.DateTimeField(auto_now=True)
+    first_failed_at = MomentField(auto_now_add=True)
+    last_failed_at = MomentField(auto_now=True)
     live_in = models.GeneratedField(  # unique, as `Collection.role`
         expression=Case(When(job=None, then=F("collection"))),
         output_field=models.BigIntegerField(null=True),

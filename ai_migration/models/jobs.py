@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
+from ai_migration.models.sql.clock import MomentField
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
 
 MILLION = 1_000_000
@@ -97,7 +98,7 @@ class MigrationJob(OwnModel):
     )
     breaker_failed = models.PositiveBigIntegerField(default=0)
 
-    throttled_until = models.DateTimeField(null=True)
+    throttled_until = MomentField(null=True)
     throttle_reason = models.CharField(max_length=255, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     created_by = models.CharField(max_length=255, blank=True, default="")
@@ -105,10 +106,10 @@ class MigrationJob(OwnModel):
         null=True, max_length=64, help_text=_("Hash of who asked and the key of the request.")
     )
     request_fingerprint = models.CharField(blank=True, default="", max_length=64)
-    created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True)
-    completed_at = models.DateTimeField(null=True)
-    last_updated_at = models.DateTimeField(auto_now=True)
+    created_at = MomentField(auto_now_add=True)
+    started_at = MomentField(null=True)
+    completed_at = MomentField(null=True)
+    last_updated_at = MomentField(auto_now=True)
     writes_to = models.GeneratedField(  # unique, as `Collection.role`
         expression=Case(When(status__in=OPEN_STATUSES, then=F("collection"))),
         output_field=models.BigIntegerField(null=True),

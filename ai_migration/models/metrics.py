@@ -5,13 +5,14 @@ from __future__ import annotations
 from django.db import models
 
 from ai_migration.models.base import OwnModel
+from ai_migration.models.sql.clock import MomentField
 from ai_migration.models.workers import WorkerSlot
 
 
 class EngineMetrics(OwnModel):
     """One minute of one worker slot. Written once a slice, and only if it did something."""
 
-    minute = models.DateTimeField()
+    minute = MomentField()
     slot = models.ForeignKey(
         WorkerSlot, on_delete=models.CASCADE, related_name="metrics", db_index=False
     )

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ai_migration.models.base import OwnModel
 from ai_migration.models.jobs import MigrationJob
+from ai_migration.models.sql.clock import MomentField
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus, Operation, Priority
 
@@ -36,7 +37,7 @@ class QueueEntry(OwnModel):
     upper = models.JSONField(null=True)
     entity_ids = models.JSONField(null=True)
 
-    available_at = models.DateTimeField(null=True, help_text=_("Not before; null: at once."))
+    available_at = MomentField(null=True, help_text=_("Not before; null: at once."))
     attempts = models.PositiveIntegerField(
         _("attempts"),
         default=0,
@@ -50,9 +51,9 @@ class QueueEntry(OwnModel):
         WorkerSlot, null=True, on_delete=models.SET_NULL, related_name="entries", db_index=False
     )
     fence = models.PositiveBigIntegerField(default=0)
-    claimed_at = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    completed_at = models.DateTimeField(null=True)
+    claimed_at = MomentField(null=True)
+    created_at = MomentField(default=timezone.now)
+    completed_at = MomentField(null=True)
     error = models.TextField(blank=True, default="")
 
     indexed = models.PositiveIntegerField(default=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from ai_migration.models.base import OwnModel
+from ai_migration.models.sql.clock import MomentField
 
 
 class WorkerSlot(OwnModel):
@@ -13,10 +14,10 @@ class WorkerSlot(OwnModel):
 
     name = models.CharField(max_length=255, unique=True)
     generation = models.PositiveBigIntegerField(default=0)
-    lease_expires_at = models.DateTimeField(null=True)
+    lease_expires_at = MomentField(null=True)
     holder = models.CharField(max_length=255, blank=True, default="", help_text="host:pid")
-    last_seen_at = models.DateTimeField(null=True)
-    woken_at = models.DateTimeField(
+    last_seen_at = MomentField(null=True)
+    woken_at = MomentField(
         null=True, help_text="When somebody was last asked to work in this generation."
     )
 

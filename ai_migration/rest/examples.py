@@ -67,7 +67,9 @@ ERRORS = {
     "throttled": ErrorExample(429, "Request was throttled. Expected available in 20 seconds."),
     "embedder_fatal": ErrorExample(502, "The provider refused the key (401)."),
     "ai_migration_error": ErrorExample(
-        503, "The table of shop.Product cannot be read. Run: manage.py migrate"
+        503,
+        "The table of shop.Product cannot be read: the database does not answer: the connection is "
+        "closed. Try again when it does",
     ),
 }
 """By code. 503: something has to be set right or to come back before it can be done."""

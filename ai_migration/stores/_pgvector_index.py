@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 _OPERATORS = {Metric.COSINE: "cosine_ops", Metric.INNER_PRODUCT: "ip_ops", Metric.L2: "l2_ops"}
 _METADATA = "metadata"
+CANDIDATES = 100
+"""What a search of ten looks at, at least: fewer miss too many of the nearest."""
+_MAX_EF_SEARCH = 1000
+"""pgvector takes no more."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,18 @@ class HnswIndex:
         """Whether one with such parameters may stay."""
         return True
 
+    def candidates(self, limit: int) -> int:
+        """How many to look at for so many nearest."""
+        return max(self.ef_search, 2 * limit)
+
     def prepare_search(self, table: PgVectorTable, limit: int) -> None:
         """Until the transaction ends: consider so many candidates, and go on looking while
-        fewer are found than asked for."""
+        fewer are found than asked for. In relaxed order: the strict one throws away what is
+        found late and is nearer than what was found before."""
         table.execute(
             "SELECT set_config('hnsw.ef_search', $1::text, true), "
-            "set_config('hnsw.iterative_scan', 'strict_order', true)",
-            str(min(1000, max(self.ef_search, limit))),
+            "set_config('hnsw.iterative_scan', 'relaxed_order', true)",
+            str(min(_MAX_EF_SEARCH, self.candidates(limit))),
         )
 
 
@@ -76,6 +85,10 @@ class IvfflatIndex:
         if self.lists:
             return found["lists"] == wanted["lists"]
         return wanted["lists"] <= 2 * found["lists"] <= 4 * wanted["lists"]
+
+    def candidates(self, limit: int) -> int:
+        """How many to look at for so many nearest."""
+        return max(CANDIDATES, 2 * limit)
 
     def prepare_search(self, table: PgVectorTable, limit: int) -> None:
         """Until the transaction ends: look into so many lists, by default the root of their

@@ -189,6 +189,12 @@ class PgVectorTable:
         kind = [("header", ">i4"), ("elements", precision.element, (self.collection.dimensions,))]
         return np.frombuffer(b"".join(vectors), dtype=kind)["elements"].astype(np.float32)
 
+    def matching(self, filters: Mapping[str, JSONValue], at_most: int) -> int:
+        """How many vectors the filters leave, counted no further than that."""
+        where, params = self._where(filters)
+        found = f"SELECT FROM {self.name} {where} LIMIT ${len(params) + 1}::bigint"
+        return int(self.execute(f"SELECT count(*) FROM ({found}) AS found", *params, at_most)[0][0])
+
     def nearest(
         self,
         metric: Metric,
@@ -197,30 +203,45 @@ class PgVectorTable:
         filters: Mapping[str, JSONValue],
         precision: Precision,
         *,
-        exact: bool,
+        candidates: int | None,
     ) -> list[tuple[str, int, float, str | None]]:
-        """Entity, chunk, distance and payload of the nearest vectors, more or less nearest
-        first."""
-        params: list[Any] = [str(query.tolist()), limit]
-        conditions = []
-        if filters:
-            params += dump_metadata(self.collection, [filters])
-            conditions.append(f"metadata @> ${len(params)}::jsonb")
+        """Entity, chunk, distance and payload of the nearest vectors, nearest first.
+
+        Args:
+            candidates: How many that match to take from the index, for the nearest of them;
+                None: every vector that matches is compared.
+        """
+        where, params = self._where(filters)
+        operator = f"OPERATOR({self.extension}.{_DISTANCE[metric]})"
+        distance = f"embedding {operator} ${len(params) + 1}::{self.type_of(precision)}"
+        if candidates is None:
+            distance = f"({distance}) + 0"  # an index never matches a sum
+        # The sum in the end makes it sort: the planner takes an index at its word, and what a
+        # scan in relaxed order gives is nearly in order only.
+        return self.execute(
+            "SELECT entity_id, chunk, distance, metadata::text FROM ("
+            f"SELECT entity_id, chunk, {distance} AS distance, metadata FROM {self.name} {where} "
+            f"ORDER BY distance LIMIT ${len(params) + 2}::bigint) AS candidates "
+            f"ORDER BY distance + 0 LIMIT ${len(params) + 3}::bigint",
+            *params,
+            str(query.tolist()),
+            candidates or limit,
+            limit,
+        )
+
+    def _where(self, filters: Mapping[str, JSONValue]) -> tuple[str, list[Any]]:
+        """The filters as a clause, and its parameters, which are the first of a statement."""
+        if not filters:
+            return "", []
+        params: list[Any] = dump_metadata(self.collection, [filters])
+        conditions = ["metadata @> $1::jsonb"]
         for name, value in filters.items():
             if isinstance(value, dict | list):  # @> accepts more than what is equal
                 params += [name, *dump_metadata(self.collection, [{"": value}])]
                 conditions.append(
                     f"metadata -> ${len(params) - 1}::text = ${len(params)}::jsonb -> ''"
                 )
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        operator = f"OPERATOR({self.extension}.{_DISTANCE[metric]})"
-        distance = f"embedding {operator} $1::{self.type_of(precision)}"
-        order = f"({distance}) + 0" if exact else distance  # an index never matches a sum
-        return self.execute(
-            f"SELECT entity_id, chunk, {distance}, metadata::text FROM {self.name} "
-            f"{where}ORDER BY {order} LIMIT $2::bigint",
-            *params,
-        )
+        return f"WHERE {' AND '.join(conditions)}", params
 
     def execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
         """Run one statement, and return its rows; see

@@ -17,6 +17,7 @@ from django.db import connections, router
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.models.vectors import StoredVector
 from ai_migration.stores._pgvector_index import (
+    CANDIDATES,
     BuildOptions,
     HnswIndex,
     Index,
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXACT_MATCHES = 20_000
+"""Vectors that match a filter and are all compared, at most: some milliseconds. An index, which
+knows nothing of the filter, finds near ones of which few match, and misses those that do."""
+
 _Value = TypeVar("_Value")
 
 
@@ -51,8 +56,9 @@ class PgVectorStore(VectorStore):
 
     Writes are one binary statement per batch, in the transaction that is open on the
     database alias. A search is exact until :meth:`~VectorStore.optimize` has built the
-    index, and approximate afterwards; where the index finds fewer vectors than were asked
-    for (a rare filter), the search is repeated exactly.
+    index, and approximate afterwards, but for filters that at most ``EXACT_MATCHES`` vectors
+    match: those are all compared. Where the index finds fewer vectors than were asked for,
+    the search is repeated exactly.
 
     Args:
         using: Database alias; None: where this package's own tables are.
@@ -62,7 +68,8 @@ class PgVectorStore(VectorStore):
         index: ``hnsw``, ``ivfflat``, or None: every search is exact.
         m: Links of a node of the HNSW graph, 2 to 100.
         ef_construction: Candidates while building, 4 to 1000, at least twice ``m``.
-        ef_search: Candidates while searching, 1 to 1000.
+        ef_search: Candidates while searching, 1 to 1000; a search for more than half as many
+            has twice as many as it asks for.
         lists: Lists of IVFFlat, 1 to 32768; None: a thousandth of the vectors, above a
             million of them the root of their number.
         probes: Lists to look into while searching; None: the root of the number of lists.
@@ -85,7 +92,7 @@ class PgVectorStore(VectorStore):
         index: str | None = "hnsw",
         m: int = 16,
         ef_construction: int = 64,
-        ef_search: int = 40,
+        ef_search: int = CANDIDATES,
         lists: int | None = None,
         probes: int | None = None,
         maintenance_work_mem: str | None = None,
@@ -195,15 +202,16 @@ class PgVectorStore(VectorStore):
         query = require_vectors(self, collection, vector)
         if limit < 1:
             return []
-        table = self._table(collection)
+        table, index, filters = self._table(collection), self._index, filters or {}
         with atomically(self.using, collection):
             precision = self._require(table)
-            if self._index is not None:
-                self._index.prepare_search(table, limit)
-            nearest = partial(table.nearest, self.metric, query, limit, filters or {}, precision)
-            rows = nearest(exact=False)
+            nearest = partial(table.nearest, self.metric, query, limit, filters, precision)
+            rows = []
+            if index is not None and not (filters and self._are_few(table, filters)):
+                index.prepare_search(table, limit)
+                rows = nearest(candidates=index.candidates(limit) if filters else limit)
             if len(rows) < limit:
-                rows = nearest(exact=True)
+                rows = nearest(candidates=None)
         hits = [
             StoreHit(entity_id, chunk, self._score(distance), json.loads(document or "{}"))
             for entity_id, chunk, distance, document in rows
@@ -249,6 +257,10 @@ class PgVectorStore(VectorStore):
         from ai_migration.stores._pgvector_table import PgVectorTable
 
         return PgVectorTable(connections[self.using], collection, self._extension)
+
+    @staticmethod
+    def _are_few(table: PgVectorTable, filters: Mapping[str, JSONValue]) -> bool:
+        return table.matching(filters, EXACT_MATCHES + 1) <= EXACT_MATCHES
 
     def _require(self, table: PgVectorTable) -> Precision:
         """How the table keeps its vectors; refuses a collection that does not exist, or has

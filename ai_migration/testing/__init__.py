@@ -1,4 +1,4 @@
-"""Contract suites for embedders and vector stores, to run over one's own backend.
+"""Contract suites for embedders, vector stores and dispatchers, to run over one's own backend.
 
 In a pytest module of your project::
 
@@ -18,15 +18,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ai_migration.testing.dispatchers import DispatcherContract
     from ai_migration.testing.embedders import EmbedderContract
     from ai_migration.testing.remote import RemoteEmbedderContract
     from ai_migration.testing.stores import VectorStoreContract
 
-__all__ = ["EmbedderContract", "RemoteEmbedderContract", "VectorStoreContract"]
+__all__ = [
+    "DispatcherContract",
+    "EmbedderContract",
+    "RemoteEmbedderContract",
+    "VectorStoreContract",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Late, because the suites import pytest.
+    if name == "DispatcherContract":
+        from ai_migration.testing.dispatchers import DispatcherContract
+
+        return DispatcherContract
     if name == "EmbedderContract":
         from ai_migration.testing.embedders import EmbedderContract
 

@@ -94,7 +94,7 @@ class EmbedderContract:
         assert not np.allclose(left, right, atol=1e-3)
 
     def test_odd_texts_do_not_break_it(self, embedder: Embedder) -> None:
-        for text in (" ", "\n", "�", "\u200b", "a" * 2000, "‮rtl‬"):
+        for text in (" ", "\n", "�", "\u200b", "a" * 2000, "\u202ertl\u202c"):
             assert np.isfinite(embedder.embed([text])).all(), repr(text)
 
     def test_a_query_is_one_vector(self, embedder: Embedder) -> None:

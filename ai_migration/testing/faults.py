@@ -22,6 +22,7 @@ class Kind(StrEnum):
     WRONG_KEY = "wrong key"
     UNKNOWN_MODEL = "unknown model"
     REFUSED = "refused"
+    TOO_LONG = "too long"
     # The answer does not arrive.
     SLOW = "slow"
     HALF = "half"

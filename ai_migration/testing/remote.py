@@ -14,6 +14,7 @@ from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
     InputRefusedError,
+    TextTooLongError,
     ThrottledError,
     TransientEmbedderError,
 )
@@ -31,6 +32,7 @@ KINDS: dict[Kind, type[EmbedderError]] = {
     Kind.WRONG_KEY: FatalEmbedderError,
     Kind.UNKNOWN_MODEL: FatalEmbedderError,
     Kind.REFUSED: InputRefusedError,
+    Kind.TOO_LONG: TextTooLongError,
     Kind.SLOW: TransientEmbedderError,
     Kind.HALF: TransientEmbedderError,
     Kind.RESET: TransientEmbedderError,

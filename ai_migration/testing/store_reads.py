@@ -185,6 +185,26 @@ class Searching(StoreSuite):
         assert ids(n="2") == ids(n=True) == ids(absent=1) == ids(absent=None) == []
         assert len(store.search(collection, batch.vectors[3], limit=300, filters={})) == 201
 
+    def test_a_rare_filter_finds_the_nearest_of_those_that_match(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        """All of the true ten, among thirty that are scattered over the others."""
+        if not store.supports_filters:
+            pytest.skip("the store does not filter by itself")
+        ids = [str(number) for number in range(1500)]
+        batch = batch_of(ids, metadata=[{"rare": number % 50 == 0} for number in range(1500)])
+        store.upsert(collection, batch)
+        store.optimize(collection)
+        rare = batch.vectors[::50]
+        for query in unit_vectors(10, seed=1):
+            products = rare @ query
+            hits = store.search(collection, query, limit=10, filters={"rare": True})
+            numbers = {int(hit.entity_id) for hit in hits}
+            assert len(numbers) == 10
+            assert all(number % 50 == 0 for number in numbers)
+            found = [products[number // 50] for number in numbers]
+            assert min(found) >= np.sort(products)[-10] - 2 * self.tolerance
+
     def test_filters_on_odd_values(self, store: VectorStore, collection: CollectionRef) -> None:
         if not store.supports_filters:
             pytest.skip("the store does not filter by itself")

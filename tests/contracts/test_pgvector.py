@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.exceptions import SettingsError, StoreError
-from ai_migration.stores import _pgvector_table
+from ai_migration.stores import _pgvector_table, pgvector
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.pgvector import PgVectorStore
 from ai_migration.testing.stores import batch_of, unit_vectors
@@ -175,8 +175,11 @@ def test_too_many_dimensions_for_an_index(caplog: pytest.LogCaptureFixture) -> N
     assert store.search(large, batch.vectors[1], limit=1)[0].entity_id == "b"
 
 
-def test_rare_matches_are_found_behind_the_index(store: PgVectorStore) -> None:
+def test_rare_matches_are_found_behind_the_index(
+    store: PgVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The index gives up after its candidates; the search goes on without it."""
+    monkeypatch.setattr(pgvector, "EXACT_MATCHES", 1)
     ids = [str(number) for number in range(3000)]
     store.upsert(
         REF, batch_of(ids, metadata=[{"rare": number % 1500 == 0} for number in range(3000)])

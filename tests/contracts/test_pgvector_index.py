@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -50,7 +51,7 @@ def only_the_index() -> Iterator[None]:
         yield
     searches = [query["sql"] for query in queries if "ORDER BY" in query["sql"]]
     assert searches
-    assert not [sql for sql in searches if "+ 0" in sql], "it had to be repeated exactly"
+    assert not [sql for sql in searches if ") + 0" in sql], "it had to be repeated exactly"
 
 
 @pytest.fixture
@@ -151,8 +152,74 @@ def test_best_first_though_the_scan_goes_on_in_relaxed_order() -> None:
 
 
 @pytest.mark.usefixtures("collection")
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(10, "100"), (50, "100"), (60, "120"), (2000, "1000")]
+)
+def test_more_is_looked_at_where_more_is_asked_for(limit: int, expected: str) -> None:
+    store = optimized()
+    with transaction.atomic():
+        store.search(REF, unit_vectors(1)[0], limit=limit)
+        assert execute("SELECT current_setting('hnsw.ef_search')") == [(expected,)]
+    assert execute("SELECT current_setting('hnsw.ef_search')") == [("40",)], "for itself only"
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "hnsw": {"m": 2, "ef_construction": 4},
+    "ivfflat": {"lists": 60, "probes": 1},
+}
+"""Indexes that miss much of what they are asked for."""
+
+
+@pytest.fixture(params=BAD)
+def selective(request: pytest.FixtureRequest, collection: None) -> PgVectorStore:
+    """A bad index of vectors of which a hundredth has a payload; the planner takes it where it
+    can."""
+    store = PgVectorStore(index=request.param, **BAD[request.param])
+    ids = [str(number) for number in range(0, 3000, 100)]
+    store.update_metadata(REF, ids, [{"rare": True}] * len(ids))
+    store.optimize(REF)
+    return store
+
+
+def share_found(store: PgVectorStore, filters: dict[str, Any] | None) -> float:
+    """How many of the true ten nearest it finds, when it does not sort if it need not."""
+    vectors = unit_vectors(3000)  # those of the collection
+    allowed = np.arange(0, 3000, 100 if filters else 1)
+    found = 0
+    with transaction.atomic():
+        for kind in ("seqscan", "bitmapscan", "sort"):
+            execute(f"SET LOCAL enable_{kind} = off")
+        for query in unit_vectors(30, seed=5):
+            true = allowed[np.argsort(-(vectors[allowed] @ query))[:10]]
+            hits = store.search(REF, query, limit=10, filters=filters)
+            found += len({str(number) for number in true} & {hit.entity_id for hit in hits})
+    return found / 300
+
+
+def test_what_few_vectors_match_is_found_exactly(selective: PgVectorStore) -> None:
+    """Ten that are not the nearest are no reason for an index to go on looking."""
+    assert share_found(selective, None) < 0.95, "the index errs"
+    assert share_found(selective, {"rare": True}) == 1
+
+
+def test_what_many_match_is_looked_for_among_as_many_as_without_a_filter(
+    selective: PgVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ai_migration.stores.pgvector.EXACT_MATCHES", 29)
+    assert share_found(selective, {"rare": True}) >= 0.9
+
+
+def test_without_an_index_of_ours_a_search_is_exact(selective: PgVectorStore) -> None:
+    """Whoever made the one that is there."""
+    assert share_found(PgVectorStore(index=None), None) == 1
+
+
+@pytest.mark.usefixtures("collection")
 @pytest.mark.parametrize("index", ["hnsw", "ivfflat"])
-def test_the_scan_goes_on_until_a_rare_filter_has_its_matches(index: str) -> None:
+def test_the_scan_goes_on_until_a_rare_filter_has_its_matches(
+    index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ai_migration.stores.pgvector.EXACT_MATCHES", 1)
     options = {"lists": 30, "probes": 1} if index == "ivfflat" else {}
     store = optimized(index=index, **options)
     store.update_metadata(REF, ["0", "1500"], [{"rare": True}] * 2)

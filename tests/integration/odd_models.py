@@ -60,6 +60,29 @@ class Slow(models.Model):
         return self.title
 
 
+class Measured(models.Model):  # noqa: DJ008
+    """Columns of the types whose values a driver may be unable to read."""
+
+    title = models.CharField(max_length=50)
+    at = models.DateTimeField(null=True)
+    day = models.DateField(null=True)
+    hour = models.TimeField(null=True)
+    span = models.DurationField(null=True)
+    amount = models.DecimalField(max_digits=10, decimal_places=4, null=True)
+    extra = models.JSONField(default=dict)
+
+    objects: ClassVar[models.Manager[Measured]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_measured"
+
+    @property
+    def shouted(self) -> str:
+        return self.title.upper()
+
+
 @contextmanager
 def table_of(*made: type[models.Model]) -> Iterator[None]:
     """The tables of these models, as long as the test needs them."""

@@ -6,14 +6,16 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.db import connections
 from django.db.models import F, Sum
+from django.utils import timezone
 
 from ai_migration import migration_service
 from ai_migration.embedders import embedders
@@ -108,6 +110,11 @@ def make_articles(count: int, *, start: int = 0, body: str = "Body of number {}.
     Article.objects.bulk_create(
         Article(title=f"Title {i}", body=body.format(i)) for i in range(start, start + count)
     )
+
+
+def as_the_host_has_it(moment: datetime) -> datetime:
+    """A moment as a column of the host takes it."""
+    return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
 # Runs

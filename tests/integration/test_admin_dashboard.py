@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.utils import timezone
 
 from ai_migration import enqueue, migration_service
 from ai_migration.engine.status import engine_status
@@ -113,7 +112,8 @@ def test_many_embedders_cost_no_more_queries_and_an_entity_type_costs_two(
 
 @on_both
 def test_a_week_is_added_up_by_the_hour(project: Project) -> None:
-    noon = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    now = datetime.now(UTC)
+    noon = now.replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
     slot = lease("worker").slot_id
     for minutes in (0, 59, 60):
         at = noon + timedelta(minutes=minutes)
@@ -127,7 +127,7 @@ def test_a_week_is_added_up_by_the_hour(project: Project) -> None:
 
 @on_both
 def test_the_rate_is_of_the_last_whole_minute(project: Project) -> None:
-    minute = timezone.now().replace(second=0, microsecond=0)
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
     slot = lease("worker").slot_id
     for back in range(4):  # the next minute may begin meanwhile
         at = minute - timedelta(minutes=back)
@@ -143,7 +143,7 @@ def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Scrip
     run_slice(seconds=3)
     migration_service.pause_migration(job.pk)
     enqueue("article", [1], priority=Priority.HIGH)
-    soon = int((timezone.now() + timedelta(minutes=5)).timestamp() * 1000)
+    soon = int((datetime.now(UTC) + timedelta(minutes=5)).timestamp() * 1000)
     state = {"blocked_until": soon, "reason": "429: too fast"}
     RateLimitState.objects.update_or_create(key="embedder:default", defaults={"state": state})
     status = engine_status()

@@ -12,10 +12,9 @@ from django.core.management import call_command
 from django.db import transaction
 
 from ai_migration import tasks
-from ai_migration.dispatch import get_dispatcher, wake
+from ai_migration.dispatch import WakeUp, get_dispatcher, wake
 from ai_migration.dispatchers import django_q as dispatcher_module
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
-from ai_migration.engine.slots import WakeUp
 from ai_migration.exceptions import SettingsError
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database

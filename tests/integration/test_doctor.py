@@ -17,7 +17,7 @@ from django.utils import timezone
 from ai_migration import enqueue, tasks
 from ai_migration.dispatchers import _django_q_diagnosis as diagnosis
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
-from ai_migration.engine.diagnosis import Finding, Level, diagnose
+from ai_migration.engine.diagnosis import diagnose
 from ai_migration.engine.heartbeats import (
     CANARY,
     SUPERVISOR,
@@ -28,6 +28,7 @@ from ai_migration.engine.heartbeats import (
 )
 from ai_migration.engine.rounds import supervise
 from ai_migration.engine.supervisor import holder_name
+from ai_migration.findings import Finding, Level
 from ai_migration.management.doctor import examine
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire

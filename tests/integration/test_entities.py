@@ -21,6 +21,7 @@ from ai_migration.exceptions import EntityConfigError, UnknownEntityTypeError
 from tests.integration.odd_models import Dated, Logged, Slow, table_of
 from tests.integration.support import (
     Project,
+    as_the_host_has_it,
     assert_in_line,
     collection,
     make_articles,
@@ -332,7 +333,7 @@ def test_keys_of_other_types(project: Project, batch_size: int) -> None:
     with table_of(Dated, Logged, Slow):
         for i in range(7):
             at = datetime(2024, 1, 1, 12, 0, i, 123456, tzinfo=UTC)
-            Logged.objects.create(at=at, title=f"l{i}")
+            Logged.objects.create(at=as_the_host_has_it(at), title=f"l{i}")
             made = Dated.objects.create(title="x", made_on=date(2024, 1, 1))
             Slow.objects.create(dated=made, title=f"s{i}")
         for name in ("Logged", "Slow"):

@@ -473,7 +473,7 @@ def test_a_value_that_cannot_be_read_costs_its_own_row(tables: Callable[..., Non
     tables("full_name", "born", model="testapp.Writer")
     rows = {row.text: row.error for row in read()}
     assert len(rows) == 20
-    assert rows.pop("") == "its values cannot be read: ValueError"
+    assert rows.pop("") == "its field 'born' cannot be read: ValueError"
     assert set(rows.values()) == {""}
 
 

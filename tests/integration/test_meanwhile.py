@@ -10,6 +10,7 @@ import pytest
 from ai_migration import enqueue, migration_service
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import FatalEmbedderError
+from ai_migration.indexing.writing import write_batch
 from ai_migration.jobs.scheduling import admit
 from ai_migration.jobs.service import DataMigrationService
 from ai_migration.models import Collection, QueueEntry
@@ -29,6 +30,8 @@ from tests.integration.support import (
     work,
 )
 from tests.testapp.models import Article
+
+WRITE = "ai_migration.engine.slice.write_batch"
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -149,6 +152,59 @@ def test_a_live_change_outlives_a_worker_with_wrong_settings(
     QueueEntry.objects.update(available_at=None)
     work()
     assert_in_line()
+
+
+def test_who_works_until_idle_also_does_what_its_last_write_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes the same row between its read and its write: it is read again."""
+    make_articles(3)
+    run()
+    article = Article.objects.latest("pk")
+
+    def say(body: str) -> None:
+        Article.objects.filter(pk=article.pk).update(body=body)
+        enqueue("article", [article.pk])
+
+    others = ["second", "third"]
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        if others:
+            say(others.pop(0))
+            with monkeypatch.context() as patch:
+                patch.setattr(WRITE, write_batch)
+                run_worker(should_stop=lambda: False, until_idle=True, name="other")
+        return write_batch(*arguments, **options)
+
+    say("first")
+    monkeypatch.setattr(WRITE, late)
+    run_worker(should_stop=lambda: False, until_idle=True)
+    assert not others
+    assert not QueueEntry.objects.filter(job=None).exists()
+    assert_in_line()
+
+
+def test_who_works_until_idle_also_does_the_job_that_a_failed_one_made_room_for(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set(MAX_CONCURRENT_JOBS=1)
+    make_articles(3)
+    note = "{model: testapp.Article, embeddable-fields: [body]}"
+    project.config(
+        "ai-entities: {article: {model: testapp.Article, embeddable-fields: [title]}, "
+        f"note: {note}}}"
+    )
+    first, second = start(), start("note")
+
+    def last(*arguments: Any, **options: Any) -> Any:
+        """All rows are read by now; feeding the job's next phase says what is wrong."""
+        project.config(f"ai-entities: {{note: {note}}}")
+        return write_batch(*arguments, **options)
+
+    monkeypatch.setattr(WRITE, last)
+    run_worker(should_stop=lambda: False, until_idle=True)
+    assert progress(first).status == JobStatus.FAILED
+    assert progress(second).status == JobStatus.COMPLETED
 
 
 def test_the_embedder_of_a_rebuild_that_is_out_of_order_leaves_no_live_change_open(

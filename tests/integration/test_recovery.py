@@ -11,9 +11,9 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from ai_migration.dispatch import Dispatcher, WakeUp
 from ai_migration.engine import recovery
 from ai_migration.engine.recovery import recover_in_passing
-from ai_migration.engine.slots import WakeUp
 from ai_migration.indexing import queue
 from ai_migration.jobs.feeding import feed
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
@@ -24,8 +24,10 @@ from tests.integration.support import Project, die, make_articles, start
 SENT: list[WakeUp] = []
 
 
-class Dispatcher:
+class Postbox(Dispatcher):
     """Keeps what it is to send."""
+
+    supports_messages = True
 
     def wake(self) -> None:
         pass
@@ -37,7 +39,7 @@ class Dispatcher:
 @pytest.fixture
 def job(project: Project) -> MigrationJob:
     """A job whose worker died, and nobody works."""
-    project.set(DISPATCHER=f"{__name__}.Dispatcher")
+    project.set(DISPATCHER=f"{__name__}.Postbox")
     SENT.clear()
     make_articles(3)
     job = start()

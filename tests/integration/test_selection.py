@@ -16,6 +16,7 @@ from tests.integration.embedders import Script
 from tests.integration.odd_models import Dated, table_of
 from tests.integration.support import (
     Project,
+    as_the_host_has_it,
     collection,
     counts,
     finish,
@@ -45,7 +46,9 @@ def shop(project: Project) -> Project:
             attributes={"color": "red" if i < 4 else "blue"},
         )
         article.tags.add(*([red, blue] if i % 5 == 0 else [blue]))
-        Article.objects.filter(pk=article.pk).update(created_at=NOON + timedelta(days=i))
+        Article.objects.filter(pk=article.pk).update(
+            created_at=as_the_host_has_it(NOON + timedelta(days=i))
+        )
     return project
 
 

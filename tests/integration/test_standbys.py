@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 from django.db import connections, router, transaction
 
-from ai_migration import enqueue
+from ai_migration import enqueue, migration_service
+from ai_migration.checks.databases import check_indexes
 from ai_migration.engine import jobs
 from ai_migration.entities import registry
 from ai_migration.entities.reader import EntityReader
@@ -28,12 +29,13 @@ from tests.integration.support import (
     run,
     run_slice,
     start,
+    work,
 )
 from tests.postgres import PostgresServer, Standby
 from tests.settings import database_settings
 from tests.testapp.models import Article, Category
 
-pytestmark = pytest.mark.vendors("postgresql")
+pytestmark = pytest.mark.vendors("postgresql")  # unless a test says otherwise
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,9 @@ def test_what_is_older_never_replaces_what_is_newer(project: Project, standby: S
     make_articles(1, start=20)
     new = Article.objects.latest("pk")
     enqueue("article", [changed.pk, deleted.pk, new.pk])
+    migration_service.pause_migration(job.pk)
+    work()
+    migration_service.resume_migration(job.pk)
     finish(job)
     standby.resume()
     standby.catch_up(replicas.position("default"))
@@ -160,3 +165,26 @@ def test_a_relation_that_a_property_follows_is_as_new_as_its_row(
     entity = registry.get("article")
     texts = [row.text for row in EntityReader(entity).read(entity.rows())]
     assert all("new" in text for text in texts), texts
+
+
+def test_a_standby_without_its_primary_is_warned_of(
+    project: Project, standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.article(using="standby")
+    assert not check_indexes(databases=["default"])
+    monkeypatch.setattr(router, "db_for_write", lambda model, **hints: "default")
+    monkeypatch.setattr(replicas, "is_same_table", lambda *names: False)
+    [message] = check_indexes(databases=["default"])
+    assert message.id == "ai_migration.W041"
+    assert "'standby'" in message.msg
+
+
+@pytest.mark.vendors("mysql")
+def test_a_server_that_is_read_only_follows_another_one(database: FreshDatabase) -> None:
+    assert not replicas.is_standby("default")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+        try:
+            assert replicas.is_standby("default")
+        finally:
+            cursor.execute("SET GLOBAL read_only = 0")

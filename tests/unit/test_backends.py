@@ -17,7 +17,7 @@ from ai_migration.backends import (
     BackendOptionsError,
     BackendTypeError,
 )
-from ai_migration.dispatch import get_dispatcher, wake
+from ai_migration.dispatch import Dispatcher, get_dispatcher, wake
 from ai_migration.embedders import Embedder, embedders
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.exceptions import MissingDependencyError, SettingsError
@@ -53,7 +53,7 @@ class Wrapper(HashEmbedder):
         super().__init__(dimensions=embedders["inner"].dimensions)
 
 
-class Waker:
+class Waker(Dispatcher):
     """A dispatcher that says when it was asked."""
 
     calls = 0
@@ -62,12 +62,12 @@ class Waker:
         type(self).calls += 1
 
 
-class BrokenWaker:
+class BrokenWaker(Dispatcher):
     def wake(self) -> None:
         raise ConnectionError("no broker")
 
 
-class NeedsArguments:
+class NeedsArguments(Dispatcher):
     def __init__(self, broker: str) -> None: ...
 
     def wake(self) -> None: ...
@@ -192,8 +192,8 @@ def test_waking_never_raises(
         ("nope.Nope", "cannot be imported"),
         ("nope", "cannot be imported"),
         (f"{HERE}.NeedsArguments", "cannot be made"),
-        (f"{HERE}.SECRET", "cannot be made"),
-        ("collections.OrderedDict", "no method wake"),
+        (f"{HERE}.SECRET", "no subclass"),
+        ("collections.OrderedDict", "no subclass"),
     ],
 )
 def test_a_wrong_dispatcher(settings: Any, path: str, words: str) -> None:

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_migration.embedders.base import Embedder
+from ai_migration.embedders.probing import PROBE, say_the_same
 from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
     InputRefusedError,
+    TextTooLongError,
     ThrottledError,
     TransientEmbedderError,
 )
@@ -623,3 +625,204 @@ def test_what_is_in_flight_counts_against_the_budget() -> None:
     pool.tokens_left = 25
     pool.pump(flush=True)
     assert (len(executor.late), pool.tokens_in_flight) == (2, 20)
+
+
+# Texts that are too long, whatever was counted
+
+
+class Limited(NumberEmbedder):
+    """Takes so many words and no more, and counts half as many as there are."""
+
+    words = 4
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.answered_texts: list[str] = []
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [-(-len(text.split()) // 2) for text in texts]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        self.requests.append(list(texts))
+        if any(len(text.split()) > self.words for text in texts):
+            raise TextTooLongError("400: maximum context length")
+        self.answered_texts += texts
+        return np.array([[float(text.split()[0])] for text in texts], dtype=np.float32)
+
+
+def words(first: int, count: int) -> str:
+    return " ".join(str(number) for number in range(first, first + count))
+
+
+@pytest.mark.parametrize("counts_tokens", [False, True])
+@pytest.mark.parametrize("max_batch_size", [1, 3, 100])
+def test_a_text_that_is_too_long_is_cut_and_sent_again(
+    max_batch_size: int, counts_tokens: bool
+) -> None:
+    embedder = Limited(max_batch_size=max_batch_size)
+    pool, clock, _ = make_pool(embedder, counts_tokens=counts_tokens)
+    texts = [words(0, 3), words(10, 30), words(40, 4), words(50, 20), words(70, 9)]
+    spans = [(0, 1), (1, 2), (2, 4), (4, 5)]
+    plan = EmbedPlan(texts, 1, spans)
+    pool.add(plan)
+    drive(pool, clock)
+    assert (plan.open, plan.errors) == (0, {})
+    spans = plan.join(spans)
+    assert plan.done.all()
+    assert [" ".join(plan.texts[start:stop]) for start, stop in spans] == [
+        texts[0], texts[1], f"{texts[2]} {texts[3]}", texts[4],
+    ]  # fmt: skip
+    for text, vector in zip(plan.texts, plan.vectors, strict=True):
+        assert len(text.split()) <= Limited.words
+        assert vector[0] == float(text.split()[0]), "its own vector"
+    assert len(embedder.answered_texts) == len(set(embedder.answered_texts)) == len(plan.texts)
+
+
+def test_a_provider_for_which_everything_is_too_long_is_not_asked_for_ever() -> None:
+    embedder = Limited(max_batch_size=10)
+    embedder.words = 0
+    pool, clock, _ = make_pool(embedder)
+    plan = EmbedPlan([words(0, 5_000)], 1, [(0, 1)])
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.open == 0
+    assert plan.errors
+    assert len(embedder.requests) < 80
+    assert plan.join([(0, 1)]) == [(0, len(plan.texts))]
+    assert plan.errors.keys() == set(range(len(plan.texts)))
+
+
+def test_what_cannot_be_cut_is_an_error_of_its_row() -> None:
+    embedder = Limited(max_batch_size=10)
+    embedder.words = 0
+    pool, clock, _ = make_pool(embedder)
+    plan = EmbedPlan(["7"], 1, [(0, 1)])
+    pool.add(plan)
+    drive(pool, clock)
+    assert isinstance(plan.errors[0], TextTooLongError)
+
+
+def test_a_row_of_which_a_text_was_cut_is_not_finished_when_a_slice_ends() -> None:
+    embedder = Limited(max_batch_size=1)
+    pool, _, executor = make_pool(embedder, is_late=True)
+    plan = EmbedPlan([words(0, 2), words(10, 8), words(20, 2)], 1, [(0, 3)])
+    pool.add(plan)
+    for _ in range(2):
+        pool.pump(flush=True)
+        executor.late.pop(0)()
+        pool.collect()
+    pool.drop_waiting(plan, but_finish_rows=True)
+    for run in executor.late:
+        run()
+    pool.collect()
+    assert (pool.is_idle, [len(request) for request in embedder.requests][:2]) == (True, [1, 1])
+
+
+# A provider that refuses everything
+
+
+class Refusing(NumberEmbedder):
+    """Refuses all texts but those of ``good``."""
+
+    is_remote = True
+
+    def __init__(self, *good: str, says: str = "unknown parameter 'x' (request {})") -> None:
+        super().__init__(max_batch_size=64)
+        self.good = set(good)
+        self.says = says
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        if not self.good.issuperset(texts):
+            self.requests.append(list(texts))
+            raise InputRefusedError(self.says.format(len(self.requests) * 1_000_003))
+        self.requests.append(list(texts))
+        return np.zeros((len(texts), 1), dtype=np.float32)
+
+
+def test_a_provider_that_refuses_everything_is_found_out_with_two_requests() -> None:
+    embedder = Refusing()
+    pool, clock, _ = make_pool(embedder, is_untried=True, concurrency=8)
+    plan = make_plan(0, [1] * 60)
+    pool.add(plan)
+    with pytest.raises(FatalEmbedderError, match="unknown parameter 'x'"):
+        drive(pool, clock)
+    assert embedder.requests == [["0:1"], [PROBE]]
+    assert (plan.open, plan.errors) == (60, {}), "nothing is recorded: resume goes on"
+
+
+def test_the_first_request_is_small_and_the_next_are_full() -> None:
+    texts = [f"{i}:1" for i in range(60)]
+    embedder = Refusing(*texts)
+    pool, _, executor = make_pool(embedder, is_untried=True, concurrency=8, is_late=True)
+    plan = make_plan(0, [1] * 60)
+    pool.add(plan)
+    pool.pump(flush=True)
+    assert len(executor.late) == 1
+    executor.late.pop()()
+    pool.collect()
+    pool.pump(flush=True)
+    executor.late.pop()()
+    pool.collect()
+    assert [len(request) for request in embedder.requests] == [1, 59]
+    assert plan.open == 0
+
+
+def test_rows_at_fault_cost_themselves_even_if_they_are_the_first() -> None:
+    texts = [f"{i}:1" for i in range(3, 60)]
+    embedder = Refusing(PROBE, *texts)
+    pool, clock, _ = make_pool(embedder, is_untried=True)
+    plan = make_plan(0, [1] * 60)
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.errors.keys() == {0, 1, 2}
+    assert (plan.open, plan.done.sum()) == (0, 57)
+
+
+def test_once_something_was_embedded_nothing_is_doubted() -> None:
+    embedder = Refusing()
+    pool, clock, _ = make_pool(embedder)
+    plan = make_plan(0, [1] * 4)
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.errors.keys() == {0, 1, 2, 3}
+    assert [PROBE] not in embedder.requests
+
+
+def test_a_plain_text_that_is_refused_for_another_reason_proves_nothing() -> None:
+    class Odd(Refusing):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            if list(texts) == [PROBE]:
+                raise InputRefusedError("documents have at least two pages here")
+            return super().embed(texts)
+
+    pool, clock, _ = make_pool(Odd(), is_untried=True)
+    plan = make_plan(0, [1] * 3)
+    pool.add(plan)
+    drive(pool, clock)
+    assert plan.errors.keys() == {0, 1, 2}
+
+
+def test_a_job_that_is_paused_meanwhile_sends_no_plain_text() -> None:
+    embedder = Refusing()
+    pool, clock, _ = make_pool(embedder, is_untried=True)
+    plan = make_plan(0, [1] * 3)
+    pool.add(plan)
+    pool.pump(flush=True)
+    pool.collect()
+    pool.drop_waiting(plan, but_finish_rows=True)
+    drive(pool, clock)
+    assert embedder.requests == [["0:1"]]
+    assert pool.is_idle
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("OpenAI answered 400: Unknown 'a'", "OpenAI answered 400: Unknown 'b c'", True),
+        ("400: no such model (req_a1b2)", "400: no such model (req_77ff)", True),
+        ("400: <text> is refused", "400: <text> is refused", True),
+        ("400: against our policies", "400: too short", False),
+    ],
+)
+def test_words_are_the_same_but_for_what_is_quoted(one: str, other: str, same: bool) -> None:
+    assert say_the_same(one, other) == same

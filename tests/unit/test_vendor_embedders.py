@@ -21,6 +21,7 @@ from ai_migration.exceptions import (
     InputRefusedError,
     MissingDependencyError,
     SettingsError,
+    TextTooLongError,
     ThrottledError,
     TransientEmbedderError,
 )
@@ -153,7 +154,7 @@ def test_the_key_of_cohere_stands_in_the_environment(
         (498, "blocked input", InputRefusedError),
         (499, "request cancelled by user", TransientEmbedderError),
         (400, "invalid request: valid input_type must be provided", FatalEmbedderError),
-        (400, "too many tokens: the maximum for this model - received 600", InputRefusedError),
+        (400, "too many tokens: the maximum for this model - received 600", TextTooLongError),
         (429, "You are past the per minute request limit, please wait", ThrottledError),
         (418, "I am a teapot", FatalEmbedderError),
     ],
@@ -340,7 +341,7 @@ def test_an_inference_profile_is_called_in_place_of_the_model(bedrock: VendorSer
         (400, "ServiceQuotaExceededException", "Over the quota.", FatalEmbedderError),
         (400, "IncompleteSignature", "No standard.", FatalEmbedderError),
         (400, "ValidationException", "Malformed: extraneous key [x]", FatalEmbedderError),
-        (400, "ValidationException", "expected maxLength: 50000", InputRefusedError),
+        (400, "ValidationException", "expected maxLength: 50000", TextTooLongError),
         (403, "ExpiredTokenException", "The token is expired.", FatalEmbedderError),
         (404, "ResourceNotFoundException", "No such profile.", FatalEmbedderError),
         (408, "ModelTimeoutException", "Took too long.", TransientEmbedderError),
@@ -419,7 +420,7 @@ def test_no_library_is_a_check_and_a_clear_error(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_are_never_too_few_to_chunk_by(kind: type[RemoteEmbedder]) -> None:
-    assert made(kind).count_tokens(["", "x" * 300, "日" * 100]) == [0, 100, 150]
+    assert made(kind).count_tokens(["", "x" * 300, "日" * 100]) == [0, 190, 150]
 
 
 def test_what_is_planned_reaches_the_vendor_once(cohere: VendorServer) -> None:

@@ -34,10 +34,16 @@ _REFUSALS = {
         "ValidationException",
         "The provided model identifier is invalid.",
     ),
+    Kind.TOO_LONG: (
+        400,
+        "ValidationException",
+        "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token "
+        "count: 9875",
+    ),
     Kind.REFUSED: (
         400,
         "ValidationException",
-        "400 Bad Request: Too many input tokens. Max input tokens: 8192, in {text!r}",
+        "Malformed input request: {text!r} is not valid, please reformat your input.",
     ),
 }
 

@@ -32,7 +32,8 @@ _REFUSALS = {
         "model '{model}' not found, make sure the correct model ID was used and that you have "
         "access to the model.",
     ),
-    Kind.REFUSED: (400, "too many tokens: text {text!r} exceeds the limit, and truncate is NONE."),
+    Kind.TOO_LONG: (400, "too many tokens: text at index 0 exceeds 512, and truncate is NONE."),
+    Kind.REFUSED: (400, "invalid request: {text!r} cannot be embedded."),
 }
 
 

@@ -52,6 +52,12 @@ _REFUSALS: dict[Kind, tuple[int, str, str, list[dict[str, Any]]]] = {
         "{model} is not found for API version v1beta, or is not supported for embedContent.",
         [],
     ),
+    Kind.TOO_LONG: (
+        400,
+        "INVALID_ARGUMENT",
+        "The input token count (2500) exceeds the maximum number of tokens allowed (2048).",
+        [],
+    ),
     Kind.REFUSED: (400, "INVALID_ARGUMENT", "The content {text!r} is not supported.", []),
 }
 

@@ -34,6 +34,13 @@ _REFUSALS = {
         "model_not_found",
         "The model `{model}` does not exist or you do not have access to it.",
     ),
+    Kind.TOO_LONG: (
+        400,
+        None,
+        "This model's maximum context length is 8192 tokens, however you requested 17580 tokens "
+        "(17580 in your prompt; 0 for the completion). Please reduce your prompt; or completion "
+        "length.",
+    ),
     Kind.REFUSED: (400, None, "'$.input' is invalid: {text!r} is against our usage policies."),
 }
 _TYPES = {

@@ -18,6 +18,7 @@ SPOKEN = frozenset(
         Kind.WRONG_KEY,
         Kind.UNKNOWN_MODEL,
         Kind.REFUSED,
+        Kind.TOO_LONG,
     }
 )
 """What a vendor has words of its own for."""

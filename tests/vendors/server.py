@@ -43,6 +43,7 @@ class Chance:
         retry_after: What those are told; empty: nothing.
         fail: Share that gets an error of the server.
         refuse_word: Requests with this word in a text are refused; empty: none are.
+        max_tokens: Requests with a text of more tokens are refused as too long; None: none are.
         outage_at: Seconds after the first request when the server goes away; None: never.
         outage_seconds: For how long: connections are reset.
         seed: Of the dice.
@@ -53,6 +54,7 @@ class Chance:
     retry_after: str = "1"
     fail: float = 0.0
     refuse_word: str = ""
+    max_tokens: int | None = None
     outage_at: float | None = None
     outage_seconds: float = 10.0
     seed: int = 0
@@ -78,7 +80,14 @@ class Chance:
             return Fault(Kind.SERVER_ERROR)
         if self.refuse_word and any(self.refuse_word in text for text in texts):
             return Fault(Kind.REFUSED)
+        if self.max_tokens is not None and max(tokens_of(texts)) > self.max_tokens:
+            return Fault(Kind.TOO_LONG)
         return ANSWER
+
+
+def tokens_of(texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, as this server counts: one for every four bytes."""
+    return HashEmbedder().count_tokens(texts)
 
 
 class VendorServer(ThreadingHTTPServer):
@@ -182,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(Reply(404, {"error": {"message": f"Invalid URL (POST {self.path})"}}))
             return
         fault = server.next_fault(asked)
-        tokens = sum(HashEmbedder().count_tokens(asked.texts))
+        tokens = sum(tokens_of(asked.texts))
         is_answered = fault.kind is not Kind.RESET and fault.kind not in SPOKEN
         answer = self._answer(fault, asked, tokens) if is_answered else None
         server.closing.wait(max(0.0, due - time.monotonic()))  # making the answer is part of it

@@ -307,14 +307,14 @@ class Command(ServiceCommand):
         return DONE
 
     def _install_schedules(self, **_: Any) -> int:
-        install = getattr(get_dispatcher(), "install", None)
-        if install is None:
+        dispatcher = get_dispatcher()
+        if not dispatcher.supports_schedules:
             raise SettingsError(
                 f"{get_settings().DISPATCHER} keeps no schedules: set AI_MIGRATION['DISPATCHER'] "
                 f"to 'ai_migration.dispatchers.django_q.DjangoQDispatcher', or have cron run "
                 f"'manage.py ai_migration supervise' every minute"
             )
-        is_changed = install()
+        is_changed = dispatcher.install()
         if self.as_json:
             self.write_json({"changed": is_changed})
         else:

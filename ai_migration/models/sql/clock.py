@@ -1,17 +1,23 @@
-"""The database's clock: what leases and versions are measured by."""
+"""The database's clock: what leases and versions are measured by.
+
+A moment of our tables is one instant, whatever the host's ``USE_TZ`` and ``TIME_ZONE`` say: with
+a time zone in Python, in UTC in the database. Moments without a time zone would be wrong by
+the hours between host and server, and by one more whenever the clocks are changed.
+"""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from django.conf import settings
-from django.db import connections
+from django.db import connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import DateTimeField, ExpressionWrapper, Value, functions
+from django.db.models import ExpressionWrapper, Value, functions
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
+from django.utils import timezone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW = {
@@ -20,16 +26,52 @@ _NOW = {
 }
 
 
+class MomentField(models.DateTimeField):
+    """A column of moments: always aware, always UTC. One without a time zone that is given to
+    it is meant in the settings' one. For migrations it is Django's ``DateTimeField``."""
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        """The value to write, which is what the instance has from now on."""
+        value = _aware(super().pre_save(model_instance, add))
+        setattr(model_instance, self.attname, value)
+        return value
+
+    def get_prep_value(self, value: Any) -> Any:
+        return super().get_prep_value(_aware(value))
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        moment = value if prepared else self.get_prep_value(value)
+        if isinstance(moment, datetime) and not _keeps_zones(connection):
+            moment = _aware(moment).astimezone(UTC).replace(tzinfo=None)
+        return super().get_db_prep_value(moment, connection, prepared=True)
+
+    def from_db_value(
+        self, value: datetime | None, expression: object, connection: BaseDatabaseWrapper
+    ) -> datetime | None:
+        """Undo what Django makes of it: without ``USE_TZ`` the zone is cut off."""
+        if value is None:
+            return None
+        if not _keeps_zones(connection):
+            return value.replace(tzinfo=UTC)
+        if timezone.is_naive(value):
+            value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))
+        return value.astimezone(UTC)
+
+
 class Now(functions.Now):  # noqa: TID251
-    """Django's, in UTC on MySQL and MariaDB too: there it is in the time zone of the server,
-    while every other moment is stored in UTC, and a lease would last an hour longer or
-    shorter whenever its clocks are changed."""
+    """Django's, in UTC on MySQL and MariaDB too: there it is in the time zone of the server."""
+
+    output_field = MomentField()
 
     def as_mysql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra_context: Any
     ) -> tuple[str, Any]:
-        if not settings.USE_TZ:
-            return super().as_mysql(compiler, connection, **extra_context)
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
 
 
@@ -48,12 +90,21 @@ def now_microseconds(using: str) -> int:
 
 
 def now(using: str) -> datetime:
-    """The same clock as an aware datetime."""
+    """The same clock as a moment."""
     return _EPOCH + timedelta(microseconds=now_microseconds(using))
 
 
 def after(seconds: float) -> Combinable:
     """The moment so many seconds from now, for use within a query; before now if negative."""
-    return ExpressionWrapper(
-        Now() + Value(timedelta(seconds=seconds)), output_field=DateTimeField()
-    )
+    return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=MomentField())
+
+
+def _keeps_zones(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a column holds an instant, and not the digits of one."""
+    return connection.vendor == "postgresql"
+
+
+def _aware(value: Any) -> Any:
+    if isinstance(value, datetime) and timezone.is_naive(value):
+        return timezone.make_aware(value, timezone.get_default_timezone())
+    return value

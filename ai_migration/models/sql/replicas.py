@@ -1,9 +1,8 @@
-"""How far a standby of PostgreSQL has come.
+"""Which databases only follow another one, and how far a standby of PostgreSQL has come.
 
 A standby shows what the primary has committed, up to a position in its write-ahead log
 (https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL).
-Other databases have no such position that every role may read: there, one alias is as good
-as another.
+How far a replica of MySQL or MariaDB is, not every role may read: that is not told.
 """
 
 from __future__ import annotations
@@ -17,10 +16,14 @@ _SAME_TABLE = (
 
 
 def is_standby(alias: str) -> bool:
-    """Whether a database is a standby of PostgreSQL, in recovery."""
-    return connections[alias].vendor == "postgresql" and bool(
-        _value(alias, "SELECT pg_is_in_recovery()")
-    )
+    """Whether a database only follows another one: in recovery on PostgreSQL, read-only on MySQL
+    and MariaDB."""
+    match connections[alias].vendor:
+        case "postgresql":
+            return bool(_value(alias, "SELECT pg_is_in_recovery()"))
+        case "mysql":
+            return _value(alias, "SELECT @@global.read_only") not in (0, "0", "OFF")
+    return False
 
 
 def is_same_table(one: str, other: str, table: str) -> bool:

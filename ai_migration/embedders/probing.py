@@ -1,0 +1,33 @@
+"""One plain text, to learn whether a provider answers at all."""
+
+from __future__ import annotations
+
+import re
+
+from ai_migration.embedders.base import Embedder
+from ai_migration.types import EmbedAnswer
+
+PROBE = "A plain text."
+_ALIKE = 0.75
+
+
+def probe(embedder: Embedder) -> EmbedAnswer:
+    """Ask for the vector of a text that nobody can have anything against.
+
+    Raises:
+        EmbedderError: What the provider says to it, or another error of an embedder.
+    """
+    answer = embedder.request([PROBE])
+    embedder.validated(answer.vectors, 1)
+    return answer
+
+
+def say_the_same(one: str, other: str) -> bool:
+    """Whether two refusals are the same but for numbers, ids and what they quote."""
+    first, second = _words(one), _words(other)
+    return len(first & second) >= _ALIKE * len(first | second)
+
+
+def _words(message: str) -> frozenset[str]:
+    plain = re.sub(r"""(["'`]).*?\1|<text>""", " ", message.lower())
+    return frozenset(re.findall(r"(?<!\w)[^\W\d_]+(?!\w)", plain))
