@@ -96,7 +96,7 @@ def test_routers_are_asked_by_the_worker(
     project: Project, script: Script, threads: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def db_for_write(self: Router, model: type[models.Model], **hints: Any) -> str | None:
-        return getattr(scope, "database", "replica") if model is Archive else None
+        return getattr(scope, "database", "nowhere") if model is Archive else None
 
     monkeypatch.setattr(Router, "db_for_write", db_for_write)
     monkeypatch.setattr(scope, "database", "other", raising=False)
