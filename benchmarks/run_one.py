@@ -40,6 +40,7 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
 
     from ai_migration import MigrationRequest, migration_service
     from ai_migration.engine.worker import run_worker, settle_in
+    from ai_migration.models.sql.apart import own_sessions
 
     def migrate() -> int:
         job = migration_service.start_migration(
@@ -62,7 +63,8 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
             return int(cursor.fetchone()[0])
 
     settle_in()
-    return _measured(migrate, migrate if options.warm else None, wal_position)
+    with own_sessions():  # as the command does
+        return _measured(migrate, migrate if options.warm else None, wal_position)
 
 
 def loop(options: argparse.Namespace) -> dict[str, Any]:

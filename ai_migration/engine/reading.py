@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 
 from django.db import connections, router
 
@@ -64,19 +65,21 @@ class ReadAhead:
         job: MigrationJob | None,
     ) -> None:
         """Have entries read; see ``read_batch``."""
-        if self._executor is not None and not reader.runs_project_code:
+        executor = None if reader.runs_project_code else self._executor
+        if executor is not None:
             entity = entity.as_routed()  # routers may look at the thread they are asked in
             aliases = {self._using, entity.using, router.db_for_write(entity.model)}
-            if all(map(is_reproducible, aliases)):
-                arguments = (entries, entity, reader, targets, job, self._using)
-                future = self._executor.submit(copy_context().run, read_batch, *arguments)
-                self._line.append((entries, future))
-                return
-        future = Future()
-        try:
-            future.set_result(read_batch(entries, entity, reader, targets, job, self._using))
-        except Exception as error:
-            future.set_exception(error)
+            if not all(map(is_reproducible, aliases)):
+                executor = None
+        read = partial(read_batch, entries, entity, reader, targets, job, self._using)
+        if executor is not None:
+            future = executor.submit(copy_context().run, read)
+        else:
+            future = Future()
+            try:
+                future.set_result(read())
+            except Exception as error:
+                future.set_exception(error)
         self._line.append((entries, future))
 
     def take_done(self) -> Iterator[tuple[list[QueueEntry], Future[Batch]]]:

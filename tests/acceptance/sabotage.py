@@ -18,6 +18,8 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from ai_migration.models.sql import apart
+
 PLACES = {
     *("start_migration", "tick", "take_slot", "feed", "claim", "read_batch", "embed"),
     *("write_batch", "finish_job", "release"),
@@ -74,7 +76,12 @@ class CrashPoints:
         connection_created.connect(watch)
         _points = self
         try:
-            with mock.patch.object(BaseDatabaseWrapper, "_commit", watched_commit):
+            with (
+                mock.patch.object(BaseDatabaseWrapper, "_commit", watched_commit),
+                # Who watches does not make sessions differ: rows are read as without it.
+                mock.patch.object(apart, "_tells_sessions", return_value=False),
+                mock.patch.object(apart, "_is_ours", return_value=True),
+            ):
                 yield
         finally:
             _points = None

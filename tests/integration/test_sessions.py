@@ -202,12 +202,10 @@ def test_a_pool_that_is_too_small_is_refused(
     job = start()
     said = "gives 1 connections at most, and a worker needs 3 at once"
     with reconnected(OPTIONS={"pool": pool}):
-        for work_for_it in (
-            lambda: run_worker(should_stop=lambda: False, until_idle=True),
-            lambda: slots.work(slots.WakeUp(1, 0), lambda wake_up: None),
-        ):
-            with pytest.raises(SettingsError, match=said):
-                work_for_it()
+        with pytest.raises(SettingsError, match=said):
+            run_worker(should_stop=lambda: False, until_idle=True)
+        with pytest.raises(SettingsError, match=said):
+            slots.work(slots.WakeUp(1, 0), lambda wake_up: None)
         for command in (
             ["ai_migration", "worker", "--until-idle"],
             ["migrate_ai_entities", "article"],

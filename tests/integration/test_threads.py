@@ -16,6 +16,7 @@ from ai_migration.engine import reading
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
 from ai_migration.entities.project_code import runs_project_code
+from ai_migration.indexing import batches
 from ai_migration.stores.base import VectorStore
 from ai_migration.types import JobStatus
 from tests.databases import FreshDatabase
@@ -46,7 +47,7 @@ def titles(script: Script) -> list[str]:
 def threads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Who read batches."""
     seen: set[str] = set()
-    read = reading.read_batch
+    read = batches.read_batch
 
     def watched(*arguments: Any) -> Any:
         seen.add(threading.current_thread().name.partition("_")[0])
@@ -79,7 +80,7 @@ def test_the_scope_of_a_manager_is_that_of_the_worker(
     project: Project, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def get_queryset(self: models.Manager[SoftDeleted]) -> models.QuerySet[SoftDeleted]:
-        rows = models.QuerySet(SoftDeleted, using=self._db)
+        rows: models.QuerySet[SoftDeleted] = models.QuerySet(SoftDeleted, using=self._db)
         return rows.filter(title__startswith=getattr(scope, "owner", "nobody"))
 
     monkeypatch.setattr(LiveManager, "get_queryset", get_queryset)
@@ -95,7 +96,7 @@ def test_routers_are_asked_by_the_worker(
     project: Project, script: Script, threads: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def db_for_write(self: Router, model: type[models.Model], **hints: Any) -> str | None:
-        return getattr(scope, "database", "replica") if model is Archive else None
+        return getattr(scope, "database", "nowhere") if model is Archive else None
 
     monkeypatch.setattr(Router, "db_for_write", db_for_write)
     monkeypatch.setattr(scope, "database", "other", raising=False)

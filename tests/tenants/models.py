@@ -6,9 +6,9 @@ from django.db import models
 from django_tenants.models import DomainMixin, TenantMixin
 
 
-class Client(TenantMixin):
+class Client(TenantMixin):  # type: ignore[misc]
     name = models.CharField(max_length=100)
 
 
-class Domain(DomainMixin):
+class Domain(DomainMixin):  # type: ignore[misc]
     pass

@@ -19,6 +19,7 @@ from ai_migration.checks import TAG
 from ai_migration.checks import codes as all_codes
 from ai_migration.checks.codes import CODES
 from ai_migration.checks.databases import check_databases
+from ai_migration.dispatch import Dispatcher
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.exceptions import MissingDependencyError
 from tests.testapp.models import Article, Category
@@ -70,6 +71,15 @@ class Unknowable(HashEmbedder):
 class Unread(HashEmbedder):
     def __init__(self) -> None:
         raise MissingDependencyError("openai", "openai", "Unread")
+
+
+class Waker(Dispatcher):
+    def wake(self) -> None:
+        """Nobody needs to be told."""
+
+
+class Sender(Waker):
+    supports_messages = True
 
 
 class NoWaker:
@@ -511,6 +521,67 @@ def test_postgresql_needs_psycopg_3(
     monkeypatch.setattr("django.db.backends.postgresql.psycopg_any.is_psycopg3", is_psycopg3)
     messages = connect(vendor="postgresql")
     assert [message[:17] for message in messages] == ([] if is_psycopg3 else ["ai_migration.E040"])
+
+
+@pytest.mark.parametrize(
+    ("pool", "size"),
+    [
+        ({}, None),
+        (True, None),
+        ({"min_size": 3}, None),
+        ({"min_size": 1, "max_size": 3}, None),
+        ({"min_size": 2}, 2),
+        ({"min_size": 0, "max_size": 1}, 1),
+    ],
+)
+def test_a_pool_gives_a_worker_enough_connections(
+    monkeypatch: pytest.MonkeyPatch, pool: Any, size: int | None
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict["OPTIONS"], "pool", pool)
+    messages = [f"{message.id} {message.msg}" for message in check_databases()]
+    found = [message for message in messages if message.startswith("ai_migration.E045")]
+    assert len(found) == (size is not None)
+    assert not found or f"gives {size} connections at most, and a worker needs 3" in found[0]
+
+
+@pytest.fixture
+def tenants(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Callable[..., None]:
+    """As if tenants had tables of these apps."""
+
+    def have(*tenant_apps: str) -> None:
+        settings.TENANT_APPS = tenant_apps
+        monkeypatch.setattr(connections["default"], "schema_name", "public", raising=False)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("tenant_apps", "is_wrong"),
+    [
+        ((), False),
+        (("tests.testapp",), True),
+        (("tests.testapp", "ai_migration"), False),
+        (("tests.testapp", "ai_migration.apps.AIMigrationConfig"), False),
+        (("ai_migration",), False),
+    ],
+)
+def test_whose_rows_they_are(
+    tenants: Callable[..., None],
+    use: Callable[..., None],
+    tenant_apps: Sequence[str],
+    is_wrong: bool,
+) -> None:
+    tenants(*tenant_apps)
+    assert codes() == (["E046"] if is_wrong else [])
+
+
+@pytest.mark.parametrize("is_wrong", [True, False])
+def test_messages_that_do_not_say_for_which_tenant_to_work(
+    tenants: Callable[..., None], use: Callable[..., None], is_wrong: bool
+) -> None:
+    tenants("ai_migration")
+    use(DISPATCHER=f"{HERE}.{'Sender' if is_wrong else 'Waker'}")
+    assert codes() == (["E047"] if is_wrong else [])
 
 
 def test_the_databases_of_the_tests_are_as_they_should_be() -> None:
