@@ -189,14 +189,14 @@ _HIT = {
 }
 
 REQUESTS: dict[str, Any] = {
-    "startMigration": _START,
-    "planMigration": _START,
+    "start": _START,
+    "plan": _START,
     "resumeJob": {"rateLimit": 50, "maxTokens": 5_000_000},
     "search": {"entityType": _ENTITY_TYPE, "query": "red running shoes", "limit": 5},
 }
 ANSWERS: dict[str, Any] = {  # of a list: one item
-    "startMigration": _JOB,
-    "planMigration": _PLAN,
+    "start": _JOB,
+    "plan": _PLAN,
     "listJobs": {"next": None, "results": [_JOB]},
     "getJob": _PROGRESS,
     "pauseJob": {**_JOB, "status": "PAUSED"},

@@ -100,7 +100,8 @@ def operation(
     """Describe a call.
 
     Args:
-        operation_id: Its name; its examples stand under it.
+        operation_id: Its name; its examples stand under it. In the document it has a prefix, as
+            our components have: a host's own call of that name keeps it.
         answer: The serializer of what it answers; None: nothing.
         request: The serializer of its body, if it has one.
         parameters: Of its query and its headers.
@@ -121,7 +122,7 @@ def operation(
         )
     codes = {"invalid_request", *errors, *ALWAYS, *(WITH_BODY if request else ())}
     return described(
-        operation_id=operation_id,
+        operation_id=f"migration{operation_id[:1].upper()}{operation_id[1:]}",
         request=request,
         parameters=list(parameters),
         responses={status.value: OpenApiResponse(answer, status.phrase), **_refusals(codes)},

@@ -25,7 +25,7 @@ class StartView(PassingView):
     access = {"POST": START}
 
     @operation(
-        "startMigration",
+        "start",
         answers.Job,
         request=requests.StartBody,
         parameters=[IDEMPOTENCY_KEY],
@@ -47,7 +47,7 @@ class PlanView(MigrationView):
     access = {"POST": PLAN}
 
     @operation(
-        "planMigration",
+        "plan",
         answers.Plan,
         request=requests.PlanBody,
         errors=["unknown_entity_type"],

@@ -14,8 +14,13 @@ from django.urls import include, path
 
 pytest.importorskip("rest_framework")
 
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
+from rest_framework.views import APIView
 
 from ai_migration.models import WorkerSlot
 from tests.databases import FreshDatabase
@@ -124,9 +129,45 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
         for status, answer in item["responses"].items():
             assert answer["description"]
             for content in answer.get("content", {}).values():
-                assert content.get("examples") or item["operationId"] == "getSchema", status
+                assert content.get("examples") or item["operationId"] == "migrationGetSchema", (
+                    status
+                )
         if "requestBody" in item:
             assert item["requestBody"]["content"]["application/json"]["examples"]
+
+
+class HostsSchema(AutoSchema):
+    def get_operation_id(self) -> str:
+        return "search"
+
+    def get_response_serializers(self) -> Any:
+        return None
+
+
+class HostsSearch(APIView):
+    """A call of a host, in the host's own document."""
+
+    schema = HostsSchema()
+
+    def get(self, request: Request) -> Response:
+        return Response()
+
+
+def test_our_calls_take_no_name_of_the_hosts() -> None:
+    hosts = [
+        path("a/", include("ai_migration.rest.urls")),
+        path("search", HostsSearch.as_view()),
+    ]
+    schema = SchemaGenerator(patterns=hosts).get_schema(public=True)
+    names = {
+        item["operationId"]: where
+        for where, calls in schema["paths"].items()
+        for item in calls.values()
+    }
+    assert names.pop("search") == "/search"
+    assert len(names) == 13
+    assert all(name.startswith("migration") for name in names)
+    assert names["migrationSearch"] == "/a/search"
 
 
 def in_a_host(database: FreshDatabase, *command: str) -> subprocess.CompletedProcess[str]:
