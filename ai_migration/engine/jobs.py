@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from copy import copy
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
@@ -111,30 +110,21 @@ class JobWatch:
         with self._stopping():
             stop_job(job_id, message, self._using)
 
-    def tokens_left(self, job_id: str | None) -> int | None:
-        """Tokens a job may still embed; None: any number."""
-        return None if job_id is None else self.get(job_id).tokens_left
-
-    def note_written(self, job: MigrationJob | None) -> None:
-        """A batch was written: what a job with a budget has spent is to be read anew."""
-        if job is not None and job.tokens_left is not None:
-            self._look_again()
-
-    def pause_spent(self, job_id: str | None, tokens: int, *, in_hand: int) -> None:
+    def pause_spent(self, job_id: str, tokens: int, *, unused: int) -> None:
         """Pause a job whose next request has more tokens than its budget has left.
 
         Args:
             job_id: Which job.
             tokens: How many that request has.
-            in_hand: Tokens that were sent, of batches that are not written yet.
+            unused: Tokens this worker has reserved beyond what it has sent.
 
         Raises:
             OwnershipLostError: As :meth:`fail`.
         """
-        if job_id is None or not self.is_running(job_id):
+        if not self.is_running(job_id):
             return
-        job = copy(self.get(job_id))
-        job.embedded_tokens += in_hand
+        job = MigrationJob.objects.using(self._using).get(pk=job_id)
+        job.reserved_tokens -= unused
         reason = f"budget used up: {job.spent}, and the next request has {tokens:,}"
         with self._stopping(), suppress(InvalidTransitionError):
             transition(

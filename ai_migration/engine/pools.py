@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from ai_migration.entities import registry
 from ai_migration.indexing.batches import Batch, Target
+from ai_migration.indexing.budgets import Budget
 from ai_migration.indexing.embedding import EmbedPool, InFlight
 from ai_migration.indexing.rate_limits import JobLimit, RateLimits
 from ai_migration.indexing.retries import RetryPolicy
@@ -37,9 +38,12 @@ class EmbedPools:
     def __enter__(self) -> EmbedPools:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.drop_waiting()
         self._threads.close()
+        for pool in self._pools.values():
+            if kind is None and pool.budget is not None:
+                pool.budget.close()
 
     def __iter__(self) -> Iterator[tuple[str | None, EmbedPool]]:
         """Each pool with the job it works for."""
@@ -126,10 +130,11 @@ class EmbedPools:
                 ),
             ),
             limits=limits,
+            budget=Budget(job.pk, self._using) if job else None,
             counts_tokens=(
                 target.embedder.is_remote
                 or limits.needs_tokens
-                or (job is not None and job.tokens_left is not None)
+                or (job is not None and job.token_limit is not None)
             ),
             is_untried=(target.embedder.is_remote and job is not None and not job.embedded_texts),
             clock=self._clock,

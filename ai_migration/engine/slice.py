@@ -268,28 +268,19 @@ class Slice:
         for job_id, pool in self._pools:
             try:
                 pool.collect()
-                self._keep_budget(job_id, pool)
+                if job_id is not None and pool.budget is not None:
+                    pool.budget.limit = self._jobs.get(job_id).token_limit
                 pool.pump(flush=flush)
             except FatalEmbedderError as error:
                 pool.drop_waiting()
                 self._jobs.fail(job_id, error.message)
                 if job_id is None:
                     self._give_back_live(pool, error)
-            if pool.tokens_missing:
-                in_hand = self._tokens_in_hand(job_id) + pool.tokens_in_flight
-                self._jobs.pause_spent(job_id, pool.tokens_missing, in_hand=in_hand)
+            if pool.tokens_missing and job_id is not None and pool.budget is not None:
+                unused = pool.budget.unused
+                self._jobs.pause_spent(job_id, pool.tokens_missing, unused=unused)
             if pool.blocked_for > 1:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
-
-    def _keep_budget(self, job_id: str | None, pool: EmbedPool) -> None:
-        """Tell the pool what its job may still spend beyond what is in hand."""
-        left = self._jobs.tokens_left(job_id)
-        pool.tokens_left = None if left is None else max(0, left - self._tokens_in_hand(job_id))
-
-    def _tokens_in_hand(self, job_id: str | None) -> int:
-        """Tokens a job has paid for, of batches that are not written yet."""
-        batches = [batch for batch in self._open if batch.job and batch.job.pk == job_id]
-        return sum(plan.embed.spent for batch in batches for plan in batch.plans)
 
     def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
         for batch in [batch for batch in self._open if batch.job is None]:
@@ -332,15 +323,23 @@ class Slice:
             delay = self._pools.blocked_for(batch)
         elif not is_last:
             delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
+        budget = self._pools.pool(batch.plans[0].target, batch.job).budget
+        released = budget.released_with(batch.spent) if budget else 0
         try:
-            counts = write_batch(batch, self.lease, retry_delay=delay)
+            counts = write_batch(batch, self.lease, retry_delay=delay, released=released)
         except (StoreError, DatabaseError) as error:
+            if budget is not None:
+                budget.forfeit(batch.spent)
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
             logger.warning("%s", error)
+            if budget is not None:
+                budget.forfeit(batch.spent)
             self._tally += Tally(fences_lost=1)
             self.lease.renew()  # it may be only the entries that are no longer ours
         else:
+            if budget is not None:
+                budget.settle(batch.spent, released)
             self._written += 1
             self._renewed = self._clock()
             self._tally += Tally(
@@ -349,7 +348,6 @@ class Slice:
                 entities=counts.processed,
                 texts=counts.texts,
             )
-            self._jobs.note_written(batch.job)
             self._jobs.break_circuit(batch)
 
     def _has_retryable(self, batch: Batch) -> bool:

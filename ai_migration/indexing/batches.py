@@ -109,6 +109,11 @@ class Batch:
         return all(plan.embed.open == 0 for plan in self.plans)
 
     @property
+    def spent(self) -> int:
+        """Tokens of what was answered."""
+        return sum(plan.embed.spent for plan in self.plans)
+
+    @property
     def entry_ids(self) -> list[int]:
         """The entries' primary keys."""
         return [entry.pk for entry in self.entries]

@@ -27,6 +27,7 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.indexing.budgets import Budget
 from ai_migration.indexing.concurrency import AdaptiveConcurrency
 from ai_migration.indexing.embed_plan import EmbedPlan, Request
 from ai_migration.indexing.pacing import Wait
@@ -65,13 +66,13 @@ class EmbedPool:
         concurrency: How many that is.
         policy: How failed requests are repeated.
         limits: Asked before each request, and told what the provider says; None: no limits.
+        budget: What the job may spend; None: nobody asks.
         counts_tokens: Whether somebody wants to know the tokens of what was sent.
         is_untried: Whether nothing of the job was embedded yet: then one text is sent at a
             time, until one was answered.
         clock: Seconds, monotonic.
 
     Attributes:
-        tokens_left: Tokens that may still be sent; None: any number.
         tokens_missing: Tokens of the request that waits because it has more; 0: none does.
     """
 
@@ -83,13 +84,14 @@ class EmbedPool:
         concurrency: int,
         policy: RetryPolicy,
         limits: RateLimits | None = None,
+        budget: Budget | None = None,
         counts_tokens: bool = False,
         is_untried: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.embedder = embedder
         self.answered = 0
-        self.tokens_left: int | None = None
+        self.budget = budget
         self.tokens_missing = 0
         self.blocked_until = 0.0
         self.block_reason = ""
@@ -120,7 +122,8 @@ class EmbedPool:
         adaptive = self._adaptive
         is_counted = self._limits is not None and self._limits.is_counted
         is_free = not is_counted and adaptive.limit == adaptive.maximum
-        return 2 * adaptive.limit if is_free and self.tokens_left is None else adaptive.limit
+        is_free = is_free and (self.budget is None or self.budget.limit is None)
+        return 2 * adaptive.limit if is_free else adaptive.limit
 
     @property
     def waiting_texts(self) -> int:
@@ -146,11 +149,6 @@ class EmbedPool:
         if self.blocked_for > LONGEST_BLOCK:
             soon = []
         return any(id(plan) in plans for plan, _, _ in (*sent, *soon))
-
-    @property
-    def tokens_in_flight(self) -> int:
-        """Tokens of the requests that wait for an answer."""
-        return sum(request.tokens for request in self.in_flight.values())
 
     @property
     def is_idle(self) -> bool:
@@ -216,18 +214,22 @@ class EmbedPool:
             self.in_flight[sent] = request
 
     def _may_send(self, request: Request, now: float) -> bool:
-        if self.tokens_left is not None:
-            is_too_much = request.tokens > self.tokens_left - self.tokens_in_flight
-            self.tokens_missing = request.tokens if is_too_much else 0
-            if is_too_much:
-                return False
+        self.tokens_missing = 0
+        if self.budget is not None and not self.budget.take(request.tokens):
+            self.tokens_missing = request.tokens
+            return False
         if self._limits is not None:
             wait = self._limits.acquire(request.tokens if self._limits.needs_tokens else 0)
             if wait.seconds > 0:
+                self._correct(request, 0)
                 self._block(wait, now)
                 return False
         self.block_reason = ""
         return True
+
+    def _correct(self, request: Request, tokens: int) -> None:
+        if self.budget is not None:
+            self.budget.correct(request.tokens, tokens)
 
     def _block(self, wait: Wait, now: float) -> None:
         if now + wait.seconds > self.blocked_until:
@@ -244,6 +246,7 @@ class EmbedPool:
             request = self.in_flight.pop(future)
             error = future.exception()
             if isinstance(error, _NotSentError):
+                self._correct(request, 0)
                 self._again.append(request)
                 continue
             self.answered += 1
@@ -307,7 +310,9 @@ class EmbedPool:
     def _recall(self) -> None:
         """Take back the requests no thread has taken yet."""
         for future in [future for future in self.in_flight if future.cancel()]:
-            self._again.append(self.in_flight.pop(future))
+            request = self.in_flight.pop(future)
+            self._correct(request, 0)
+            self._again.append(request)
 
     def _next(self, now: float, flush: bool) -> Request | None:
         for index, request in enumerate(self._again):
@@ -334,6 +339,7 @@ class EmbedPool:
     def _accept(self, request: Request, done: _Answer) -> None:
         answer, texts = done.answer, len(request.texts)
         tokens = request.tokens if answer.tokens is None else answer.tokens
+        self._correct(request, tokens)
         position = 0
         for plan, start, stop in request.parts:
             end = position + stop - start
@@ -349,6 +355,7 @@ class EmbedPool:
             self._block(self._limits.heed(answer.headroom, tokens), self._clock())
 
     def _reject(self, request: Request, error: EmbedderError) -> None:
+        self._correct(request, 0)
         if isinstance(error, (FatalEmbedderError, ThrottledError)):
             self._recall()
             self._is_refused = False  # nothing stands ready that it could hold back

@@ -50,7 +50,12 @@ class Counts:
 
 
 def write_batch(
-    batch: Batch, lease: Lease, *, retry_delay: float | None = None, delay_reason: str = ""
+    batch: Batch,
+    lease: Lease,
+    *,
+    retry_delay: float | None = None,
+    delay_reason: str = "",
+    released: int = 0,
 ) -> Counts:
     """Write what of a batch is ready, and finish or give back its entries.
 
@@ -63,6 +68,7 @@ def write_batch(
         retry_delay: Seconds until entries with retryable failures may be claimed again;
             None: record those failures as final.
         delay_reason: Why entries go back, if they do.
+        released: Tokens that are no longer reserved on the job.
 
     Returns:
         What was counted; no entities when the entries went back.
@@ -81,12 +87,11 @@ def write_batch(
             lease.renew()
             counts = _settle_entries(batch, lease, outcomes, retryable, retry_delay, delay_reason)
             texts = sum(stop - start for each in outcomes for start, stop in each.spans)
-            tokens = sum(plan.embed.spent for plan in batch.plans)
-            counts = replace(counts, texts=texts, tokens=tokens)
+            counts = replace(counts, texts=texts, tokens=batch.spent)
             for outcome in outcomes:
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
             if batch.job is not None:
-                _count(batch.job, lease, counts, batch.entries[0].operation)
+                _count(batch.job, lease, counts, batch.entries[0].operation, released)
             if not retryable:  # after the job's row is ours: MySQL locks it for each failure
                 for outcome in outcomes:
                     _record_failures(batch, outcome, lease.using)
@@ -311,6 +316,7 @@ def _count(
     lease: Lease,
     counts: Counts,
     operation: str,
+    released: int,
 ) -> None:
     """Add to the job's counters; a retry moves entities from failed to what they are now."""
     retried = counts.processed if operation == Operation.RETRY else 0
@@ -322,6 +328,7 @@ def _count(
         "failed_entities": counts.failed - retried,
         "embedded_texts": counts.texts,
         "embedded_tokens": counts.tokens,
+        "reserved_tokens": -released,
     }
     MigrationJob.objects.using(lease.using).filter(pk=job.pk).update(
         **{name: F(name) + change for name, change in changes.items() if change},

@@ -31,7 +31,7 @@ def job_document(job: MigrationJob) -> dict[str, JSONValue]:
         "rateLimit": job.rate_limit,
         "maxTokens": job.max_tokens,
         "maxCost": None if job.max_cost is None else str(job.max_cost),
-        "tokens": job.embedded_tokens,
+        "tokens": job.charged_tokens,
         "errorMessage": job.error_message or None,
     }
 

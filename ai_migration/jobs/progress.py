@@ -74,7 +74,7 @@ def _progress(
         throttle_reason=job.throttle_reason if has_reason else "",
         throttled_until=job.throttled_until if throttled else None,
         pace=paces[job.collection.embedder] if is_open else None,
-        tokens=job.embedded_tokens,
+        tokens=job.charged_tokens,
         cost=None if job.cost is None else job.cost.quantize(CENT),
         error_message=job.error_message,
     )

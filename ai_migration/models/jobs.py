@@ -64,6 +64,10 @@ class MigrationJob(OwnModel):
     failed_entities = models.PositiveBigIntegerField(default=0)
     embedded_texts = models.PositiveBigIntegerField(default=0)
     embedded_tokens = models.PositiveBigIntegerField(default=0)
+    reserved_tokens = models.PositiveBigIntegerField(
+        default=0,
+        help_text=_("Sent and not settled yet, or by workers that died: with a budget only."),
+    )
     token_price = models.DecimalField(
         null=True,
         max_digits=12,
@@ -161,20 +165,32 @@ class MigrationJob(OwnModel):
         """What its tokens cost so far; None: nobody said what a token costs."""
         if self.token_price is None:
             return None
-        return self.embedded_tokens * self.token_price / MILLION
+        return self.charged_tokens * self.token_price / MILLION
+
+    @property
+    def charged_tokens(self) -> int:
+        """Tokens it was charged for, or may have been: what was sent by a worker that was
+        killed, too, if it has a budget."""
+        return self.embedded_tokens + self.reserved_tokens
+
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens its budget has in all; None: it has none."""
+        limits = [] if self.max_tokens is None else [self.max_tokens]
+        if self.max_cost is not None and self.token_price:
+            limits.append(int(self.max_cost * MILLION / self.token_price))
+        return min(limits, default=None)
 
     @property
     def tokens_left(self) -> int | None:
         """Tokens until its budget is used up; None: it has none."""
-        limits = [] if self.max_tokens is None else [self.max_tokens]
-        if self.max_cost is not None and self.token_price:
-            limits.append(int(self.max_cost * MILLION / self.token_price))
-        return max(0, min(limits) - self.embedded_tokens) if limits else None
+        limit = self.token_limit
+        return None if limit is None else max(0, limit - self.charged_tokens)
 
     @property
     def spent(self) -> str:
         """What it has embedded, and what it may, in words."""
-        words = f"{self.embedded_tokens:,} tokens"
+        words = f"{self.charged_tokens:,} tokens"
         if self.max_tokens is not None:
             words += f" of {self.max_tokens:,}"
         if self.cost is not None:

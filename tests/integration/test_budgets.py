@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
-from ai_migration.exceptions import InvalidRequestError
+from ai_migration.exceptions import InputRefusedError, InvalidRequestError
 from ai_migration.models import MigrationJob
+from ai_migration.testing.threads import at_once
 from ai_migration.types import EmbedAnswer, JobChanges, JobStatus, MigrationRequest
-from tests.integration.embedders import ScriptedEmbedder
+from tests.integration.embedders import Script, ScriptedEmbedder
 from tests.integration.support import (
+    Killed,
     Project,
     assert_in_line,
     collection,
     counts,
+    die,
     finish,
     make_articles,
     progress,
+    run_slice,
     start,
     stored,
     work,
@@ -47,7 +55,7 @@ class Priced(ScriptedEmbedder):
 
 @pytest.fixture
 def priced(project: Project) -> Project:
-    """100 rows, 1,000 tokens, at 2.50 for a million; five texts in a request."""
+    """100 rows, 1,000 tokens, at 2.50 for a million; five texts in a request, one in the first."""
     embedder(project, PRICE_PER_MILLION_TOKENS="2.50")
     make_articles(100)
     return project
@@ -86,9 +94,9 @@ def test_a_job_pauses_before_its_tokens_are_used_up(priced: Project, batch_size:
     work()
     paused = progress(job)
     assert paused.status == JobStatus.PAUSED
-    assert paused.tokens == 400
-    assert len(stored(collection())) == 40, "what was paid for is kept"
-    assert paused.throttle_reason.startswith("budget used up: 400 tokens of 425, ")
+    assert paused.tokens == 410
+    assert len(stored(collection())) == 41, "what was paid for is kept"
+    assert paused.throttle_reason.startswith("budget used up: 410 tokens of 425, ")
     assert paused.throttle_reason.endswith(", and the next request has 50")
     event = migration_service.list_events(job.pk)[-1]
     assert (event.actor, event.to_status) == ("engine", JobStatus.PAUSED)
@@ -106,15 +114,15 @@ def test_a_budget_of_money_is_one_of_tokens(priced: Project) -> None:
     job = start(batch_size=10, max_cost="0.05")
     work()
     paused = progress(job)
-    assert (paused.status, paused.tokens, paused.cost) == ("PAUSED", 500, Decimal("0.05"))
+    assert (paused.status, paused.tokens, paused.cost) == ("PAUSED", 460, Decimal("0.05"))
     assert "0.05 of 0.05" in paused.throttle_reason
 
 
 def test_going_on_without_a_larger_budget_is_refused(priced: Project) -> None:
-    job = start(batch_size=10, max_tokens=100)
+    job = start(batch_size=10, max_tokens=110)
     work()
-    assert progress(job).tokens == 100
-    with pytest.raises(InvalidRequestError, match="100 tokens of 100") as caught:
+    assert progress(job).tokens == 110
+    with pytest.raises(InvalidRequestError, match="110 tokens of 110") as caught:
         migration_service.resume_migration(job.pk)
     assert caught.value.field == "max_tokens"
     assert progress(job).status == JobStatus.PAUSED
@@ -204,12 +212,12 @@ def test_a_plan_says_cost_and_time(priced: Project) -> None:
 def test_the_commands_take_and_tell_it(priced: Project) -> None:
     out = StringIO()
     with pytest.raises(SystemExit):
-        call_command("migrate_ai_entities", "article", "--max-tokens", "300", stdout=out)
-    assert "Paused: budget used up: 300 tokens of 300" in out.getvalue()
+        call_command("migrate_ai_entities", "article", "--max-tokens", "310", stdout=out)
+    assert "Paused: budget used up: 310 tokens of 310" in out.getvalue()
     job = MigrationJob.objects.get()
     call_command("ai_migration", "show", job.pk, stdout=out)
     assert "paused     budget used up" in out.getvalue()
-    assert "tokens     300, 0.00 at the configured price" in out.getvalue()
+    assert "tokens     310, 0.00 at the configured price" in out.getvalue()
     call_command(
         "ai_migration", "resume", job.pk, "--max-cost", "9", "--max-tokens", "400", stdout=out
     )
@@ -225,3 +233,87 @@ def test_the_commands_take_and_tell_it(priced: Project) -> None:
     out = StringIO()
     call_command("migrate_ai_entities", "article", "--dry-run", "--mode=all", stdout=out)
     assert "0.00 at the configured price" in out.getvalue()
+
+
+# Workers that are killed
+
+
+def charged(job: MigrationJob) -> tuple[int, int]:
+    row = MigrationJob.objects.get(pk=job.pk)
+    return row.embedded_tokens, row.reserved_tokens
+
+
+def seen(project: Project) -> Script:
+    """What a provider was sent, whether or not anybody took the answer."""
+    script = project.embedder(max_batch_size=5)
+    options = {"script": script, "max_batch_size": 5}
+    project.set(
+        EMBEDDERS={"default": {"BACKEND": f"{__name__}.Priced", "OPTIONS": options}},
+        DEFAULT_RATE_LIMIT=None,
+    )
+    return script
+
+
+def test_what_a_killed_worker_has_sent_stays_charged(
+    priced: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each worker dies before it has written anything of what it had embedded."""
+    script = seen(priced)
+    job = start(batch_size=20, max_tokens=600)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    for _ in range(8):
+        with monkeypatch.context() as patch, suppress(Killed):
+            patch.setattr("ai_migration.engine.slice.write_batch", killed)
+            run_slice()
+        die()
+    work()
+    embedded, reserved = charged(job)
+    assert len(script.texts) * TOKENS <= embedded + reserved == progress(job).tokens <= 600
+    assert reserved > 0
+    assert progress(job).status == JobStatus.PAUSED
+    assert progress(job).throttle_reason.startswith(f"budget used up: {progress(job).tokens} ")
+    migration_service.resume_migration(job.pk, changes=JobChanges(max_tokens=10_000))
+    assert counts(finish(job)) == (100, 0, 0, 0)
+    assert charged(job) == (1_000, reserved)
+
+
+def test_two_workers_spend_one_budget(priced: Project) -> None:
+    script = seen(priced)
+    job = start(batch_size=10, max_tokens=405)
+    barrier = threading.Barrier(2, timeout=60)
+
+    def react(texts: Sequence[str]) -> None:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(timeout=1)  # both have a request in flight
+
+    script.react = react
+    assert not at_once([work, work])
+    assert len(script.texts) * TOKENS <= 405
+    assert charged(job) == (len(script.texts) * TOKENS, 0)
+
+
+def test_what_was_reserved_in_vain_is_given_back(priced: Project) -> None:
+    """The provider charges less than was counted, and refuses a row."""
+    script = seen(priced)
+
+    def react(texts: Sequence[str]) -> None:
+        if any("Title 42\n" in text for text in texts):
+            raise InputRefusedError("no")
+
+    script.react = react
+    job = start(batch_size=7, max_tokens=5_000)
+    assert counts(finish(job)) == (99, 0, 0, 1)
+    assert charged(job) == (990, 0)
+
+
+def test_a_job_without_a_budget_reserves_nothing(priced: Project) -> None:
+    job = start(batch_size=30)
+    with CaptureQueriesContext(connection) as queries:
+        finish(job)
+    updates = [each["sql"] for each in queries if each["sql"].startswith("UPDATE")]
+    assert updates
+    assert not [sql for sql in updates if "reserved_tokens" in sql]
+    assert charged(job) == (1_000, 0)

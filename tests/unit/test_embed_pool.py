@@ -23,6 +23,7 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
+from ai_migration.indexing.budgets import Budget
 from ai_migration.indexing.embed_plan import EmbedPlan
 from ai_migration.indexing.embedding import DEFAULT_COOLDOWN, EmbedPool
 from ai_migration.indexing.pacing import Wait
@@ -601,30 +602,61 @@ def test_it_waits_before_the_provider_has_to_say_no(headroom: Headroom, wait: fl
     assert limits.slowed == ([wait] if wait else [])
 
 
+class Purse(Budget):
+    """A budget that nobody else spends."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.committed = self.reserved = 0
+
+    def take(self, tokens: int) -> bool:
+        assert self.limit is not None
+        if self.committed + tokens > self.limit:
+            return False
+        self.committed += tokens
+        return True
+
+
 def test_a_budget_stops_before_the_request_that_would_exceed_it() -> None:
-    embedder = NumberEmbedder(2)
-    pool, _, _ = make_pool(embedder, counts_tokens=True)
+    embedder, purse = NumberEmbedder(2), Purse(25)
+    pool, _, _ = make_pool(embedder, counts_tokens=True, budget=purse)
     pool.add(make_plan(0, [5, 6, 7, 8]))
-    pool.tokens_left = 25
     pool.pump(flush=True)
     pool.collect()
-    pool.tokens_left = 25 - 11
     pool.pump(flush=True)
     assert (pool.tokens_missing, len(embedder.requests)) == (15, 1)
-    pool.tokens_left = 15
+    purse.limit = 26
     pool.pump(flush=True)
     pool.collect()
     assert (pool.tokens_missing, pool.is_idle) == (0, True)
 
 
 def test_what_is_in_flight_counts_against_the_budget() -> None:
+    purse = Purse(25)
     pool, _, executor = make_pool(
-        NumberEmbedder(1), counts_tokens=True, is_late=True, concurrency=4
+        NumberEmbedder(1), counts_tokens=True, is_late=True, concurrency=4, budget=purse
     )
     pool.add(make_plan(0, [10] * 4))
-    pool.tokens_left = 25
     pool.pump(flush=True)
-    assert (len(executor.late), pool.tokens_in_flight) == (2, 20)
+    assert (len(executor.late), purse.committed) == (2, 20)
+
+
+def test_what_was_not_answered_is_not_charged_and_what_was_as_the_provider_says() -> None:
+    purse = Purse(1_000)
+    embedder = Telling(charge=33, max_batch_size=1)
+    embedder.troubles = [TransientEmbedderError("503"), ThrottledError("429", retry_after=1)]
+    embedder.refused = {"2:50"}
+    pool, clock, _ = make_pool(embedder, counts_tokens=True, budget=purse, limits=Limits(0.0, 3.0))
+    plan = make_plan(0, [50] * 4)
+    pool.add(plan)
+    drive(pool, clock)
+    assert (purse.committed, plan.spent) == (99, 99)
+    pool.add(make_plan(10, [50] * 4))
+    embedder.troubles = [FatalEmbedderError("bad key")]
+    with pytest.raises(FatalEmbedderError):
+        drive(pool, clock)
+    pool.drop_waiting()
+    assert purse.committed == 99
 
 
 # Texts that are too long, whatever was counted

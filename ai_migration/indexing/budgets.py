@@ -1,0 +1,74 @@
+"""What a job may still spend, reserved before each request so that no kill hides it."""
+
+from __future__ import annotations
+
+from django.db.models import F
+
+from ai_migration.models import MigrationJob
+
+
+class Budget:
+    """The account of one worker with the budget of one job.
+
+    What is sent is reserved on the job before, and settled when the batch it is for is
+    written. Between the two somebody may kill the worker: its reservation stays, so that
+    what a provider may have charged for is never spent again. A job without a budget is
+    not written to.
+
+    Args:
+        job_id: The job.
+        using: Database alias of our tables.
+
+    Attributes:
+        limit: Tokens the job may embed in all; None: any number.
+        committed: Tokens of requests in flight, as they were counted, and of answers of
+            batches that are not written yet.
+        reserved: Tokens this worker has reserved on the job.
+    """
+
+    def __init__(self, job_id: str, using: str) -> None:
+        self.limit: int | None = None
+        self.committed = 0
+        self.reserved = 0
+        self._jobs = MigrationJob.objects.using(using).filter(pk=job_id)
+
+    @property
+    def unused(self) -> int:
+        """Tokens that are reserved, and of no request."""
+        return max(0, self.reserved - self.committed)
+
+    def take(self, tokens: int) -> bool:
+        """Reserve what a request has, before it is sent; whether the budget has so much."""
+        missing = self.committed + tokens - self.reserved
+        if self.limit is not None and missing > 0:
+            spent = F("embedded_tokens") + F("reserved_tokens")
+            affordable = self._jobs.alias(spent=spent).filter(spent__lte=self.limit - missing)
+            if not affordable.update(reserved_tokens=F("reserved_tokens") + missing):
+                return False
+            self.reserved += missing
+        self.committed += tokens
+        return True
+
+    def correct(self, tokens: int, actual: int) -> None:
+        """A request was answered, or failed: what it had is what it cost."""
+        self.committed += actual - tokens
+
+    def released_with(self, tokens: int) -> int:
+        """What is no longer reserved once a batch is written that cost so many tokens."""
+        return max(0, self.reserved - (self.committed - tokens))
+
+    def settle(self, tokens: int, released: int) -> None:
+        """A batch was written, and the job says so."""
+        self.committed -= tokens
+        self.reserved -= released
+
+    def forfeit(self, tokens: int) -> None:
+        """A batch is not written although it was paid for: the job stays charged for it."""
+        self.committed -= tokens
+        self.reserved = max(0, self.reserved - tokens)
+
+    def close(self) -> None:
+        """Give back what was reserved for nothing."""
+        if unused := self.unused:
+            self._jobs.update(reserved_tokens=F("reserved_tokens") - unused)
+            self.reserved -= unused
