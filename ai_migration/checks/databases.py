@@ -11,9 +11,11 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
+from ai_migration.checks.entities import fault_messages
 from ai_migration.checks.settings import settings_are_valid
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
+from ai_migration.entities.definitions import EntityDefinition
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import examine_entity
 from ai_migration.exceptions import AIMigrationError, EntityConfigError
@@ -35,7 +37,8 @@ def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMess
 def check_indexes(
     app_configs: object = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Querysets that give no rows, and indexes built with another config than today's."""
+    """Querysets that give no rows or not what fields are named after, and indexes built with
+    another config than today's."""
     using = our_database()
     if using not in (databases or ()) or not settings_are_valid():
         return []
@@ -45,7 +48,7 @@ def check_indexes(
         return []  # check_entities says so
     examined = [examine_entity(item) for item in definitions if item.model]
     entities = [item for item in examined if isinstance(item, Entity)]
-    messages = [message for entity in entities for message in _check_rows(entity)]
+    messages = [message for entity in entities for message in _check_rows(entity.definition)]
     if get_settings().ON_CONFIG_CHANGE != "ignore":
         messages += _check_collections({entity.name: entity for entity in entities}, using)
     return messages
@@ -98,13 +101,16 @@ def _is_wal(name: str) -> bool:
     return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
 
 
-def _check_rows(entity: Entity) -> Iterator[CheckMessage]:
+def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
     try:
-        entity.rows()
+        found = examine_entity(definition, calls_queryset=True)
     except _UNAVAILABLE:
         return
     except AIMigrationError as error:
-        yield codes.ENTITY_QUERYSET.message(error.message, obj=entity.definition.source)
+        yield codes.ENTITY_QUERYSET.message(error.message, obj=definition.source)
+    else:
+        if isinstance(found, list):
+            yield from fault_messages(found, definition)
 
 
 def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[CheckMessage]:
