@@ -58,6 +58,10 @@ class EntityConfigError(AIMigrationError):
     code = "invalid_entity_config"
 
 
+class QuerysetError(EntityConfigError):
+    """An entity type's ``queryset`` raised something, as it may until its data is there."""
+
+
 class UnknownEntityTypeError(AIMigrationError):
     """No entity type of that name exists."""
 

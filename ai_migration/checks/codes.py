@@ -89,6 +89,7 @@ REST_LIBRARY = Code("E171", "Install the extra that the message names, or remove
 REST_AUTH = Code("E172", "Add them to INSTALLED_APPS: permissions are theirs.")
 
 CHUNKING = Code("W020", "Make 'chunking' fit the embedder.")
+ENTITY_DATA = Code("W021", "It may pass once its data is there: until then no job of it starts.")
 SQLITE = Code(
     "W040",
     "Set DATABASES[...]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "

@@ -12,11 +12,13 @@ from django.db import DatabaseError, InterfaceError, connections, router, transa
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
+from ai_migration.checks.entities import fault_messages
 from ai_migration.checks.settings import OBJECT, settings_are_valid
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.readiness import small_pools
 from ai_migration.entities import registry
+from ai_migration.entities.definitions import EntityDefinition
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import examine_entity
 from ai_migration.exceptions import AIMigrationError, EntityConfigError
@@ -45,7 +47,8 @@ def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMess
 def check_indexes(
     app_configs: object = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Querysets that give no rows, and indexes built with another config than today's."""
+    """Querysets that give no rows or not what fields are named after, and indexes built with
+    another config than today's."""
     using = our_database()
     if using not in (databases or ()) or not settings_are_valid():
         return []
@@ -58,8 +61,8 @@ def check_indexes(
     messages = [
         message
         for entity in entities
-        for check in (_check_rows, _check_replica)
-        for message in check(entity)
+        for found in (_check_rows(entity.definition), _check_replica(entity))
+        for message in found
     ]
     if get_settings().ON_CONFIG_CHANGE != "ignore":
         messages += _check_collections({entity.name: entity for entity in entities}, using)
@@ -131,13 +134,16 @@ def _is_wal(name: str) -> bool:
     return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
 
 
-def _check_rows(entity: Entity) -> Iterator[CheckMessage]:
+def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
     try:
-        entity.rows()
+        found = examine_entity(definition, calls_queryset=True)
     except _UNAVAILABLE:
         return
     except AIMigrationError as error:
-        yield codes.ENTITY_QUERYSET.message(error.message, obj=entity.definition.source)
+        yield codes.ENTITY_QUERYSET.message(error.message, obj=definition.source)
+    else:
+        if isinstance(found, list):
+            yield from fault_messages(found, definition)
 
 
 def _check_replica(entity: Entity) -> Iterator[CheckMessage]:

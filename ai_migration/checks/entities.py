@@ -15,7 +15,7 @@ from ai_migration.entities import registry
 from ai_migration.entities.config_file import ConfigFile
 from ai_migration.entities.config_schema import inert_keys
 from ai_migration.entities.definitions import Chunking, EntityDefinition
-from ai_migration.entities.resolving import FaultKind, examine_entity
+from ai_migration.entities.resolving import EntityFault, FaultKind, examine_entity
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.stores import stores
 
@@ -30,6 +30,7 @@ _CODES = {
     FaultKind.DATE: codes.ENTITY_DATE,
     FaultKind.QUERYSET: codes.ENTITY_QUERYSET,
     FaultKind.TENANT: codes.ENTITY_TENANT,
+    FaultKind.DATA: codes.ENTITY_DATA,
 }
 _MODEL_KEYS = ("ai-config.default-embedding-model", "embeddable-fields.model")
 """Inert keys that people expect to choose the embedder: they get a message of their own."""
@@ -67,8 +68,7 @@ def _config_messages(error: EntityConfigError) -> list[CheckMessage]:
 def _check_entity(definition: EntityDefinition) -> Iterator[CheckMessage]:
     resolved = examine_entity(definition)
     if isinstance(resolved, list):
-        for fault in resolved:
-            yield _CODES[fault.kind].message(fault.message, obj=definition.source)
+        yield from fault_messages(resolved, definition)
     for aliases, alias, code in (
         (embedders, definition.embedder, codes.ENTITY_EMBEDDER),
         (stores, definition.store, codes.ENTITY_STORE),
@@ -81,6 +81,14 @@ def _check_entity(definition: EntityDefinition) -> Iterator[CheckMessage]:
             )
             yield code.message(text, obj=definition.source)
     yield from _check_chunking(definition)
+
+
+def fault_messages(
+    faults: list[EntityFault], definition: EntityDefinition
+) -> Iterator[CheckMessage]:
+    """What is wrong with an entity type, each thing under its code."""
+    for fault in faults:
+        yield _CODES[fault.kind].message(fault.message, obj=definition.source)
 
 
 def _check_chunking(definition: EntityDefinition) -> Iterator[CheckMessage]:

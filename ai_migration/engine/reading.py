@@ -68,7 +68,7 @@ class ReadAhead:
         executor = None if reader.runs_project_code else self._executor
         if executor is not None:
             entity = entity.as_routed()  # routers may look at the thread they are asked in
-            aliases = {self._using, entity.using, router.db_for_write(entity.model)}
+            aliases = {self._using, entity.source.using, router.db_for_write(entity.model)}
             if not all(map(is_reproducible, aliases)):
                 executor = None
         read = partial(read_batch, entries, entity, reader, targets, job, self._using)

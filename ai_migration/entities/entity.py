@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, router
+from django.db import router
 from django.db.models import Model, QuerySet
-from django.db.models.manager import BaseManager
-from django.utils.module_loading import import_string
 
 from ai_migration.entities.definitions import EntityDefinition, MetadataField
 from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
+from ai_migration.entities.sources import RowSource
 from ai_migration.entities.templates import TextTemplate
-from ai_migration.exceptions import AIMigrationError, EntityConfigError
+from ai_migration.exceptions import EntityConfigError
 from ai_migration.models.sql import replicas
 from ai_migration.types import JSONValue
 
@@ -61,12 +59,6 @@ class Entity:
         """Alias of its store."""
         return self.definition.store or "default"
 
-    @property
-    def using(self) -> str:
-        """Database alias its rows are read from: where they are written, unless the config
-        names another. A replica lags, and a stale read would undo what is newer."""
-        return self.definition.using or router.db_for_write(self.model)
-
     @cached_property
     def hash_salt(self) -> bytes:
         """What besides its text decides an entity's vectors: the chunking, 16 bytes."""
@@ -78,6 +70,11 @@ class Entity:
         """The config as collections and jobs keep it."""
         return self.definition.snapshot()
 
+    @property
+    def source(self) -> RowSource:
+        """Where its rows come from."""
+        return RowSource(self.definition, self.model)
+
     def rows(self, *, fresh: bool = False) -> QuerySet[Any]:
         """All source rows, through the configured manager or callable, unordered.
 
@@ -85,25 +82,10 @@ class Entity:
             fresh: Read them from the primary, where the config names a standby of it.
 
         Raises:
-            EntityConfigError: ``queryset`` names nothing that gives rows of the model.
+            EntityConfigError: ``queryset`` gives no rows of the model.
         """
-        try:
-            rows = self.row_source()()
-        except (DatabaseError, InterfaceError, AIMigrationError):
-            raise
-        except Exception as error:
-            raise self._unfit(f"raised {error!r}") from error
-        if not isinstance(rows, QuerySet):
-            raise self._unfit(f"gives no rows, but a {type(rows).__name__}")
-        if rows.model._meta.concrete_model is not self.model._meta.concrete_model:
-            raise self._unfit(f"gives rows of {rows.model._meta.label}")
-        # A job pages through the rows by primary key, and adds its own filters.
-        if rows.query.is_sliced or rows.query.combinator or rows.query.distinct_fields:
-            raise self._unfit("gives a queryset that is sliced, combined or distinct by fields")
-        if getattr(rows, "_fields", None) is not None:
-            raise self._unfit("gives values(), not rows")
-        using = self.definition.using or getattr(rows, "_db", None) or self.using
-        return rows.using(self._primary_of(using) if fresh else using).order_by()
+        rows = self.source.rows()
+        return rows.using(self._primary_of(rows.db)) if fresh else rows
 
     @property
     def primary(self) -> str | None:
@@ -123,41 +105,6 @@ class Entity:
         """The same, read from the database that it is read from here and now, whoever asks
         where."""
         return replace(self, definition=replace(self.definition, using=self.rows().db))
-
-    def row_source(self) -> Callable[[], Any]:
-        """What :meth:`rows` calls; nothing is called here.
-
-        Raises:
-            EntityConfigError: ``queryset`` names no manager and nothing that can be called.
-        """
-        name = self.definition.queryset
-        if not name:
-            manager: Any = self.model._default_manager
-            return manager.all  # type: ignore[no-any-return]
-        if "." not in name:
-            manager = getattr(self.model, name, None)
-            if isinstance(manager, BaseManager):
-                return manager.all
-            managers = ", ".join(item.name for item in self.model._meta.managers)
-            raise EntityConfigError(
-                f"Entity type {self.name!r}: {self.model._meta.label} has no manager {name!r}. "
-                f"It has: {managers}. A callable is named by its dotted path."
-            )
-        try:
-            function = import_string(name)
-        except Exception as error:  # a module can raise anything while it is imported
-            words = str(error) if isinstance(error, ImportError) else repr(error)
-            raise self._unfit(f"cannot be imported: {words}") from error
-        if not callable(function):
-            raise self._unfit("is not callable")
-        return function  # type: ignore[no-any-return]
-
-    def _unfit(self, problem: str) -> EntityConfigError:
-        name = self.definition.queryset or "the default manager"
-        return EntityConfigError(
-            f"Entity type {self.name!r}: queryset {name!r} {problem}. It should give all rows "
-            f"of {self.model._meta.label}, as a plain queryset."
-        )
 
     def require_indexable(self) -> None:
         """Refuse entity types whose config says they are not indexed.

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from functools import partialmethod
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, FieldError, ObjectDoesNotExist
 from django.db.models import Field, ForeignObjectRel, JSONField, Model
 from django.db.models.manager import BaseManager, ManagerDescriptor
 from pydantic.alias_generators import to_snake
 
 from ai_migration.exceptions import EntityConfigError
+
+_PLAIN_KEY = re.compile(r"\w+(-\w+)*", re.ASCII)
+"""Keys of JSON that every database looks up by name, and Django takes as a column's."""
 
 
 class FieldKind(Enum):
@@ -43,6 +47,7 @@ class ResolvedField:
         prefetch: A generic foreign key on the way, for ``prefetch_related``.
         attributes: The same path over an instance.
         keys: Keys and positions inside the JSON value at its end.
+        is_annotation: Whether the queryset has it, and not the model.
     """
 
     name: str
@@ -53,6 +58,22 @@ class ResolvedField:
     prefetch: str = ""
     attributes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    is_annotation: bool = False
+
+    @property
+    def column(self) -> str:
+        """What a query reads: the path, or the whole JSON value where one of its keys is not
+        plain. :meth:`picked` takes the rest of the way."""
+        if all(map(_PLAIN_KEY.fullmatch, self.keys)):
+            return self.path
+        return self.path.removesuffix("__" + "__".join(self.keys))
+
+    def picked(self, value: Any) -> Any:
+        """The field's value in what :attr:`column` gave."""
+        if self.column != self.path:
+            for key in self.keys:
+                value = _inside(value, key)
+        return value
 
     def value_of(self, instance: Model) -> Any:
         """The value as it is read from a model instance: the same that a query gives.
@@ -96,6 +117,29 @@ def resolve_field(model: type[Model], name: str, *, entity_type: str) -> Resolve
         return _Walk(model, name).resolve()
     except _NotFoundError as error:
         raise EntityConfigError(f"Entity type {entity_type!r}: {error}") from None
+
+
+def annotated_field(name: str, annotations: Mapping[str, Any]) -> ResolvedField | None:
+    """The field that is an annotation of a queryset.
+
+    Args:
+        name: As a config writes it.
+        annotations: Those of the queryset, by name.
+    """
+    for spelling in _spellings(name):
+        if spelling in annotations:
+            output = None
+            with suppress(FieldError):  # of mixed types
+                output = annotations[spelling].output_field
+            return ResolvedField(
+                name,
+                spelling,
+                FieldKind.COLUMN,
+                output,
+                attributes=(spelling,),
+                is_annotation=True,
+            )
+    return None
 
 
 def snake_case(name: str) -> str:

@@ -113,7 +113,7 @@ def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -
     try:
         require_printable(value)
         condition = _condition(field, lookup, value, name)
-        base = entity.model._base_manager.using(rows.db)
+        base = rows if field.is_annotation else entity.model._base_manager.using(rows.db)
         matching = base.filter(condition)
         _compile(matching)
     except (FieldError, ValidationError, ValueError, TypeError, ArithmeticError) as error:

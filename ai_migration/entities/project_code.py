@@ -15,7 +15,10 @@ from ai_migration.entities.fields import FieldKind, ResolvedField
 
 def runs_project_code(entity: Entity) -> bool:
     """Whether anything but Django's own code decides which rows there are and what they say."""
-    managers = [entity.model._base_manager, getattr(entity.row_source(), "__self__", None)]
+    managers = [
+        entity.model._base_manager,
+        getattr(entity.source.function(), "__self__", None),
+    ]
     fields = [
         *entity.text_fields,
         *(field for field, _ in entity.metadata_fields),

@@ -182,7 +182,7 @@ class EntityReader:
             if field.kind is FieldKind.MANY:
                 yield field.name, partial(self._many_values, rows, field)
             elif field.kind is FieldKind.COLUMN:
-                yield field.name, partial(rows.values_list, field.path)
+                yield field.name, partial(rows.values_list, field.column)
         if self._needs_instances:
             for column in self.entity.model._meta.concrete_fields:
                 yield column.name, partial(rows.values_list, column.name)
@@ -260,17 +260,25 @@ class EntityReader:
         }
         if self._needs_instances:
             return self._instance_values(rows, many)
-        columns = [field.path for field in self._fields if field.kind is FieldKind.COLUMN]
+        single = [field for field in self._fields if field.path not in many]
+        columns = list(dict.fromkeys(field.column for field in single))
         found = rows.values_list("pk", *columns)
-        return self._with_many(found, many) if many else found
+        if columns == [field.path for field in self._fields]:
+            return found
+        return self._composed(found, columns, many)
 
-    def _with_many(
-        self, found: Iterable[tuple[Any, ...]], many: Mapping[str, Mapping[Any, list[Any]]]
+    def _composed(
+        self,
+        found: Iterable[tuple[Any, ...]],
+        columns: Sequence[str],
+        many: Mapping[str, Mapping[Any, list[Any]]],
     ) -> Iterator[RowValues]:
         for row in found:
-            columns = iter(row[1:])
+            read = dict(zip(columns, row[1:], strict=True))
             values = (
-                many[field.path].get(row[0], []) if field.path in many else next(columns)
+                many[field.path].get(row[0], [])
+                if field.path in many
+                else field.picked(read[field.column])
                 for field in self._fields
             )
             yield (row[0], *values)
@@ -279,10 +287,10 @@ class EntityReader:
         values: dict[Any, list[Any]] = defaultdict(list)
         # From the base manager: what the rows were filtered by must not filter the values.
         related = self.entity.model._base_manager.using(rows.db).filter(
-            pk__in=rows.values("pk"), **{f"{field.path}__isnull": False}
+            pk__in=rows.values("pk"), **{f"{field.column}__isnull": False}
         )
-        for key, value in related.order_by("pk", field.path).values_list("pk", field.path):
-            values[key].append(value)
+        for key, value in related.order_by("pk", field.column).values_list("pk", field.column):
+            values[key].append(field.picked(value))
         return values
 
     def _instance_values(

@@ -68,9 +68,7 @@ def get(entity_type: str) -> Entity:
         known = [name for name, item in found.definitions.items() if item.model]
         raise UnknownEntityTypeError(entity_type, known)
     if entity_type not in found.resolved:
-        entity = resolve_entity(found.definitions[entity_type])
-        entity.rows()  # a queryset that is none is told now, not to a worker
-        found.resolved[entity_type] = entity
+        found.resolved[entity_type] = resolve_entity(found.definitions[entity_type])
     return found.resolved[entity_type]
 
 

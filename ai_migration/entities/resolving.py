@@ -1,13 +1,15 @@
-"""A definition meets its Django model: every fault of it, or the entity. Makes no query."""
+"""A definition meets its Django model and its rows: every fault of it, or the entity."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from django.apps import apps
 from django.db import connections, router
@@ -15,10 +17,17 @@ from django.db.models import BinaryField, Model
 
 from ai_migration.entities.definitions import EntityDefinition, MetadataField
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.fields import FieldKind, ResolvedField, resolve_field, text_columns
+from ai_migration.entities.fields import (
+    FieldKind,
+    ResolvedField,
+    annotated_field,
+    resolve_field,
+    text_columns,
+)
 from ai_migration.entities.keys import KeyCodec
+from ai_migration.entities.sources import RowSource
 from ai_migration.entities.templates import TextTemplate
-from ai_migration.exceptions import EntityConfigError
+from ai_migration.exceptions import EntityConfigError, QuerysetError
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 
 P = ParamSpec("P")
@@ -40,6 +49,7 @@ class FaultKind(Enum):
     DATE = "created-at-field, updated-at-field"
     QUERYSET = "queryset"
     TENANT = "whose rows they are"
+    DATA = "what queryset looks for"
 
 
 @dataclass(frozen=True)
@@ -51,32 +61,46 @@ class EntityFault:
 
 
 def resolve_entity(definition: EntityDefinition) -> Entity:
-    """Hold a definition against its model.
+    """Hold a definition against its model and its rows.
 
     Raises:
         EntityConfigError: The model, a field, the template or the queryset is wrong; names
             every fault.
     """
-    resolved = examine_entity(definition)
+    resolved = examine_entity(definition, calls_queryset=True)
     if isinstance(resolved, Entity):
         return resolved
     raise EntityConfigError("\n".join(fault.message for fault in resolved))
 
 
-def examine_entity(definition: EntityDefinition) -> Entity | list[EntityFault]:
+def examine_entity(
+    definition: EntityDefinition, *, calls_queryset: bool = False
+) -> Entity | list[EntityFault]:
     """Hold a definition against its model, to the end.
+
+    Args:
+        definition: What the config says.
+        calls_queryset: Whether to call ``queryset``, which may query. Without, names that
+            only its annotations may have are neither found nor faults.
 
     Returns:
         The entity, or everything that is wrong with it.
     """
-    return _Resolver(definition).resolve()
+    return _Resolver(definition, calls_queryset).resolve()
+
+
+class _UnknownError(Exception):
+    """Whether there is such a thing only the queryset knows."""
 
 
 class _Resolver:
-    def __init__(self, definition: EntityDefinition) -> None:
+    def __init__(self, definition: EntityDefinition, calls_queryset: bool) -> None:
         self.definition = definition
+        self.calls_queryset = calls_queryset
         self.name = definition.entity_type
         self.faults: list[EntityFault] = []
+        self._annotations: Mapping[str, Any] | None = None
+        self._is_unknown = False
 
     def resolve(self) -> Entity | list[EntityFault]:
         model = self._try(FaultKind.MODEL, _model, self.definition)
@@ -85,6 +109,7 @@ class _Resolver:
         self._try(FaultKind.DATABASE, _require_database, self.definition)
         self._try(FaultKind.TENANT, _require_tenant, model, self.name)
         self._try(FaultKind.KEY, _require_key, model, self.name)
+        self._try(FaultKind.QUERYSET, self._look_at_rows, RowSource(self.definition, model))
         source, definition = self.definition.template, self.definition
         template = (
             self._try(FaultKind.TEMPLATE, TextTemplate, source, self.name) if source else None
@@ -92,7 +117,7 @@ class _Resolver:
         text_fields = self._fields(model, [field.name for field in definition.text_fields])
         if template is not None:
             text_fields += self._template_fields(model, template, text_fields)
-        if not text_fields and not self.faults:
+        if not text_fields and not self.faults and not self._is_unknown:
             self.faults.append(EntityFault(FaultKind.NO_TEXT, _no_text(model, definition)))
         metadata = [
             (resolved, field)
@@ -116,25 +141,48 @@ class _Resolver:
             filterable_fields=tuple(filterable),
             created_at=created,
         )
-        self._try(FaultKind.QUERYSET, entity.row_source)
         json.dumps(entity.snapshot)
         return self.faults or entity
+
+    def _look_at_rows(self, source: RowSource) -> None:
+        """Whether there are rows, and what they have beyond the model."""
+        if self.calls_queryset:
+            self._annotations = source.rows().query.annotations
+            return
+        source.function()
+        if source.is_manager:
+            with suppress(Exception):  # it may need a request, say
+                self._annotations = source.rows().query.annotations
+
+    def _resolve(self, model: type[Model], name: str) -> ResolvedField:
+        """A field of the model, or an annotation of the rows."""
+        try:
+            return resolve_field(model, name, entity_type=self.name)
+        except EntityConfigError as error:
+            found = annotated_field(name, self._annotations or {})
+            if found is not None:
+                return found
+            may_be_one = name.isidentifier() and "__" not in name and not hasattr(model, name)
+            if self._annotations is None and may_be_one:
+                raise _UnknownError from error
+            raise
 
     def _try(
         self, kind: FaultKind, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         try:
             return function(*args, **kwargs)
+        except _UnknownError:
+            self._is_unknown = True
         except EntityConfigError as error:
+            kind = FaultKind.DATA if isinstance(error, QuerysetError) else kind
             self.faults.append(EntityFault(kind, error.message))
-            return None
+        return None
 
     def _fields(
         self, model: type[Model], names: Iterable[str], kind: FaultKind = FaultKind.FIELD
     ) -> list[ResolvedField]:
-        found = (
-            self._try(kind, resolve_field, model, name, entity_type=self.name) for name in names
-        )
+        found = (self._try(kind, self._resolve, model, name) for name in names)
         return [field for field in found if field is not None]
 
     def _template_fields(
@@ -143,24 +191,25 @@ class _Resolver:
         """The fields a template uses besides the configured ones."""
         fields = dict.fromkeys(known)
         for name in template.names:
-            field = self._try(FaultKind.TEMPLATE, _template_field, model, name, self.name)
+            resolve = partial(self._resolve, model)
+            field = self._try(FaultKind.TEMPLATE, _template_field, resolve, name)
             if field is not None:
                 fields.setdefault(field)
         return [field for field in fields if field not in known]
 
 
-def _template_field(model: type[Model], name: str, entity_type: str) -> ResolvedField:
+def _template_field(resolve: Callable[[str], ResolvedField], name: str) -> ResolvedField:
     """The field a template's variable starts with: the language itself looks further into
     values, as in ``title.upper``, ``tags.name.0`` or ``attributes.items``."""
     head, _, last = name.rpartition("__")
     if head and last in {"items", "keys", "values"}:
-        return resolve_field(model, head, entity_type=entity_type)
+        return resolve(head)
     try:
-        return resolve_field(model, name, entity_type=entity_type)
+        return resolve(name)
     except EntityConfigError:
         while head:
             try:
-                field = resolve_field(model, head, entity_type=entity_type)
+                field = resolve(head)
             except EntityConfigError:
                 head = head.rpartition("__")[0]
                 continue
@@ -242,6 +291,11 @@ def _require_filterable(model: type[Model], field: ResolvedField, entity_type: s
         raise EntityConfigError(
             f"Entity type {entity_type!r}: filterable field {field.name!r} is a property or a "
             f"method of {model._meta.label}; only database fields can be filtered by"
+        )
+    if any('"' in key for key in field.keys):
+        raise EntityConfigError(
+            f"Entity type {entity_type!r}: filterable field {field.name!r} has a double quote in "
+            f"a key of JSON, which SQLite and MySQL never find"
         )
 
 

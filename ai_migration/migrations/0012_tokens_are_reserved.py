@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("ai_migration", "0010_recent_failures"),
+        ("ai_migration", "0011_read_where_written"),
     ]
 
     operations = [

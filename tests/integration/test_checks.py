@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import checks
+from django.core.management import call_command
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
 from django.test.utils import CaptureQueriesContext
 
-from ai_migration.exceptions import RebuildRequiredError
+from ai_migration.exceptions import EntityConfigError, RebuildRequiredError
 from tests.commands import Manage
 from tests.databases import FreshDatabase
 from tests.integration.support import Project, collection, make_articles, run, start
@@ -33,8 +35,9 @@ def first_articles() -> QuerySet[Article]:
     return Article.objects.all()[:5]
 
 
-def breaks() -> QuerySet[Article]:
-    raise RuntimeError("not today")
+def of_the_house() -> QuerySet[Article]:
+    house = Category.objects.get(slug="house")
+    return Article.objects.filter(category=house).annotate(house=Value("ours"))
 
 
 def asks_the_database() -> QuerySet[Article]:
@@ -132,7 +135,7 @@ def test_an_embedder_that_cannot_be_made_is_told_once(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("queryset", "words"),
-    [("categories", "testapp.Category"), ("first_articles", "sliced"), ("breaks", "not today")],
+    [("categories", "testapp.Category"), ("first_articles", "sliced")],
 )
 def test_a_queryset_that_gives_no_rows(project: Project, queryset: str, words: str) -> None:
     project.article(queryset=f"{HERE}.{queryset}")
@@ -140,6 +143,21 @@ def test_a_queryset_that_gives_no_rows(project: Project, queryset: str, words: s
     assert message.startswith("ai_migration.E028 ")
     assert words in message
     assert found(None) == []
+
+
+def test_a_queryset_whose_data_is_not_there_yet_stops_no_migrate(project: Project) -> None:
+    """It is told, and no job starts; but how should the data come in without the tables?"""
+    project.article("title", "house", queryset=f"{HERE}.of_the_house")
+    [message] = found()
+    assert message.startswith("ai_migration.W021 ")
+    assert "Category matching query does not exist" in message
+    call_command("migrate", skip_checks=False, verbosity=0, stderr=StringIO())
+    with pytest.raises(EntityConfigError, match="does not exist"):
+        start()
+    house = Category.objects.create(name="House", slug="house")
+    Article.objects.create(title="x", category=house)
+    assert found() == []
+    assert run().indexed == 1
 
 
 def test_a_queryset_may_need_tables_that_are_not_there_yet(

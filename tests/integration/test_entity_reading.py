@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -12,20 +13,23 @@ from uuid import uuid4
 import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.contrib.contenttypes.models import ContentType
-from django.db import OperationalError, connection, models
+from django.db import OperationalError, connection, models, transaction
+from django.db.models.functions import Cast, Concat
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
 from django.utils.functional import cached_property
 from django.utils.timezone import override as time_zone
 from django.utils.translation import gettext_lazy
 
+from ai_migration.checks.databases import check_indexes
+from ai_migration.checks.entities import check_entities
 from ai_migration.entities import registry
 from ai_migration.entities.filters import apply_filters, dump_filters, load_filters
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.exceptions import EntityConfigError, InvalidRequestError
 from ai_migration.types import MigrationFilters
 from tests.integration.odd_models import table_of
-from tests.integration.support import Project
+from tests.integration.support import Project, run
 from tests.testapp.models import Article, TenantNote
 
 NOTHING = models.DO_NOTHING
@@ -160,6 +164,18 @@ class Shelf(models.Model):  # noqa: DJ008
         app_label = "testapp"
         managed = False
         db_table = "odd_shelf"
+
+
+class Clue(models.Model):  # noqa: DJ008
+    writer = models.ForeignKey(Writer, NOTHING)
+    said = models.JSONField(default=dict)
+
+    objects: ClassVar[models.Manager[Any]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_clue"
 
 
 @pytest.fixture
@@ -455,6 +471,60 @@ def test_keys_of_json_read_the_same_as_values_and_from_instances(
     assert first == "full name: Ada" if not said else first.partition(": ")[2] == said
 
 
+ODD_KEYS = [
+    "it's", 'in"side', "semi;colon", "da--sh", "br[0]ack", "#", "/*x*/", "`",
+    "ünï", "100%", "%s", "(", ":", "{}", "back\\slash", "shoe-size",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("also", [[], ["shouted"]], ids=["values", "instances"])
+def test_any_key_of_json_is_read(
+    tables: Callable[..., None], project: Project, also: list[str]
+) -> None:
+    """Some, Django takes for no name of a column, and some, SQLite does not find."""
+    extra: dict[str, Any] = {key: f"value {i}" for i, key in enumerate(ODD_KEYS)}
+    writer = Writer.objects.create(full_name="Ada", extra={**extra, "deep;er": extra})
+    paths = [f"extra__{way}{key}" for way in ("", "deep;er__") for key in ODD_KEYS]
+    tables(
+        *paths,
+        *also,
+        model="testapp.Writer",
+        metadata_fields=[paths[0], "extra"],
+        filterable_fields=[path for path in paths if '"' not in path],
+    )
+    assert check_entities() == []
+    assert matching(lookups={paths[0]: "value 0", f"{paths[2]}__startswith": "value"}) == ["Ada"]
+    assert run("odd").indexed == 1
+    [row] = read()
+    lines = [line.rpartition(": ")[2] for line in row.text.splitlines()]
+    assert lines[: len(paths)] == [*extra.values()] * 2
+    assert row.metadata == {paths[0]: "value 0", "extra": {**extra, "deep;er": extra}}
+    Story.objects.create(title="x", writer=writer)
+    tables("title", f"writer__extra__{ODD_KEYS[1]}")
+    assert text() == 'title: x\nwriter extra in"side: value 1'
+    tables(*[f"writer__{path}" for path in paths[:2]], model="testapp.Shelf")
+    Shelf.objects.create(writer=writer, number=7)
+    assert text().endswith("value 1")
+    tables("pk", model="testapp.Writer", filterable_fields=paths[1:2])
+    assert [message.id for message in check_entities()] == ["ai_migration.E026"]
+
+
+@pytest.mark.parametrize("also", [[], ["shouted"]], ids=["values", "instances"])
+def test_odd_keys_of_many_rows(tables: Callable[..., None], also: list[str]) -> None:
+    with table_of(Clue):
+        writer = Writer.objects.create(full_name="Ada")
+        for said in ({"it's": "me"}, {"it's": None}, {}, {"it's": "us"}):
+            Clue.objects.create(writer=writer, said=said)
+        tables("clue__said__it's", *also, model="testapp.Writer")
+        assert text().splitlines()[0].endswith(": me, us")
+
+
+def test_one_column_under_two_names(tables: Callable[..., None]) -> None:
+    make_story()
+    tables("writer__full_name", "writer.fullName", "title")
+    assert [line.rpartition(": ")[2] for line in text().splitlines()] == ["Ada", "Ada", "One Two"]
+
+
 def test_json_of_a_related_row_costs_no_query_a_row(tables: Callable[..., None]) -> None:
     for number in range(9):
         Story.objects.create(title="x", writer=Writer.objects.create(extra={"n": number}))
@@ -543,6 +613,71 @@ def test_a_template_prints_many_with_commas(tables: Callable[..., None]) -> None
 
 
 # Querysets
+
+
+def annotated() -> Any:
+    return Writer.objects.annotate(
+        stories=models.Count("story"),
+        long_name=Concat("full_name", models.Value(" the Great")),
+    )
+
+
+@pytest.mark.parametrize("also", [[], ["shouted"]], ids=["values", "instances"])
+def test_an_annotation_is_a_field(tables: Callable[..., None], also: list[str]) -> None:
+    make_story()
+    Writer.objects.create(full_name="Bob")
+    tables(
+        "longName",
+        *also,
+        model="testapp.Writer",
+        queryset=f"{__name__}.annotated",
+        metadata_fields=["stories"],
+        filterable_fields=["stories", "long_name"],
+        template="{{ long_name.upper }}: {{ stories }}",
+    )
+    assert check_entities() == []
+    assert check_indexes(databases=["default"]) == []
+    assert [row.text for row in read()] == ["ADA THE GREAT: 1", "BOB THE GREAT: 0"]
+    assert [row.metadata for row in read()] == [{"stories": 1}, {"stories": 0}]
+    assert matching(lookups={"stories__gte": "1"}) == ["Ada"]
+    assert matching(lookups={"long_name": "Bob the Great"}) == ["Bob"]
+    with pytest.raises(InvalidRequestError, match="stories"):
+        matching(lookups={"stories": "many"})
+    ended = run("odd", batch_size=1)
+    assert (ended.indexed, ended.failed) == (2, 0)
+
+
+def test_a_name_that_is_no_annotation_either(tables: Callable[..., None]) -> None:
+    tables("full_name", "storys", model="testapp.Writer", queryset=f"{__name__}.annotated")
+    assert check_entities() == [], "the queryset is not called without a database"
+    [message] = check_indexes(databases=["default"])
+    assert (message.id, "'storys'" in message.msg) == ("ai_migration.E023", True)
+    with pytest.raises(EntityConfigError, match="storys"):
+        registry.get("odd")
+    tables("storys", model="testapp.Writer", queryset="objects")
+    assert [message.id for message in check_entities()] == ["ai_migration.E023"]
+    tables("story__nope", model="testapp.Writer", queryset=f"{__name__}.annotated")
+    assert [message.id for message in check_entities()] == ["ai_migration.E023"]
+
+
+@pytest.mark.vendors("postgresql")
+def test_a_statement_that_fails_for_one_row_costs_that_row(tables: Callable[..., None]) -> None:
+    """The server's own error, within a transaction that goes on."""
+    for number in range(5):
+        Writer.objects.create(full_name=f"w{number}", extra={"n": number - 2})
+    tables("full_name", "share", model="testapp.Writer", queryset=f"{__name__}.shares")
+    for surroundings in (nullcontext, transaction.atomic):
+        with surroundings():
+            rows = read()
+            assert [row.error for row in rows] == [
+                "" if row.text else "its field 'share' cannot be read: DataError" for row in rows
+            ]
+            assert [bool(row.text) for row in rows] == [True, True, False, True, True]
+
+
+def shares() -> Any:
+    number = Cast(models.F("extra__n"), models.IntegerField())
+    return Writer.objects.annotate(share=models.Value(12) / number)
 
 
 def sliced() -> Any:

@@ -32,7 +32,7 @@ TEXTS = st.text(
 ) | st.sampled_from(["", " ", "a", "A", "a ", "ä", "Ä", "ß", "'", '"', "%", "_", "\\", "[1]"])
 
 
-class Backwards(models.IntegerField):
+class Backwards(models.IntegerField):  # type: ignore[type-arg]  # no subscript at run time
     """Keeps the negative of a number: the database sorts the other way round."""
 
     def from_db_value(self, value: int | None, *args: object) -> int | None:
@@ -42,7 +42,7 @@ class Backwards(models.IntegerField):
         return None if value is None else -int(value)
 
 
-class Badge(models.CharField):
+class Badge(models.CharField):  # type: ignore[type-arg]  # no subscript at run time
     """Objects that are kept as text."""
 
     def from_db_value(self, value: str, *args: object) -> Any:
@@ -69,7 +69,7 @@ class Label:
         return hash(self.word)
 
 
-class Folded(models.CharField):
+class Folded(models.CharField):  # type: ignore[type-arg]  # no subscript at run time
     """Gives back in small letters what may have been kept in large ones."""
 
     def from_db_value(self, value: str, *args: object) -> str:

@@ -1,0 +1,100 @@
+"""Where the rows of an entity type come from: its manager, or a callable of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, router
+from django.db.models import Model, QuerySet
+from django.db.models.manager import BaseManager
+from django.utils.module_loading import import_string
+
+from ai_migration.entities.definitions import EntityDefinition
+from ai_migration.exceptions import AIMigrationError, EntityConfigError, QuerysetError
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """What ``queryset`` of a definition stands for.
+
+    Attributes:
+        definition: What the config says.
+        model: Its Django model.
+    """
+
+    definition: EntityDefinition
+    model: type[Model]
+
+    @property
+    def using(self) -> str:
+        """Database alias of the rows: where they are written, unless the config names
+        another. A replica lags, and a stale read would undo what is newer."""
+        return self.definition.using or router.db_for_write(self.model)
+
+    @property
+    def is_manager(self) -> bool:
+        """Whether it is a manager of the model, and no code that may query."""
+        return "." not in (self.definition.queryset or "")
+
+    def rows(self) -> QuerySet[Any]:
+        """All source rows, unordered.
+
+        Raises:
+            QuerysetError: ``queryset`` raised something.
+            EntityConfigError: It names nothing that gives rows of the model.
+        """
+        function = self.function()
+        try:
+            rows = function()
+        except (DatabaseError, InterfaceError, AIMigrationError):
+            raise
+        except Exception as error:
+            raise QuerysetError(self._unfit(f"raised {error!r}").message) from error
+        if not isinstance(rows, QuerySet):
+            raise self._unfit(f"gives no rows, but a {type(rows).__name__}")
+        if rows.model._meta.concrete_model is not self.model._meta.concrete_model:
+            raise self._unfit(f"gives rows of {rows.model._meta.label}")
+        # A job pages through the rows by primary key, and adds its own filters.
+        if rows.query.is_sliced or rows.query.combinator or rows.query.distinct_fields:
+            raise self._unfit("gives a queryset that is sliced, combined or distinct by fields")
+        if getattr(rows, "_fields", None) is not None:
+            raise self._unfit("gives values(), not rows")
+        using = self.definition.using or getattr(rows, "_db", None) or self.using
+        return rows.using(using).order_by()
+
+    def function(self) -> Callable[[], Any]:
+        """What :meth:`rows` calls; nothing is called here.
+
+        Raises:
+            EntityConfigError: ``queryset`` names no manager and nothing that can be called.
+        """
+        name = self.definition.queryset
+        if not name:
+            manager: Any = self.model._default_manager
+            return manager.all  # type: ignore[no-any-return]
+        if self.is_manager:
+            manager = getattr(self.model, name, None)
+            if isinstance(manager, BaseManager):
+                return manager.all
+            managers = ", ".join(item.name for item in self.model._meta.managers)
+            raise EntityConfigError(
+                f"Entity type {self.definition.entity_type!r}: {self.model._meta.label} has no "
+                f"manager {name!r}. It has: {managers}. A callable is named by its dotted path."
+            )
+        try:
+            function = import_string(name)
+        except Exception as error:  # a module can raise anything while it is imported
+            words = str(error) if isinstance(error, ImportError) else repr(error)
+            raise self._unfit(f"cannot be imported: {words}") from error
+        if not callable(function):
+            raise self._unfit("is not callable")
+        return function  # type: ignore[no-any-return]
+
+    def _unfit(self, problem: str) -> EntityConfigError:
+        name = self.definition.queryset or "the default manager"
+        return EntityConfigError(
+            f"Entity type {self.definition.entity_type!r}: queryset {name!r} {problem}. It should "
+            f"give all rows of {self.model._meta.label}, as a plain queryset."
+        )
