@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, ProgrammingError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -26,10 +26,28 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _USAGE_ERRORS = (InvalidRequestError, UnknownEntityTypeError, UnknownJobError)
 
 
+class _Parser(CommandParser):
+    """Refuses ``--option=--``: Python's own parser drops such a value before 3.13, and fails."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for argument in args or ():
+            if argument == "--":  # what follows are no options
+                break
+            option, equals, value = str(argument).partition("=")
+            if equals and value == "--" and option.startswith("-"):
+                self.error(f"argument {option}: expected one argument, not '--'")
+        return super().parse_known_args(args, namespace)
+
+
 class ServiceCommand(BaseCommand):
     """A command over the service. Subclasses implement :meth:`run`."""
 
     requires_system_checks = []  # the service says what is wrong with what is asked for
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = _Parser  # Django does not ask which
+        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options every command has."""
@@ -47,7 +65,7 @@ class ServiceCommand(BaseCommand):
         except AIMigrationError as error:
             code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
             self._fail(error.code, error.message, error.field, code)
-        except (ProgrammingError, OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             self._fail("database_error", _database_problem(error), None, FAILED)
         except KeyboardInterrupt:
             self.stderr.write("Stopped.")
@@ -104,7 +122,7 @@ def _database_problem(error: Exception) -> str:
     try:
         with connections[our_database()].cursor() as cursor:
             tables = connections[our_database()].introspection.table_names(cursor)
-    except (ProgrammingError, OperationalError, InterfaceError):
+    except (DatabaseError, InterfaceError):
         return f"The database does not answer: {error}"
     if MigrationJob._meta.db_table not in tables:
         return "The tables of ai_migration do not exist yet. Run: manage.py migrate"
