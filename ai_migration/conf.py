@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -20,7 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
-from ai_migration.exceptions import SettingsError
+from ai_migration.exceptions import SettingsError, ShortRepr
 
 MAX_BATCH_SIZE = 100_000
 """Source rows in one queue entry, at most: a batch is held in memory whole."""
@@ -101,6 +100,7 @@ class Settings(BaseModel):
     RETRY_DELAY_SECONDS: Seconds = 5.0
     MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
     THROTTLE: list[ThrottleSettings] = []
+    SEARCH_PERMISSION: str | None = None
 
 
 class SettingsFault(Enum):
@@ -240,4 +240,4 @@ def _copied(value: Any) -> Any:
 
 
 def _short(value: object) -> str:
-    return reprlib.repr(value)
+    return ShortRepr().repr(value)

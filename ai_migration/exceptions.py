@@ -6,8 +6,36 @@ Shells (commands, REST, admin) catch :class:`AIMigrationError` and translate it;
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+
+class ShortRepr(reprlib.Repr):
+    """A ``repr`` of bounded length, of numbers too that Python itself does not write."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # it has more than 4,300 digits
+            return f"a number of {x.bit_length():,} bits"
+
+
+def shown(value: object, most: int = 50) -> str:
+    """A value as an error repeats it: quoted, short, and never an error itself.
+
+    Args:
+        value: Whatever was given.
+        most: Characters of it, at most.
+    """
+    try:
+        text = str(value)
+    except ValueError:
+        text = _short.repr(value)
+    return repr(text[:most])
+
+
+_short = ShortRepr()
 
 
 class AIMigrationError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,7 @@ def check_entities(app_configs: object = None, **kwargs: Any) -> list[CheckMessa
 def _config_messages(error: EntityConfigError) -> list[CheckMessage]:
     path = entity_config_path()
     code = codes.CONFIG_WRONG
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         code = codes.CONFIG_MISSING
     return [code.message(line, obj=_file_name()) for line in error.message.splitlines()]
 

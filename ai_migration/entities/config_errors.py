@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from ai_migration.entities import config_schema as schema
+from ai_migration.exceptions import ShortRepr
 
 Location: TypeAlias = tuple[int | str, ...]
 
@@ -31,7 +31,7 @@ _SHAPES = {
     schema.MODEL_PATTERN: "should be a model's label, like shop.Product",
 }
 _MAPPING_TYPES = ("model_type", "model_attributes_type", "dict_type", "mapping_type")
-_repr = reprlib.Repr()
+_repr = ShortRepr()
 _repr.maxstring = _repr.maxother = 60
 _repr.maxlist = _repr.maxdict = 3
 _repr.maxlevel = 2

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scanner import RoundTripScanner
 
 from ai_migration.entities.config_errors import Fault, Location, find_faults, listed, place_of
 from ai_migration.entities.config_schema import ConfigDocument, EntityConfig
@@ -21,6 +23,15 @@ MAX_BYTES = 1024 * 1024
 """Size of a file, at most: parsing takes seconds a megabyte."""
 MAX_NODES = 200_000
 """Values in a file, at most, counted where aliases repeat them."""
+MAX_WRITTEN = 50_000
+"""Values that are written in a file, at most: each of them costs the parser its time."""
+MAX_DEPTH = 50
+"""How deeply values are nested, at most."""
+MAX_BITS = 64
+"""Of a whole number: no key takes a larger one, and Python cannot write all of them."""
+MAX_PATH = 255
+"""Characters of the file's path that an error repeats: its end."""
+_TOO_DEEP = "values are nested too deeply"
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ def load_config(path: Path) -> ConfigFile:
     try:
         data = _Plain().value(tree)
     except _TooMuchError as error:
-        raise _error(path, 1, str(error)) from None
+        raise _error(path, _line(tree, error.location), str(error)) from None
     faults = _mismatched_names(data)
     try:
         document = ConfigDocument.model_validate({} if data is None else data)
@@ -110,11 +121,13 @@ def _read(path: Path) -> str:
 
 
 def _error(path: Path, line: int, text: str) -> EntityConfigError:
-    return EntityConfigError(listed([f"{path}:{line}: {text}"]))
+    where = str(path) if len(str(path)) <= MAX_PATH else f"…{str(path)[-MAX_PATH:]}"
+    return EntityConfigError(listed([f"{where}:{line}: {text}"]))
 
 
 def _parse(path: Path, text: str) -> Any:
     yaml = YAML(typ="rt")
+    yaml.Scanner, yaml.Composer = _Scanner, _Composer
     yaml.composer.warn_double_anchors = False
     line = 1
     try:
@@ -129,15 +142,50 @@ def _parse(path: Path, text: str) -> Any:
         position = getattr(error, "position", 0)
         line = text.count("\n", 0, position) + 1
         problem = f"the character {text[position : position + 1]!r} is not allowed in YAML"
+    except _TooMuchError as error:
+        line, problem = error.line, str(error)
     except RecursionError:
-        problem = "values are nested too deeply"
+        problem = _TOO_DEEP
     except Exception as error:  # ruamel lets ValueError and others of a scalar's type pass
         problem = f"a value cannot be read: {error}"
     raise _error(path, line, problem)
 
 
 class _TooMuchError(Exception):
-    """Aliases make more of the file than anybody wrote."""
+    """There is more in the file, or a larger number, than any entity config needs.
+
+    Args:
+        text: What is too much.
+        line: Where the parser was.
+        location: Of the value.
+    """
+
+    def __init__(self, text: str, *, line: int = 1, location: Location = ()) -> None:
+        super().__init__(text)
+        self.line = line
+        self.location = location
+
+
+class _Scanner(RoundTripScanner):
+    """Knows a limit to brackets in brackets: the time they take grows with its square."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803
+        super().fetch_flow_collection_start(TokenClass, to_push)
+        if self.flow_level > MAX_DEPTH:
+            raise _TooMuchError(_TOO_DEEP, line=self.reader.line + 1)
+
+
+class _Composer(Composer):
+    """Counts what it reads while it reads."""
+
+    written = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.written += 1
+        if self.written > MAX_WRITTEN:
+            line = self.parser.peek_event().start_mark.line + 1
+            raise _TooMuchError(f"there are more than {MAX_WRITTEN:,} values", line=line)
+        return super().compose_node(parent, index)
 
 
 class _Plain:
@@ -146,19 +194,22 @@ class _Plain:
     def __init__(self) -> None:
         self.left = MAX_NODES
 
-    def value(self, node: Any, depth: int = 0) -> Any:
+    def value(self, node: Any, location: Location = ()) -> Any:
         self.left -= 1
-        if self.left < 0 or depth > 50:
-            raise _TooMuchError("values are nested too deeply, or aliases repeat too many of them")
+        if self.left < 0 or len(location) > MAX_DEPTH:
+            raise _TooMuchError(f"{_TOO_DEEP}, or aliases repeat too many of them")
         if isinstance(node, dict):
-            return {
-                self.value(key, depth + 1): self.value(item, depth + 1)
-                for key, item in node.items()
-            }
+            keys = [self.value(key, location) for key in node]
+            items = [self.value(item, (*location, key)) for key, item in node.items()]
+            return dict(zip(keys, items, strict=True))
         if isinstance(node, list):
-            return [self.value(item, depth + 1) for item in node]
+            return [self.value(item, (*location, index)) for index, item in enumerate(node)]
         if type(node).__name__ == "ScalarBoolean":  # an int, for ruamel
             return bool(node)
+        if isinstance(node, int) and node.bit_length() > MAX_BITS:
+            raise _TooMuchError(
+                f"a number has more than {MAX_BITS} bits: no key takes it", location=location
+            )
         for plain in (bool, str, int, float):
             if isinstance(node, plain):
                 return plain(node)

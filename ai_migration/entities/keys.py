@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -23,12 +25,14 @@ from django.db.models import (
     TextField,
 )
 
-from ai_migration.exceptions import InvalidRequestError
+from ai_migration.exceptions import InvalidRequestError, shown
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import JSONValue
 
 MAX_ENTITY_ID_LENGTH = 255
 MAX_INTEGER = 2**63 - 1
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+"""NUL, and halves of surrogate pairs."""
 COMPOSITE_IN_SIZE = 200
 """Composite keys in one ``IN``: databases without row values nest an OR for each."""
 
@@ -97,7 +101,7 @@ class KeyCodec:
             )
         except (ValidationError, ValueError, TypeError) as error:
             raise self._refused(value) from error
-        if None in typed or any(isinstance(part, str) and "\0" in part for part in typed):
+        if not all(map(_is_storable, typed)):
             raise self._refused(value)
         return typed if self.is_composite else typed[0]
 
@@ -172,7 +176,7 @@ class KeyCodec:
         model = self.fields[0].model._meta.label
         shape = ", ".join(f"{field.name} ({type(field).__name__})" for field in self.fields)
         return InvalidRequestError(
-            f"{str(value)[:100]!r} is no primary key of {model}: it takes {shape}",
+            f"{shown(value, 100)} is no primary key of {model}: it takes {shape}",
             field="entity_ids",
         )
 
@@ -190,6 +194,15 @@ def _comes_back(field: Any, is_typed: bool) -> bool:
     if isinstance(field, IntegerField | CharField | TextField):
         return True
     return is_typed and not isinstance(field, FloatField)  # there are floats of two sizes
+
+
+def _is_storable(part: Any) -> bool:
+    """Whether a database takes a part of a key."""
+    if isinstance(part, str):
+        return _UNSTORABLE.search(part) is None
+    if isinstance(part, float | Decimal):
+        return math.isfinite(part)
+    return part is not None
 
 
 def _plain(value: Any) -> JSONValue:

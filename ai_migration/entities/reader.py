@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections, router, transaction
+from django.db import InterfaceError, OperationalError, router
 from django.db.models import Model, QuerySet, prefetch_related_objects
 from django.utils import timezone, translation
 
@@ -23,6 +23,7 @@ from ai_migration.entities.routing import reads_where_written
 from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.models.sql.outages import is_unreadable
+from ai_migration.models.sql.savepoints import sparing
 from ai_migration.types import JSONValue
 
 _TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
@@ -124,7 +125,7 @@ class EntityReader:
         return found
 
     def _read_at_once(self, rows: QuerySet[Any]) -> list[SourceRow]:
-        with _unbroken(rows.db):
+        with sparing(rows.db):
             if not self._runs_code:
                 return self._source_rows(self._values(rows))
             # A text must not depend on the language and the time zone of who happens to ask.
@@ -166,7 +167,7 @@ class EntityReader:
         for part in self.entity.key.among(rows, ids):
             for name, read in self._readings(part):
                 try:
-                    with _unbroken(rows.db):
+                    with sparing(rows.db):
                         list(read())
                 except Exception as error:
                     if not is_unreadable(error):
@@ -201,7 +202,7 @@ class EntityReader:
 
     def _ids(self, rows: QuerySet[Any]) -> list[str]:
         """The ids of rows, and nothing else of them."""
-        with reading_keys(self.entity), _unbroken(rows.db):
+        with reading_keys(self.entity), sparing(rows.db):
             keys = list(rows.values_list("pk"))
         return [self.entity.key.to_entity_id(key) for (key,) in keys]
 
@@ -326,13 +327,6 @@ class EntityReader:
             if fetched := instance._state.fields_cache.keys() - known:
                 known |= fetched
                 _prefetch(instances[position + 1 :], fetched)
-
-
-def _unbroken(using: str) -> AbstractContextManager[None]:
-    """Around a read that may fail: on PostgreSQL a transaction it is in would be over."""
-    if connections[using].in_atomic_block:
-        return transaction.atomic(using=using)
-    return nullcontext()
 
 
 def _each(

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filters import require_printable
+from ai_migration.entities.lookups import require_storable
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
-from ai_migration.exceptions import InvalidRequestError, NotIndexedError
+from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
 from ai_migration.indexing.batches import Target, chunks_of
 from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_of
@@ -88,7 +88,7 @@ def _require_valid(
         raise InvalidRequestError("The query is empty: say what to look for", field="query")
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequestError(
-            f"limit must be a whole number from 1 to {MAX_LIMIT}, not {str(limit)[:20]!r}",
+            f"limit must be a whole number from 1 to {MAX_LIMIT}, not {shown(limit, 20)}",
             field="limit",
         )
     known = [declaration.name for _, declaration in entity.metadata_fields]
@@ -100,7 +100,7 @@ def _require_valid(
                 field="filters",
             )
     try:
-        require_printable(filters or {})
+        require_storable(filters or {})
     except ValueError as error:
         raise InvalidRequestError(f"The filters do not fit: {error}", field="filters") from error
 

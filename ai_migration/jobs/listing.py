@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from django.db.models import Model, QuerySet
 
-from ai_migration.entities.filters import instant_of, parse_moment
-from ai_migration.exceptions import InvalidRequestError
+from ai_migration.entities.moments import instant_of, parse_moment
+from ai_migration.exceptions import InvalidRequestError, shown
 from ai_migration.jobs.requests import require_range, require_text
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus
@@ -72,7 +72,7 @@ def page_after(rows: QuerySet[Row], after: int, limit: int) -> list[Row]:
     require_range(limit, "limit", MAX_LIMIT)
     if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= _MAX_KEY:
         raise InvalidRequestError(
-            f"after must be the key of a row, a whole number from 0, not {str(after)[:20]!r}",
+            f"after must be the key of a row, a whole number from 0, not {shown(after, 20)}",
             field="after",
         )
     return list(rows.filter(pk__gt=after).order_by("pk")[:limit])
@@ -81,5 +81,5 @@ def page_after(rows: QuerySet[Row], after: int, limit: int) -> list[Row]:
 def _require_known(value: str, field: str, known: Collection[str]) -> None:
     if value not in known:
         raise InvalidRequestError(
-            f"Unknown {field} {str(value)[:50]!r}. Known: {', '.join(known)}.", field=field
+            f"Unknown {field} {shown(value)}. Known: {', '.join(known)}.", field=field
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Q, QuerySet
 
 from ai_migration.entities import registry
@@ -17,6 +16,7 @@ from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.models.sql.outages import in_words
+from ai_migration.models.sql.savepoints import sparing
 from ai_migration.types import CollectionStatus, JSONValue
 
 
@@ -146,7 +146,5 @@ def _indexed(collection: Collection, using: str) -> int:
 
 
 def _count(rows: QuerySet[Any]) -> tuple[int, bool]:
-    """A table that cannot be read must not spoil the transaction a request may be in."""
-    is_inside = connections[rows.db].in_atomic_block
-    with transaction.atomic(using=rows.db) if is_inside else nullcontext():
+    with sparing(rows.db):
         return bounded_count(rows)

@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError
+from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from ai_migration.conf import MAX_BATCH_SIZE, get_settings
 from ai_migration.embedders import embedders
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters
-from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.entities.filters import MAX_ENTITY_IDS, apply_filters, unfit_filter
+from ai_migration.exceptions import AIMigrationError, InvalidRequestError, shown
 from ai_migration.jobs.batch_sizes import first_batch_size
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.models.sql.outages import in_words
+from ai_migration.models.sql.savepoints import sparing
 from ai_migration.stores import stores
 from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
 
@@ -27,6 +28,8 @@ MAX_TOKENS = 10**15
 MAX_COST = 10**9
 MAX_KEY = 255
 MAX_NOTE = 1_000
+_REFUSALS = (DatabaseError, OverflowError, ValueError, TypeError)
+"""What a database says to a statement, or its driver to a value. Lost connections are others."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,42 @@ class CheckedRequest:
             AIMigrationError: The table cannot be read.
             InvalidRequestError: A filter's value does not fit its column.
         """
-        if self.filters.entity_ids:
-            return len(self.filters.entity_ids), False
+        given = len(self.filters.entity_ids)
+        if given and not self.filters.lookups:
+            return given, False
         try:
-            return bounded_count(self.rows)
-        except (ProgrammingError, OperationalError, InterfaceError) as error:
-            raise AIMigrationError(
+            total, is_estimate = _count(self.rows)
+        except _REFUSALS as error:
+            raise self._refused(error) from error
+        return (given, False) if given else (total, is_estimate)
+
+    def _refused(self, error: Exception) -> AIMigrationError:
+        """Whose fault it is that the rows cannot be counted: a filter's, or the table's."""
+        if not self.filters.lookups or _refusal(self.entity.rows()):
+            return AIMigrationError(
                 f"The table of {self.entity.model._meta.label} cannot be read: {in_words(error)}"
-            ) from error
-        except (DatabaseError, OverflowError, ValueError) as error:
-            raise InvalidRequestError(
-                f"A filter's value does not fit its field: {error}", field="filters"
-            ) from error
+            )
+        for name, value in self.filters.lookups.items():
+            alone = MigrationFilters(lookups={name: value})
+            if reason := _refusal(apply_filters(self.entity, self.entity.rows(), alone)):
+                return unfit_filter(name, value, reason)
+        return InvalidRequestError(
+            f"The filters do not fit together: {in_words(error)}", field="filters"
+        )
+
+
+def _count(rows: QuerySet[Any]) -> tuple[int, bool]:
+    with sparing(rows.db):
+        return bounded_count(rows)
+
+
+def _refusal(rows: QuerySet[Any]) -> Exception | None:
+    """Why these rows cannot be counted; None: they can."""
+    try:
+        _count(rows)
+    except _REFUSALS as error:
+        return error
+    return None
 
 
 def check_request(request: MigrationRequest) -> CheckedRequest:
@@ -123,7 +150,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         )
     if request.mode not in MigrationMode.values:
         raise InvalidRequestError(
-            f"Unknown mode {str(request.mode)[:50]!r}. Known: {', '.join(MigrationMode.values)}.",
+            f"Unknown mode {shown(request.mode)}. Known: {', '.join(MigrationMode.values)}.",
             field="mode",
         )
     require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
@@ -211,7 +238,7 @@ def _money(value: Decimal | float | str) -> Decimal:
         amount = Decimal(0)
     if not amount.is_finite() or not 0 < amount <= MAX_COST or isinstance(value, bool):
         raise InvalidRequestError(
-            f"max_cost must be an amount from 0.01 to {MAX_COST}, not {str(value)[:20]!r}",
+            f"max_cost must be an amount from 0.01 to {MAX_COST}, not {shown(value, 20)}",
             field="max_cost",
         )
     return amount
@@ -244,6 +271,6 @@ def require_range(value: int | None, field: str, most: int) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidRequestError(
-            f"{field} must be a whole number from 1 to {most}, not {str(value)[:20]!r}",
+            f"{field} must be a whole number from 1 to {most}, not {shown(value, 20)}",
             field=field,
         )

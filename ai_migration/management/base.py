@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db import DatabaseError, InterfaceError
 
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -28,10 +28,28 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _USAGE_ERRORS = (InvalidRequestError, UnknownEntityTypeError, UnknownJobError)
 
 
+class _Parser(CommandParser):
+    """Refuses ``--option=--``: Python's own parser drops such a value before 3.13, and fails."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for argument in args or ():
+            if argument == "--":  # what follows are no options
+                break
+            option, equals, value = str(argument).partition("=")
+            if equals and value == "--" and option.startswith("-"):
+                self.error(f"argument {option}: expected one argument, not '--'")
+        return super().parse_known_args(args, namespace)
+
+
 class ServiceCommand(BaseCommand):
     """A command over the service. Subclasses implement :meth:`run`."""
 
     requires_system_checks = []  # the service says what is wrong with what is asked for
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = _Parser  # Django does not ask which
+        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options every command has."""
@@ -51,7 +69,7 @@ class ServiceCommand(BaseCommand):
         except AIMigrationError as error:
             code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
             self._fail(error.code, error.message, error.field, code)
-        except (ProgrammingError, OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
             words = in_words(error)
             self._fail("database_error", words[0].upper() + words[1:], None, FAILED)
         except KeyboardInterrupt:

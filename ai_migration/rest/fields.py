@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from ai_migration.entities.filters import parse_moment
+from ai_migration.entities.moments import parse_moment
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.requests import MAX_COST, require_range
 

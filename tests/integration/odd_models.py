@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar
 
 from django.db import connection, models
+
+from tests.testapp.models import Category
 
 
 class Dated(models.Model):
@@ -81,6 +85,36 @@ class Measured(models.Model):  # noqa: DJ008
     @property
     def shouted(self) -> str:
         return self.title.upper()
+
+
+class Typed(models.Model):
+    """A field of each type."""
+
+    title = models.CharField(max_length=50, default="title")
+    small = models.SmallIntegerField(default=1)
+    integer = models.IntegerField(default=1)
+    weight = models.FloatField(default=1.5)
+    price = models.DecimalField(max_digits=6, decimal_places=2, default=1)
+    flag = models.BooleanField(default=True)
+    day = models.DateField(default=date(2024, 1, 1))
+    at = models.DateTimeField(default=datetime(2024, 1, 1, tzinfo=UTC))
+    clock = models.TimeField(default=time(12))
+    span = models.DurationField(default=timedelta(days=1))
+    uid = models.UUIDField(default=uuid.UUID(int=1))
+    attrs = models.JSONField(default=dict)
+    data = models.BinaryField(default=b"x")
+    ip = models.GenericIPAddressField(default="127.0.0.1")
+    category = models.ForeignKey(Category, on_delete=models.SET_NULL, null=True)
+
+    objects: ClassVar[models.Manager[Typed]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_typed"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 @contextmanager

@@ -180,6 +180,15 @@ def test_malformed_ids_are_refused(project: Project) -> None:
     assert not MigrationJob.objects.exists()
 
 
+def test_ids_that_no_database_takes_are_refused(project: Project) -> None:
+    project.article("name", name="country", model="testapp.Country")
+    for ids in (["\0"], ["\ud800"], ["A\udfff"]):
+        with pytest.raises(InvalidRequestError, match="no primary key"):
+            start("country", filters=MigrationFilters(entity_ids=ids))
+    with pytest.raises(InvalidRequestError, match="no primary key"):
+        start("country", filters=MigrationFilters(entity_ids=[16**10_000]))
+
+
 def test_too_many_ids_are_refused(project: Project) -> None:
     with pytest.raises(InvalidRequestError, match="too many"):
         start(filters=MigrationFilters(entity_ids=[str(i) for i in range(10_001)]))
@@ -232,7 +241,7 @@ def test_a_property_cannot_be_filtered_by(project: Project) -> None:
 
 @pytest.mark.parametrize("field", ["batch_size", "rate_limit"])
 def test_numbers_out_of_range_are_refused(project: Project, field: str) -> None:
-    for value in (0, -1, 10**9, True, "5", 2.5):
+    for value in (0, -1, 10**9, True, "5", 2.5, 16**10_000):
         with pytest.raises(InvalidRequestError, match=f"{field} must be a whole number") as caught:
             start(**{field: value})  # type: ignore[arg-type]
         assert caught.value.field == field

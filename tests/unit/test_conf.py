@@ -28,6 +28,7 @@ SECRET = "sk-very-secret"
         {"ENABLED": False, "ENTITY_CONFIG": None, "DEFAULT_RATE_LIMIT": None},
         {"ENTITY_CONFIG": "config/entities.yml", "SLICE_SECONDS": 5, "MAX_FAILURE_RATIO": 1},
         {"EMBEDDERS": {"default": HASH, "other": {**HASH, "OPTIONS": {"dimensions": 8}}}},
+        {"SEARCH_PERMISSION": "a.b"},
         {"THROTTLE": ["a.b", {"BACKEND": "a.C", "OPTIONS": {"limit": 5}}]},
     ],
 )
@@ -97,6 +98,11 @@ def test_a_wrong_value_is_named(key: str, value: object, words: str) -> None:
     assert problem.message.startswith(f"AI_MIGRATION['{key}']")
     assert words in problem.message
     assert f"AI_MIGRATION['{key}']" in problem.hint
+
+
+def test_a_number_that_python_does_not_write_is_named() -> None:
+    [problem] = settings_problems({"DEFAULT_BATCH_SIZE": 16**10_000})
+    assert "is a number of 40,001 bits" in problem.message
 
 
 def test_each_fault_is_named() -> None:

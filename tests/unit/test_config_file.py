@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml.scanner import RoundTripScanner
 
 from ai_migration.entities import config_file
 from ai_migration.entities.config_file import ConfigFile, load_config
@@ -293,6 +295,16 @@ ai-entities:
         ("a: 2024-13-45", 1, "month must be in 1..12"),
         ("a: " + "9" * 5000, 1, "a value cannot be read"),
         ("[" * 2000, 1, "values are nested too deeply"),
+        ("a: " + "[\n" * 60, 51, "values are nested too deeply"),
+        ("- " * 2000, 1, "values are nested too deeply"),
+        (
+            "ai-entities:\n  a:\n    batch-size: 0x" + "f" * 10_000,
+            3,
+            "a number has more than 64 bits",
+        ),
+        ("ai-config:\n  batch-size: 0o" + "7" * 10_000, 2, "a number has more than 64 bits"),
+        ("? 0x" + "f" * 10_000 + "\n: 1", 1, "a number has more than 64 bits"),
+        ("b: 1\n? 0x" + "f" * 10_000 + "\n: 0x" + "f" * 10_000, 1, "more than 64 bits"),
         (b"ai-config:\n  x: \xff", 2, "the byte 0xff is no UTF-8"),
         ("ai-config:".encode("utf-16"), 1, "is no UTF-8"),
         ('ai-entities:\n  "\\ud800": {}', 1, "is no valid Unicode"),
@@ -315,6 +327,31 @@ def test_a_file_of_10_mb(load: Load) -> None:
     assert fault.startswith("c.yml:1: the file is larger than 1024 KiB")
 
 
+def test_brackets_are_not_read_to_their_end(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 of them took seconds."""
+    opened = []
+    real = RoundTripScanner.fetch_flow_collection_start
+
+    def fetch(self: Any, *args: Any) -> None:
+        opened.append(args)
+        real(self, *args)
+
+    monkeypatch.setattr(RoundTripScanner, "fetch_flow_collection_start", fetch)
+    for bracket in ("[", "{", "{a: ["):
+        opened.clear()
+        [fault] = faults(load, bracket * 20_000)
+        assert "nested too deeply" in fault
+        assert len(opened) == config_file.MAX_DEPTH + 1
+
+
+def test_the_number_of_values_is_limited_while_they_are_read(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_file, "MAX_WRITTEN", 20)
+    [fault] = faults(load, "ai-entities:\n" + "  a: 1\n" * 100)
+    assert fault == "c.yml:10: there are more than 20 values"
+
+
 def test_aliases_cannot_make_a_bomb(load: Load) -> None:
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
@@ -328,10 +365,13 @@ def test_many_faults_are_counted(load: Load) -> None:
     assert lines[-1] == "... and 10 more"
 
 
-@pytest.mark.parametrize("name", ["missing.yml", ".", "nul\0byte.yml", "x" * 300, os.devnull])
+@pytest.mark.parametrize(
+    "name", ["missing.yml", ".", "nul\0byte.yml", "x" * 300, "x" * 5000, os.devnull]
+)
 def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(EntityConfigError, match=r":1: .*AI_MIGRATION\['ENTITY_CONFIG'\]"):
+    with pytest.raises(EntityConfigError, match=r":1: .*AI_MIGRATION\['ENTITY_CONFIG'\]") as caught:
         load_config(tmp_path / name)
+    assert len(caught.value.message) < 500
 
 
 def test_a_file_without_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from django.db import connections, models
@@ -19,6 +19,11 @@ from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
 
+if TYPE_CHECKING:
+    _DateTimeField = models.DateTimeField[Any, Any]
+else:
+    _DateTimeField = models.DateTimeField
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
@@ -26,7 +31,7 @@ _NOW = {
 }
 
 
-class MomentField(models.DateTimeField):
+class MomentField(_DateTimeField):
     """A column of moments: always aware, always UTC. One without a time zone that is given to
     it is meant in the settings' one. For migrations it is Django's ``DateTimeField``."""
 
