@@ -222,7 +222,7 @@ def test_filters_that_are_too_much_together(
 
     monkeypatch.setattr(requests, "bounded_count", count)
     filters = MigrationFilters(lookups={"price__isnull": True, "status": "draft"})
-    with pytest.raises(InvalidRequestError, match="do not fit together: too many"):
+    with pytest.raises(InvalidRequestError, match="do not fit together: .*too many"):
         migration_service.plan(MigrationRequest("article", filters=filters))
 
 
