@@ -260,9 +260,26 @@ class MigrationProgress:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What a provider said to one plain text.
+
+    Attributes:
+        is_answered: Whether it answered with a vector that fits.
+        error: Its words, where it did not.
+    """
+
+    is_answered: bool
+    error: str = ""
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """``{"isAnswered", "error"}``."""
+        return {"isAnswered": self.is_answered, "error": self.error or None}
+
+
+@dataclass(frozen=True)
 class MigrationPlan:
     """A dry run: what a migration would do. ``is_estimate`` when it was extrapolated
-    from ``examined`` rows."""
+    from ``examined`` rows; ``probe`` where the provider was to be asked."""
 
     entity_type: str
     total: int
@@ -278,6 +295,7 @@ class MigrationPlan:
     examined: int
     is_estimate: bool
     rebuild_required: str
+    probe: Probe | None = None
 
     def as_json(self) -> dict[str, JSONValue]:
         """The document of ``--dry-run --json`` and of the REST API's ``POST plan``."""
@@ -296,6 +314,7 @@ class MigrationPlan:
             "examined": self.examined,
             "isEstimate": self.is_estimate,
             "rebuildRequired": self.rebuild_required or None,
+            "probe": self.probe and self.probe.as_json(),
         }
 
 

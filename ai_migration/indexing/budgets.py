@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.models import F
+from django.db.models.lookups import LessThanOrEqual
 
 from ai_migration.models import MigrationJob
 
@@ -41,8 +42,9 @@ class Budget:
         """Reserve what a request has, before it is sent; whether the budget has so much."""
         missing = self.committed + tokens - self.reserved
         if self.limit is not None and missing > 0:
+            # Added up rather than subtracted: MySQL has no negative numbers here.
             spent = F("embedded_tokens") + F("reserved_tokens")
-            affordable = self._jobs.alias(spent=spent).filter(spent__lte=self.limit - missing)
+            affordable = self._jobs.filter(LessThanOrEqual(spent, self.limit - missing))
             if not affordable.update(reserved_tokens=F("reserved_tokens") + missing):
                 return False
             self.reserved += missing

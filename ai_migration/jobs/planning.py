@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ai_migration.embedders import embedders
+from ai_migration.embedders.probing import PROBE, probe
+from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.paging import next_bound
 from ai_migration.entities.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
 from ai_migration.indexing.rate_limits import embedder_settings
+from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.collections import active_collection
 from ai_migration.jobs.progress import CENT
@@ -18,7 +21,7 @@ from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
 from ai_migration.models.jobs import MILLION
 from ai_migration.stores import stores
-from ai_migration.types import MigrationMode, MigrationPlan
+from ai_migration.types import MigrationMode, MigrationPlan, Probe
 
 PLAN_LIMIT = 100_000
 """Rows that are looked at one by one; beyond, what was seen is extrapolated."""
@@ -83,6 +86,15 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
         is_estimate=is_estimate,
         rebuild_required=rebuild_reason,
     )
+
+
+def probe_embedder(entity_type: str) -> Probe:
+    """Ask the provider of an entity type for the vector of one plain text."""
+    try:
+        probe(embedders[registry.get(entity_type).embedder])
+    except Exception as error:
+        return Probe(is_answered=False, error=as_embedder_error(error, [PROBE]).message)
+    return Probe(is_answered=True)
 
 
 def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:

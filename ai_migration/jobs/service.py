@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -32,7 +32,7 @@ from ai_migration.jobs.collections import active_collection, new_collection
 from ai_migration.jobs.failures import discard, feed_retries, last_failure
 from ai_migration.jobs.listing import find_jobs, page_after
 from ai_migration.jobs.overview import EntityOverview, describe_entities
-from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration
+from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration, probe_embedder
 from ai_migration.jobs.progress import progress_of, progress_of_all
 from ai_migration.jobs.repeats import repeatable
 from ai_migration.jobs.requests import CheckedRequest, check_request
@@ -127,17 +127,21 @@ class DataMigrationService:
         wake()
         return self.get_job(job.pk)
 
-    def plan(self, request: MigrationRequest, *, examine: int = PLAN_LIMIT) -> MigrationPlan:
+    def plan(
+        self, request: MigrationRequest, *, examine: int = PLAN_LIMIT, probe: bool = False
+    ) -> MigrationPlan:
         """The dry run: what :meth:`start_migration` would do. Starts nothing.
 
         Args:
             request: What, and how.
             examine: Rows that are looked at one by one; beyond, what was seen is extrapolated.
+            probe: Ask the provider for the vector of one plain text, and say what it says.
 
         Raises:
             AIMigrationError: As :meth:`start_migration`.
         """
-        return plan_migration(check_request(request), our_database(), examine)
+        plan = plan_migration(check_request(request), our_database(), examine)
+        return replace(plan, probe=probe_embedder(plan.entity_type)) if probe else plan
 
     def get_job(self, job_id: str) -> MigrationJob:
         """A job by its id.

@@ -109,6 +109,13 @@ class Failure(CamelCase):
     attempts = serializers.IntegerField()
 
 
+class Probe(CamelCase):
+    """What the provider said to one plain text."""
+
+    is_answered = serializers.BooleanField()
+    error = serializers.CharField(allow_null=True)
+
+
 class Plan(CamelCase):
     """What a migration would do."""
 
@@ -126,6 +133,7 @@ class Plan(CamelCase):
     examined = serializers.IntegerField()
     is_estimate = serializers.BooleanField()
     rebuild_required = serializers.CharField(allow_null=True)
+    probe = Probe(allow_null=True)
 
 
 class ActiveCollection(CamelCase):

@@ -147,6 +147,7 @@ _PLAN = {
     "examined": 100_000,
     "isEstimate": False,
     "rebuildRequired": None,
+    "probe": None,
 }
 _ENTITY = {
     "entityType": _ENTITY_TYPE,

@@ -56,8 +56,8 @@ class FiltersBody(CamelCase):
         return MigrationFilters(**{**values, "lookups": {**theirs, **values.get("lookups", {})}})
 
 
-class PlanBody(CamelCase):
-    """What a migration would be."""
+class StartBody(CamelCase):
+    """What to migrate, and how. Only `entityType` is required."""
 
     entity_type = Text()
     mode = Choice("Mode", MigrationMode.values, required=False)
@@ -82,13 +82,24 @@ class PlanBody(CamelCase):
             values: What stands elsewhere than in the body.
         """
         asked = dict(self.validated_data)
+        asked.pop("probe", None)
         claimed = asked.pop("created_by", "")
         note = f"createdBy: {claimed}" if claimed and claimed != user_name else ""
         return MigrationRequest(**asked, **values, created_by=user_name, note=note)
 
 
-class StartBody(PlanBody):
-    """What to migrate, and how. Only `entityType` is required."""
+class PlanBody(StartBody):
+    """What a migration would be."""
+
+    probe = Flag(
+        required=False,
+        help_text="Ask the provider for the vector of one plain text, and say what it says.",
+    )
+
+    @property
+    def probes(self) -> bool:
+        """Whether the provider is asked."""
+        return bool(self.validated_data.get("probe"))
 
 
 class ResumeBody(CamelCase):

@@ -54,8 +54,9 @@ class PlanView(MigrationView):
     )
     def post(self, request: Request) -> Response:
         """The dry run: what a migration would do. Starts nothing."""
-        asked = parsed(requests.PlanBody, request).migration(self.user_name)
-        return Response(migration_service.plan(asked).as_json())
+        body = parsed(requests.PlanBody, request)
+        plan = migration_service.plan(body.migration(self.user_name), probe=body.probes)
+        return Response(plan.as_json())
 
 
 class JobsView(PassingView):

@@ -132,6 +132,9 @@ def test_the_plan_starts_nothing(api: Api) -> None:
     plan = api.post("plan", {"entityType": "article", "rateLimit": 1}).json()
     assert (plan["total"], plan["toEmbed"], plan["requests"]) == (4, 4, 1)
     assert plan["durationAtRateLimit"] == "PT1M"
+    assert plan["probe"] is None
+    plan = api.post("plan", {"entityType": "article", "probe": True}).json()
+    assert plan["probe"] == {"isAnswered": True, "error": None}
     assert not MigrationJob.objects.exists()
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 
 from ai_migration import migration_service, search
+from ai_migration.models import MigrationJob
 from ai_migration.models.ledger import SearchableEntity
 from ai_migration.types import JobStatus
 from tests.integration.support import Project, collection, counts, finish, start, stored
@@ -95,6 +99,14 @@ def test_a_provider_that_refuses_everything_is_found_out_at_once(
     assert (ended.status, ended.processed) == (JobStatus.FAILED, 0)
     assert ended.error_message.startswith("Every text is refused. OpenAI answered 400: ")
     assert len(server.seen.requests) == 2
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("migrate_ai_entities", "article", "--dry-run", "--probe", stdout=out)
+    assert "  probe            OpenAI answered 400: " in out.getvalue()
     server.chance.refuse_word = ""
+    out = StringIO()
+    call_command("migrate_ai_entities", "article", "--dry-run", "--probe", "--json", stdout=out)
+    assert json.loads(out.getvalue())["probe"] == {"isAnswered": True, "error": None}
+    assert MigrationJob.objects.count() == 1
     migration_service.resume_migration(job.pk)
     assert counts(finish(job)) == (3, 0, 0, 0)

@@ -75,6 +75,11 @@ class Command(ServiceCommand):
             help="Fill a fresh collection: after the store was lost or the embedder changed.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Say what would be done.")
+        parser.add_argument(
+            "--probe",
+            action="store_true",
+            help="With --dry-run: ask the provider for the vector of one plain text.",
+        )
         parser.add_argument("--resume", metavar="JOB", help="Go on with a job.")
         parser.add_argument(
             "--detach", action="store_true", help="Leave the work to a worker that runs elsewhere."
@@ -91,9 +96,12 @@ class Command(ServiceCommand):
             if options["types"] or options["all"]:
                 raise InvalidRequestError("--resume takes no entity types: the job has its own")
             return self._resume(options)
+        if options["probe"] and not options["dry_run"]:
+            raise InvalidRequestError("--probe goes with --dry-run: a job asks by itself")
         requests = [self._request(name, options) for name in self._types(options)]
         if options["dry_run"]:
-            return self._show([migration_service.plan(request) for request in requests])
+            probe = options["probe"]
+            return self._show([migration_service.plan(each, probe=probe) for each in requests])
         if options["rebuild"] and not self._confirmed(requests, options):
             self.stderr.write("Nothing was changed.")
             return FAILED
@@ -224,10 +232,11 @@ class Command(ServiceCommand):
             )
 
     def _show(self, plans: list[MigrationPlan]) -> int:
+        is_refused = any(plan.probe and not plan.probe.is_answered for plan in plans)
         if self.as_json:
             documents = [plan.as_json() for plan in plans]
             self.write_json(documents[0] if len(documents) == 1 else documents)
-            return DONE
+            return FAILED if is_refused else DONE
         for plan in plans:
             about = "about " if plan.is_estimate else ""
             lines = [
@@ -243,5 +252,7 @@ class Command(ServiceCommand):
                 lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
                 lines.append(f"  {plan.rebuild_required}")
+            if plan.probe is not None:
+                lines.append(f"  probe            {plan.probe.error or 'the provider answers'}")
             self.stdout.write("\n".join(lines))
-        return DONE
+        return FAILED if is_refused else DONE
