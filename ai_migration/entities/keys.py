@@ -72,6 +72,11 @@ class KeyCodec:
         is_typed = connections[using].vendor == "postgresql"
         return all(_comes_back(_target(field), is_typed) for field in self.fields)
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the database may take two ids for the same: it may fold case, or blanks."""
+        return any(isinstance(_target(field), CharField | TextField) for field in self.fields)
+
     def to_json(self, key: Any) -> JSONValue:
         """A key as a cursor column keeps it: a scalar, or a list for a composite key."""
         if self.is_composite:

@@ -69,7 +69,7 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
         minutes.append(requests / (limits.REQUESTS_PER_MINUTE * share))
     if limits.TOKENS_PER_MINUTE:
         minutes.append(tokens / (limits.TOKENS_PER_MINUTE * share))
-    to_remove = _to_remove(checked, target, using, examine)
+    to_remove = _to_remove(checked, reader, target, using, examine)
     return MigrationPlan(
         entity_type=entity.name,
         total=max(total, examined),
@@ -115,7 +115,9 @@ def _fresh(entity: Entity) -> Target:
     return Target(unsaved, embedder, stores[entity.store])
 
 
-def _to_remove(checked: CheckedRequest, target: Target, using: str, examine: int) -> int:
+def _to_remove(
+    checked: CheckedRequest, reader: EntityReader, target: Target, using: str, examine: int
+) -> int:
     """Entities the sweep would remove: what the ledger has beyond the source."""
     entity = checked.entity
     if checked.filters or checked.mode is MigrationMode.MISSING or not target.collection.pk:
@@ -136,6 +138,5 @@ def _to_remove(checked: CheckedRequest, target: Target, using: str, examine: int
             break
         after = page[-1]
         looked_at += len(page)
-        found = sum(part.count() for part in entity.key.among(entity.rows(), page))
-        gone += len(page) - found
+        gone += len({*page} - reader.present(entity.rows(), page))
     return gone

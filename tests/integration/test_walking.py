@@ -15,16 +15,20 @@ from django.db.models import QuerySet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ai_migration import MigrationRequest, migration_service
+from ai_migration import MigrationRequest, enqueue, migration_service
+from ai_migration.conf import get_settings
+from ai_migration.engine.quarantine import quarantine
 from ai_migration.entities import registry
 from ai_migration.entities.paging import next_bound
 from ai_migration.entities.reader import EntityReader, SourceRow
 from ai_migration.exceptions import UnusableKeyError
-from ai_migration.models import EntityFailure, MigrationJob
-from ai_migration.types import JobStatus
+from ai_migration.jobs.feeding import feed
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models.leases import our_database
+from ai_migration.types import JobStatus, MigrationFilters
 from tests.databases import FreshDatabase
 from tests.integration.odd_models import table_of
-from tests.integration.support import Project, finish, run, start
+from tests.integration.support import Project, collection, finish, run, start, stored, work
 
 BIG = 2**63 - 1
 TEXTS = st.text(
@@ -245,6 +249,41 @@ def test_a_row_that_is_deleted_while_it_is_looked_at_is_not_a_lost_one(
 
     monkeypatch.setattr(QuerySet, "exists", deleted)
     assert next_bound(entity, entity.rows(), None, 2) == "berta"
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_batch_cannot_be_halved_at_a_lost_key(crooked: Any) -> None:
+    crooked.filter(pk__in=["berta", "dora"]).delete()
+    job = start("odd", batch_size=2)
+    feed(job.pk, our_database())
+    QueueEntry.objects.update(claims=get_settings().MAX_CRASHES)
+    assert quarantine(our_database()) == 1
+    job.refresh_from_db()
+    assert job.status == JobStatus.FAILED
+    assert f"{MESSAGE} 'zulu'" in job.error_message
+
+
+@pytest.mark.vendors("sqlite", "mysql")
+def test_an_id_in_other_letters_where_the_database_folds_them(
+    project: Project, database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folding = MODELS["Folding"]
+    monkeypatch.setattr(folding._meta.pk, "db_collation", FOLDING[database.vendor])
+    project.article("title", name="odd", model="testapp.Folding")
+    with table_of(folding):
+        folding._base_manager.create(pk="AB")
+        run("odd")
+        assert stored(collection("odd")).keys() == {"AB"}
+        enqueue("odd", ["ab"])
+        work()
+        assert stored(collection("odd")).keys() == {"AB"}
+        run("odd", filters=MigrationFilters(entity_ids=("ab",)))
+        assert stored(collection("odd")).keys() == {"AB"}
+        folding._base_manager.update(key="ab")
+        assert migration_service.plan(MigrationRequest("odd")).to_remove == 1
+        monkeypatch.setattr("ai_migration.jobs.feeding.SWEEP_SIZE", 1)
+        assert run("odd").removed == 1
+        assert stored(collection("odd")).keys() == {"ab"}
 
 
 def read_all() -> list[SourceRow]:
