@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME as TICKED
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db import DatabaseError
+from django.db.models import Model, QuerySet
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
+from ai_migration.entities.keys import KeyCodec
+from ai_migration.exceptions import InvalidRequestError
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
+from ai_migration.models.sql.outages import is_outage
+from ai_migration.models.sql.savepoints import sparing
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -67,9 +77,35 @@ def at_least(rows: QuerySet[Any]) -> int:
 class EstimatedList(ChangeList):
     """Says how many rows there are once, below the list."""
 
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        with _as_a_wrong_address(request):
+            return super().get_queryset(request, *args, **kwargs)
+
     def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
+        with _as_a_wrong_address(request), sparing(our_database()):
+            super().get_results(request)
+            len(self.result_list)  # read now: a value that fits no column is found here
         self.full_result_count = self.result_count
+
+
+@contextmanager
+def _as_a_wrong_address(request: HttpRequest) -> Iterator[None]:
+    """What the database, or its driver, says to a value in an address: the admin answers as to
+    any look-up that cannot be made."""
+    try:
+        yield
+    except (DatabaseError, OverflowError, ValueError) as error:
+        if not request.GET or is_outage(error):
+            raise
+        raise IncorrectLookupParameters(error) from error
+
+
+def key_of(model: type[Model], text: str) -> Any:
+    """The primary key that a text stands for, such as one from an address; None: it is none."""
+    try:
+        return KeyCodec.of(model).from_entity_id(text)
+    except InvalidRequestError:
+        return None
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -93,6 +129,16 @@ class ReadOnlyAdmin(ModelAdmin):
     ) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any]
+    ) -> HttpResponseBase | None:
+        """For those of the ticked rows whose keys are keys: anybody can send others."""
+        sent = request.POST.copy()
+        ticked = [key for key in sent.getlist(TICKED) if key_of(self.model, key) is not None]
+        sent.setlist(TICKED, ticked)
+        request.POST = sent  # type: ignore[assignment]
+        return super().response_action(request, queryset)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """From where the engine writes: a replica lags."""

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
+from ai_migration.admin.base import key_of
 from ai_migration.admin.pace import ChangeForm
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
@@ -163,7 +164,7 @@ def retry_like(job_id: str, failure: str, *, actor: str) -> Answer:
         actor: Who asks.
     """
     failures = EntityFailure.objects.using(our_database()).filter(job=job_id)
-    one = failures.filter(pk=failure).first() if failure.isdecimal() else None
+    one = failures.filter(pk=key_of(EntityFailure, failure)).first()
     if one is None:
         return Answer(_("Nothing to do: that failure is gone."), messages.WARNING)
     same = failures.filter(error_code=one.error_code, error=one.error).order_by("pk")

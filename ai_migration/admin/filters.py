@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 
+from ai_migration.admin.base import key_of
 from ai_migration.models import Collection, EntityFailure, MigrationJob
 from ai_migration.models.leases import our_database
 
@@ -68,7 +69,8 @@ class CollectionFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        return queryset.filter(collection=value) if value.isdecimal() else queryset.none()
+        key = key_of(Collection, value)
+        return queryset.none() if key is None else queryset.filter(collection=key)
 
 
 class ErrorCodeFilter(admin.SimpleListFilter):

@@ -55,6 +55,9 @@ DISPATCHER = Code(
 THROTTLE = Code(
     "E006", "Name a callable that returns a reason or None, or a class whose instances do so."
 )
+SEARCH_PERMISSION = Code(
+    "E008", "Name a function that takes a user and an entity type and returns True or False."
+)
 
 BACKEND_IMPORT = Code("E010", "Correct the dotted path, or install the package it is in.")
 BACKEND_TYPE = Code("E011", "Name a concrete subclass of Embedder or VectorStore.")

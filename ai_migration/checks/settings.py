@@ -1,4 +1,4 @@
-"""AI_MIGRATION itself, the dispatcher and the throttles it names."""
+"""AI_MIGRATION itself, the dispatcher, the throttles and the permission it names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ai_migration.conf import SettingsFault, get_settings, settings_problems
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.throttling import make_throttle
 from ai_migration.exceptions import SettingsError
+from ai_migration.indexing.permission import search_permission
 
 OBJECT = "AI_MIGRATION"
 
@@ -30,14 +31,14 @@ def settings_are_valid() -> bool:
 
 
 def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """Unknown keys, wrong values, missing aliases, a dispatcher or a throttle that is none."""
+    """Unknown keys, wrong values, missing aliases, what is named and is none."""
     problems = settings_problems(_raw())
     if problems:
         return [
             _CODES[item.fault].message(f"{item.message}.", hint=item.hint, obj=OBJECT)
             for item in problems
         ]
-    return [*_check_dispatcher(), *_check_throttles()]
+    return [*_check_dispatcher(), *_check_throttles(), *_check_search_permission()]
 
 
 def _check_dispatcher() -> list[CheckMessage]:
@@ -53,6 +54,13 @@ def _check_throttles() -> Iterator[CheckMessage]:
             make_throttle(number, configured)
         except SettingsError as error:
             yield codes.THROTTLE.message(error.message, obj=OBJECT)
+
+
+def _check_search_permission() -> Iterator[CheckMessage]:
+    try:
+        search_permission()
+    except SettingsError as error:
+        yield codes.SEARCH_PERMISSION.message(error.message, obj=OBJECT)
 
 
 def _raw() -> object:

@@ -24,19 +24,22 @@ class Access:
     """What a call needs.
 
     Attributes:
-        permission: The permission its user must have.
+        permissions: The permissions its user must have, each of them.
         scope: The throttle scope it counts in.
     """
 
-    permission: str
+    permissions: tuple[str, ...]
     scope: str
 
 
-VIEW = Access("ai_migration.view_migrationjob", READ)
-START = Access("ai_migration.start_migrationjob", WRITE)
-PLAN = Access("ai_migration.start_migrationjob", READ)
-CONTROL = Access("ai_migration.control_migrationjob", WRITE)
-SEARCH = Access("ai_migration.search_index", READ)
+_VIEW = "ai_migration.view_migrationjob"
+_START = "ai_migration.start_migrationjob"
+VIEW = Access((_VIEW,), READ)
+START = Access((_VIEW, _START), WRITE)
+PLAN = Access((_VIEW, _START), READ)
+CONTROL = Access((_VIEW, "ai_migration.control_migrationjob"), WRITE)
+SEARCH = Access(("ai_migration.search_index",), READ)
+"""Which entity types that is, ``SEARCH_PERMISSION`` says."""
 
 
 def access_of(request: Request, view: APIView) -> Access:
@@ -53,10 +56,10 @@ def access_of(request: Request, view: APIView) -> Access:
 
 
 class HasPermission(BasePermission):
-    """The user has the permission of the call; Django's own class lets everybody read."""
+    """The user has the permissions of the call; Django's own class lets everybody read."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return bool(request.user and request.user.has_perm(access_of(request, view).permission))
+        return bool(request.user and request.user.has_perms(access_of(request, view).permissions))
 
 
 class ScopeThrottle(ScopedRateThrottle):

@@ -41,8 +41,9 @@ class MigrationAutoSchema(AutoSchema):
         return ["migrations"]
 
     def get_description(self) -> str:  # type: ignore[override]
-        access = access_of(self.view.request, self.view)
-        return f"{super().get_description()}\n\nNeeds the permission `{access.permission}`."
+        needed = [f"`{name}`" for name in access_of(self.view.request, self.view).permissions]
+        words = f"permission{'s' if len(needed) > 1 else ''} {' and '.join(needed)}"
+        return f"{super().get_description()}\n\nNeeds the {words}."
 
 
 class CamelCaseExtension(OpenApiSerializerExtension):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
 from ai_migration.jobs.documents import event_document, failure_document, job_document
 from ai_migration.jobs.service import migration_service
@@ -181,6 +183,8 @@ class SearchView(MigrationView):
     def post(self, request: Request) -> Response:
         """Find the entities that are nearest to some words."""
         asked = parsed(requests.SearchBody, request).validated_data
+        if not may_search(request.user, asked["entity_type"]):
+            raise PermissionDenied
         hits = search(
             asked["entity_type"],
             asked["query"],

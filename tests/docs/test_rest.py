@@ -120,5 +120,7 @@ def test_every_call_field_and_error_is_on_the_page() -> None:
         field for body in (StartBody, ResumeBody, SearchBody, JobsQuery) for field in body().fields
     ]
     described = {f"`{name}`" for name in [*fields, *ERRORS, READ, WRITE]}
-    described |= {f"`{access.permission}`" for access in (VIEW, START, CONTROL, SEARCH)}
+    described |= {
+        f"`{name}`" for access in (VIEW, START, CONTROL, SEARCH) for name in access.permissions
+    }
     assert {words for words in described if words not in page} == set()

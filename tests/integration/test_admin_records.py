@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
 
 from ai_migration import enqueue, migration_service
 from ai_migration.admin import base, job_page
@@ -220,6 +221,83 @@ def test_failures_are_given_up(project: Project, script: Script) -> None:
     event = JobEvent.objects.latest("pk")
     assert (event.actor, event.reason) == ("view-control", "2 failed entities were given up")
     assert not QueueEntry.objects.exclude(status="COMPLETED").exists()
+
+
+LARGE, LONG, NUL = str(2**70), "9" * 5000, "a\0b"
+ADDRESSES = [
+    *((name, {"id__in": LARGE}) for name in ("queueentry", "entityfailure", "collection")),
+    ("queueentry", {"id__in": f"1,{LONG}"}),
+    ("queueentry", {"priority__exact": LARGE}),
+    ("queueentry", {"attempts__gt": LARGE}),
+    ("queueentry", {"entity_type": NUL}),
+    ("queueentry", {"p": LARGE}),
+    ("queueentry", {"p": LONG}),
+    ("entityfailure", {"error_code": NUL}),
+    ("entityfailure", {"q": NUL}),
+    ("searchableentity", {"collection": LARGE}),
+    ("searchableentity", {"collection": LONG}),
+    ("searchableentity", {"collection": "²"}),
+    ("searchableentity", {"q": LARGE}),
+    ("collection", {"config_snapshot__contains": "x"}),
+    ("collection", {"dimensions__lt": LARGE}),
+    ("migrationjob", {"created_at__year": LARGE}),
+    ("migrationjob", {"created_at__gte": "99999-01-01"}),
+    ("migrationjob", {"created_by": NUL}),
+    ("migrationjob", {"q": "x" * 100_000}),
+    ("migrationjob", {"id__in": NUL}),
+]
+
+
+@on_both
+def test_an_address_may_say_anything(project: Project, script: Script) -> None:
+    """No page of the lists is a traceback, whatever somebody wrote behind the question mark."""
+    failed_job(script, 3)
+    client = operator("view", "control")
+    for name, query in ADDRESSES:
+        shown = client.get(url(f"{name}_changelist"), query, follow=True)
+        assert shown.status_code == 200, (name, str(query)[:80])
+    for key in (LARGE, LONG, "a%00b", "²"):
+        for name in ("queueentry", "collection", "searchableentity", "migrationjob"):
+            address = url(f"{name}_changelist") + f"{key}/change/"
+            assert client.get(address, follow=True).status_code == 200, (name, key[:20])
+
+
+@on_both
+@pytest.mark.parametrize("action", ["retry", "discard"])
+def test_what_was_ticked_may_be_anything(project: Project, script: Script, action: str) -> None:
+    failed_job(script, 3)
+    address = url("entityfailure_changelist")
+    client = operator("view", "control")
+    for ticked in ([], [""], ["x"], [LARGE], [LONG], [NUL], ["", LARGE]):
+        sent = {"action": action, "_selected_action": ticked, "index": "0"}
+        answer = client.post(address, sent, follow=True)
+        assert answer.status_code == 200, ticked
+        assert said(answer), "that nothing was done"
+    for filtered in ("?error_code=nothing", f"?id__in={LARGE}"):
+        across = {"action": action, "select_across": "1", "_selected_action": ["1"], "index": "0"}
+        assert client.post(address + filtered, across, follow=True).status_code == 200
+    assert EntityFailure.objects.count() == 1
+    assert not QueueEntry.objects.exclude(status="COMPLETED").exists()
+
+
+def test_a_failure_to_retry_may_be_anything(project: Project, script: Script) -> None:
+    job = failed_job(script, 3)
+    for key in ("", "x", LARGE, LONG, NUL, "²"):
+        answer = operator("view", "control").post(
+            url("migrationjob_control", job.pk), {"retry": key}, follow=True
+        )
+        assert said(answer) == ["Nothing to do: that failure is gone."]
+
+
+def test_an_outage_is_no_fault_of_the_address(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(rows: Any) -> int:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(base, "at_least", fail)
+    with pytest.raises(OperationalError):
+        operator("view").get(url("queueentry_changelist"), {"entity_type": "article"})
 
 
 def test_only_who_may_act_acts_on_failures(project: Project, script: Script) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -25,6 +26,8 @@ from rest_framework.views import APIView
 from ai_migration.models import WorkerSlot
 from tests.databases import FreshDatabase
 from tests.integration.rest import ALL, ROOT, Api, error
+from tests.integration.support import Project, make_articles, run
+from tests.testapp.models import Document
 from tests.unit.test_packaging import ROOT as PROJECT
 
 pytestmark = pytest.mark.vendors("sqlite")
@@ -35,26 +38,30 @@ urlpatterns = [
 ]
 """A host that has it twice."""
 
-CALLS = [
-    ("get", "jobs", "view_migrationjob"),
-    ("get", "jobs/mig-1", "view_migrationjob"),
-    ("get", "jobs/mig-1/events", "view_migrationjob"),
-    ("get", "jobs/mig-1/failures", "view_migrationjob"),
-    ("get", "entities", "view_migrationjob"),
-    ("get", "schema", "view_migrationjob"),
-    ("get", "docs", "view_migrationjob"),
-    ("post", "start", "start_migrationjob"),
-    ("post", "plan", "start_migrationjob"),
-    ("post", "jobs/mig-1/pause", "control_migrationjob"),
-    ("post", "jobs/mig-1/resume", "control_migrationjob"),
-    ("post", "jobs/mig-1/retry-failed", "control_migrationjob"),
-    ("delete", "jobs/mig-1", "control_migrationjob"),
-    ("post", "search", "search_index"),
+VIEW, START, CONTROL, SEARCH = ALL
+CALLS: list[tuple[str, str, set[str]]] = [
+    ("get", "jobs", {VIEW}),
+    ("get", "jobs/mig-1", {VIEW}),
+    ("get", "jobs/mig-1/events", {VIEW}),
+    ("get", "jobs/mig-1/failures", {VIEW}),
+    ("get", "entities", {VIEW}),
+    ("get", "schema", {VIEW}),
+    ("get", "docs", {VIEW}),
+    ("post", "start", {VIEW, START}),
+    ("post", "plan", {VIEW, START}),
+    ("post", "jobs/mig-1/pause", {VIEW, CONTROL}),
+    ("post", "jobs/mig-1/resume", {VIEW, CONTROL}),
+    ("post", "jobs/mig-1/retry-failed", {VIEW, CONTROL}),
+    ("delete", "jobs/mig-1", {VIEW, CONTROL}),
+    ("post", "search", {SEARCH}),
+]
+HELD: list[set[str]] = [
+    *(set(), {VIEW}, {START}, {CONTROL}, {SEARCH}, {VIEW, START}, {VIEW, CONTROL}),
 ]
 REFUSED = (401, 403)
 
 
-def test_each_call_needs_its_permission_and_no_other(api: Api, settings: Any) -> None:
+def test_each_call_needs_its_permissions_and_no_other(api: Api, settings: Any) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "drf_spectacular"]
     settings.TEMPLATES = [
         {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
@@ -65,13 +72,50 @@ def test_each_call_needs_its_permission_and_no_other(api: Api, settings: Any) ->
         return [getattr(client, method)(f"{ROOT}/{path}").status_code for method, path, _ in CALLS]
 
     assert set(answers(APIClient())) <= set(REFUSED)
-    for needed in (*ALL, None):
-        user = User.objects.create_user(f"only {needed}")
-        user.user_permissions.set(Permission.objects.filter(codename=needed))
+    for held in HELD:
+        user = User.objects.create_user(f"only {sorted(held)}")
+        user.user_permissions.set(Permission.objects.filter(codename__in=held))
         client = APIClient()
         client.force_authenticate(user)
-        for status, (method, called, permission) in zip(answers(client), CALLS, strict=True):
-            assert (status not in REFUSED) == (permission == needed), (needed, method, called)
+        for status, (method, called, needed) in zip(answers(client), CALLS, strict=True):
+            assert (status not in REFUSED) == (needed <= held), (held, method, called)
+
+
+def only_documents(user: User, entity_type: str) -> bool:
+    return entity_type == "document" and user.get_username() == "ops"
+
+
+def forgets_to_answer(user: User, entity_type: str) -> None:
+    return
+
+
+def test_searches_are_narrowed_by_the_setting(api: Api, project: Project) -> None:
+    project.article("title", name="document", model="testapp.Document")
+    Document.objects.create(title="d", text="t")
+    run("document")
+    project.set(SEARCH_PERMISSION=f"{__name__}.only_documents")
+
+    def status(api: Api, name: str) -> int:
+        answer = api.post("search", {"entityType": name, "query": "x"})
+        return int(answer.status_code)
+
+    assert status(api, "document") == 200
+    assert status(Api(*ALL, name="somebody"), "document") == 403
+    refused = api.post("search", {"entityType": "nothing", "query": "x"})
+    assert (refused.status_code, error(refused)["code"]) == (403, "permission_denied")
+    assert "document" not in error(refused)["detail"], "nor what there is"
+    assert status(Api(VIEW, name="without"), "document") == 403, "the permission comes first"
+    project.set(SEARCH_PERMISSION=None)
+    assert status(Api(SEARCH, name="anybody"), "document") == 200
+
+
+@pytest.mark.parametrize("path", [f"{__name__}.forgets_to_answer", "operator.truediv", "nope.nope"])
+def test_where_the_setting_is_wrong_nobody_searches(api: Api, project: Project, path: str) -> None:
+    make_articles(1)
+    run()
+    project.set(SEARCH_PERMISSION=path)
+    refused = api.post("search", {"entityType": "article", "query": "x"})
+    assert (refused.status_code, error(refused)["code"]) == (503, "invalid_settings")
 
 
 def test_a_session_is_enough_where_the_host_has_sessions(api: Api, settings: Any) -> None:
@@ -124,7 +168,7 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
     operations = [item for calls in schema["paths"].values() for item in calls.values()]
     assert len(operations) == 13
     for item in operations:
-        assert "Needs the permission" in item["description"]
+        assert re.search(r"Needs the permissions? `ai_migration\.", item["description"])
         assert {"400", "401", "403", "429", "503"} <= set(item["responses"])
         for status, answer in item["responses"].items():
             assert answer["description"]

@@ -213,6 +213,35 @@ def test_a_throttle_that_is_none(use: Callable[..., None], throttle: Any, words:
     assert words in message.msg
 
 
+def searches(user: object, entity_type: str) -> bool:
+    return True
+
+
+async def searches_later(user: object, entity_type: str) -> bool:
+    return True
+
+
+def test_a_permission_to_search_that_is_right(use: Callable[..., None]) -> None:
+    use(SEARCH_PERMISSION=f"{HERE}.searches")
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("permission", "words"),
+    [
+        ("nope.nope", "cannot be imported"),
+        (f"{HERE}.GIVEN", "cannot be called"),
+        (f"{HERE}.quiet", "does not take a user and an entity type"),
+        (f"{HERE}.searches_later", "is a coroutine"),
+    ],
+)
+def test_a_permission_to_search_that_is_none(
+    use: Callable[..., None], permission: str, words: str
+) -> None:
+    use(SEARCH_PERMISSION=permission)
+    assert words in only("E008").msg
+
+
 # Backends
 
 
@@ -272,6 +301,12 @@ def test_pgvector_on_a_database_that_is_no_postgresql(use: Callable[..., None]) 
 
 
 # The file
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800"])
+def test_a_name_that_no_file_can_have(use: Callable[..., None], tmp_path: Path, name: str) -> None:
+    use(ENTITY_CONFIG=tmp_path / name)
+    assert "cannot be read" in only("E020").msg
 
 
 def test_a_file_that_was_named_and_is_missing(use: Callable[..., None], tmp_path: Path) -> None:
