@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from django.apps import apps
-from django.db import router
+from django.db import connections, router
 
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
@@ -33,7 +33,8 @@ def require_ready() -> None:
 
 def small_pools() -> dict[str, str]:
     """Databases whose pool is too small for a worker, by alias: what is wrong."""
-    sizes = {alias: pool_size(alias) for alias in sorted(_aliases())}
+    aliases = {alias for alias in _aliases() if alias in connections}  # others have a check
+    sizes = {alias: pool_size(alias) for alias in sorted(aliases)}
     return {
         alias: f"The pool of the database {alias!r} gives {size} connections at most, and a "
         f"worker needs {CONNECTIONS} at once: to work, to read ahead, and to build an index."
