@@ -82,9 +82,8 @@ def choose(using: str, schema: str | None) -> None:
     """
     if schema in (None, _public()):
         return
-    from django_tenants.utils import get_tenant_model
-
-    tenant = get_tenant_model().objects.using(using).get(schema_name=schema)
+    tenants: Any = apps.get_model(settings.TENANT_MODEL)  # type: ignore[misc]
+    tenant = tenants.objects.using(using).get(schema_name=schema)
     connections[using].set_tenant(tenant)  # type: ignore[attr-defined]
 
 
