@@ -15,7 +15,6 @@ from django.db import DatabaseError
 from django.db.models import Model, QuerySet
 from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
@@ -131,14 +130,14 @@ class ReadOnlyAdmin(ModelAdmin):
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def response_action(
-        self, request: HttpRequest, queryset: QuerySet[Any]
-    ) -> HttpResponseBase | None:
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """For those of the ticked rows whose keys are keys: anybody can send others."""
         sent = request.POST.copy()
         ticked = [key for key in sent.getlist(TICKED) if key_of(self.model, key) is not None]
         sent.setlist(TICKED, ticked)
         request.POST = sent  # type: ignore[assignment]
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """From where the engine writes: a replica lags."""

@@ -19,7 +19,7 @@ OPTIONS = [
 def parse(name: str, *arguments: str) -> Any:
     command = load_command_class("ai_migration", name)
     parser = command.create_parser("manage.py", name)
-    parser.called_from_command_line = True  # type: ignore[attr-defined]
+    parser.called_from_command_line = True
     return parser.parse_args(list(arguments))
 
 
