@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
-from ai_migration.exceptions import AIMigrationError, InvalidTransitionError
+from ai_migration.exceptions import (
+    AIMigrationError,
+    InvalidTransitionError,
+    RemovalsRefusedError,
+)
 from ai_migration.indexing.batches import Batch
 from ai_migration.jobs.feeding import feed
 from ai_migration.jobs.following import has_left
@@ -88,8 +93,13 @@ class JobWatch:
         self._look_again()
         return sum(self._feed(job_id) for job_id in self._look())
 
-    def fail(self, job_id: str | None, message: str) -> None:
+    def fail(self, job_id: str | None, message: str, **values: Any) -> None:
         """Stop a job that cannot go on; everything it has stays for a resume.
+
+        Args:
+            job_id: Which job; None: no job's work.
+            message: Why.
+            values: Columns to set along with its status.
 
         Raises:
             OwnershipLostError: The lease was lost, and what stopped this worker may be over
@@ -98,7 +108,7 @@ class JobWatch:
         if job_id is None:
             return
         with self._stopping():
-            stop_job(job_id, message, self._using)
+            stop_job(job_id, message, self._using, **values)
 
     def tokens_left(self, job_id: str | None) -> int | None:
         """Tokens a job may still embed; None: any number."""
@@ -171,6 +181,9 @@ class JobWatch:
         self._fed.add(job_id)
         try:
             return feed(job_id, self._using)
+        except RemovalsRefusedError as error:
+            self.fail(job_id, error.message, cursor=None)  # a resume compares from the start
+            return 0
         except (AIMigrationError, DatabaseError) as error:
             if is_outage(error):
                 raise
@@ -200,7 +213,7 @@ def _has_left(job: MigrationJob) -> bool:
     return False
 
 
-def stop_job(job_id: str, message: str, using: str) -> None:
+def stop_job(job_id: str, message: str, using: str, **values: Any) -> None:
     """Move a job to FAILED, unless it was paused or cancelled meanwhile."""
     with suppress(InvalidTransitionError):
         transition(
@@ -211,6 +224,7 @@ def stop_job(job_id: str, message: str, using: str) -> None:
             reason=message[:1000],
             error_message=message[:5000],
             completed_at=Now(),
+            **values,
         )
 
 

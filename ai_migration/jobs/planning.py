@@ -13,6 +13,7 @@ from ai_migration.indexing.rate_limits import embedder_settings
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.collections import active_collection
 from ai_migration.jobs.progress import CENT
+from ai_migration.jobs.removals import refusal
 from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
 from ai_migration.models.jobs import MILLION
@@ -81,7 +82,16 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
         examined=examined,
         is_estimate=is_estimate,
         rebuild_required=rebuild_reason,
+        removals_refused=_refusal(checked, using),
     )
+
+
+def _refusal(checked: CheckedRequest, using: str) -> str:
+    """Why it would stop before its sweep."""
+    is_partial = bool(checked.filters) or checked.mode is MigrationMode.MISSING
+    if checked.allow_removals or (is_partial and not checked.rebuild):
+        return ""
+    return refusal(checked.entity, using)
 
 
 def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:

@@ -26,7 +26,7 @@ _NOW = {
 }
 
 
-class MomentField(models.DateTimeField):
+class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # no subscript when it runs
     """A column of moments: always aware, always UTC. One without a time zone that is given to
     it is meant in the settings' one. For migrations it is Django's ``DateTimeField``."""
 
