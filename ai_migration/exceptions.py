@@ -179,6 +179,12 @@ class RebuildRequiredError(AIMigrationError):
     code = "rebuild_required"
 
 
+class RemovalsRefusedError(AIMigrationError):
+    """More than half of an index would be removed, and nobody said that it may."""
+
+    code = "removals_refused"
+
+
 class NotIndexedError(AIMigrationError):
     """There is no index to search yet."""
 

@@ -164,6 +164,7 @@ class MigrationRequest:
         max_cost: The same in money, by the embedder's ``PRICE_PER_MILLION_TOKENS``.
         filters: Which rows.
         rebuild: Ignore the ledger and fill a fresh collection.
+        allow_removals: Let more than half of a large index go, if that many rows are gone.
         created_by: Who asked.
         idempotency_key: Asked for again by the same ``created_by`` with the same key, it is
             the first job; empty: each time another.
@@ -179,6 +180,7 @@ class MigrationRequest:
     max_cost: Decimal | float | str | None = None
     filters: MigrationFilters = field(default_factory=MigrationFilters)
     rebuild: bool = False
+    allow_removals: bool = False
     created_by: str = ""
     idempotency_key: str = ""
     note: str = ""
@@ -192,11 +194,13 @@ class JobChanges:
         rate_limit: Embedding requests a minute.
         max_tokens: Its budget of tokens, counted from its start.
         max_cost: The same in money.
+        allow_removals: Let more than half of a large index go, if that many rows are gone.
     """
 
     rate_limit: int | None = None
     max_tokens: int | None = None
     max_cost: Decimal | float | str | None = None
+    allow_removals: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +283,8 @@ class Probe:
 @dataclass(frozen=True)
 class MigrationPlan:
     """A dry run: what a migration would do. ``is_estimate`` when it was extrapolated
-    from ``examined`` rows; ``probe`` where the provider was to be asked."""
+    from ``examined`` rows. ``removals_refused``: why it would stop before it removes anything;
+    empty: it would not. ``probe`` where the provider was to be asked."""
 
     entity_type: str
     total: int
@@ -295,6 +300,7 @@ class MigrationPlan:
     examined: int
     is_estimate: bool
     rebuild_required: str
+    removals_refused: str = ""
     probe: Probe | None = None
 
     def as_json(self) -> dict[str, JSONValue]:
@@ -314,6 +320,7 @@ class MigrationPlan:
             "examined": self.examined,
             "isEstimate": self.is_estimate,
             "rebuildRequired": self.rebuild_required or None,
+            "removalsRefused": self.removals_refused or None,
             "probe": self.probe and self.probe.as_json(),
         }
 

@@ -127,7 +127,7 @@ def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> Answer | None:
         return None
     except AIMigrationError as error:
         return _not_done(error.message)
-    what = _("has another pace or budget") if is_under_way else _DONE[Action.RESUME]
+    what = _("is changed") if is_under_way else _DONE[Action.RESUME]
     return _done(job.pk, what)
 
 

@@ -16,8 +16,7 @@ from django.utils.translation import gettext as _
 from ai_migration.admin import display
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.jobs.collections import ConfigChange
-from ai_migration.jobs.overview import EntityOverview
+from ai_migration.jobs.overview import EntityOverview, EntityState
 from ai_migration.jobs.service import migration_service
 from ai_migration.models import EntityFailure
 from ai_migration.models.leases import our_database
@@ -26,6 +25,7 @@ from ai_migration.types import OPEN_STATUSES
 KEPT = 60
 """Seconds that counts are shown again, with the time they are from."""
 _KEY = "ai_migration:coverage"
+_STALE = (EntityState.METADATA, EntityState.TEXT, EntityState.EMBEDDER)
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,13 @@ class Covered:
 
     @property
     def stale(self) -> str:
-        """What the config says by now that the index does not; empty: nothing."""
-        state = self.overview.state
-        fits = ("", "up to date", "not indexed", ConfigChange.OPERATIONAL.value)
-        return "" if state in fits else state
+        """What can be seen to differ without a look at the rows: what the config says by now
+        that the index does not, and more that is indexed than there are rows."""
+        seen = self.overview
+        words = [str(seen.state.label)] if seen.state in _STALE else []
+        if seen.rows is not None and seen.rows < seen.indexed:
+            words.append(seen.difference)
+        return "; ".join(filter(None, words))
 
     @property
     def is_open(self) -> bool:

@@ -1,4 +1,5 @@
-"""Pace and budget of a job: inputs to start with, and to change it by."""
+"""What a job may do: its pace, its budget and removals; inputs to start with, and to change it
+by."""
 
 from __future__ import annotations
 
@@ -42,6 +43,14 @@ class PaceForm(forms.Form):
         max_value=MAX_COST,
         decimal_places=2,
         help_text=gettext_lazy("Where the embedder has a price. Empty: any amount."),
+    )
+
+    allow_removals = forms.BooleanField(
+        label=gettext_lazy("Allow removals"),
+        required=False,
+        help_text=gettext_lazy(
+            "Let more than half of a large index go, if that many rows are gone."
+        ),
     )
 
     def refuse(self, error: AIMigrationError) -> None:

@@ -145,6 +145,7 @@ class StartForm(PaceForm):
                 },
             ),
             rebuild=given["rebuild"],
+            allow_removals=given["allow_removals"],
             created_by=created_by,
             idempotency_key=given["key"],
             note=given["note"],

@@ -14,12 +14,14 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.heartbeats import LATE, SUPERVISOR, ago, worker_slots
+from ai_migration.exceptions import AIMigrationError
 from ai_migration.findings import Diagnosis, Finding, Level
+from ai_migration.jobs.overview import describe_entities
 from ai_migration.jobs.progress import duration
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.clock import Now
-from ai_migration.types import EntryStatus, JobStatus
+from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus
 
 PATIENCE = timedelta(minutes=1)
 """Work that nobody does for so long is nobody's."""
@@ -46,6 +48,7 @@ def diagnose(wait: float) -> list[Finding]:
         Workers(using),
         Jobs(using),
         Entries(using),
+        Indexes(),
         *dispatcher.diagnoses(wait),
     ]
     return [finding for diagnosis in diagnoses for finding in diagnosis.run()]
@@ -186,6 +189,35 @@ class Entries:
             if entry.error:
                 advice = "It is tried again. If the error does not pass, correct what it names."
             yield Finding("queue", fact, advice, Level.WARNING)
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """Whether each entity type has as much in its index as it has rows. They are counted; that
+    each is indexed as it is now can be known by a dry run only."""
+
+    def run(self) -> Iterator[Finding]:
+        try:
+            overviews = describe_entities()
+        except AIMigrationError:
+            return  # the checks say so
+        for each in overviews:
+            last = each.last_job
+            if each.state is None or (last and last.status in OPEN_STATUSES):
+                continue  # the checks say so; or it is on its way
+            fact = (
+                f"{each.entity_type}: {each.indexed:,} indexed of {each.rows_text} rows; "
+                f"{each.summary}"
+            )
+            advice = ""
+            if each.problem:
+                advice = "Correct what it names."
+            elif last and last.status == JobStatus.FAILED:
+                advice = f"See why it failed: manage.py ai_migration show {last.pk}"
+            elif each.difference:
+                dry_run = f"manage.py migrate_ai_entities {each.entity_type} --dry-run"
+                advice = f"Rows without text are never indexed. See what else it is: {dry_run}"
+            yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
 def _is_worked(using: str) -> bool:

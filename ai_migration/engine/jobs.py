@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
@@ -14,6 +15,7 @@ from ai_migration.entities import registry
 from ai_migration.exceptions import (
     AIMigrationError,
     InvalidTransitionError,
+    RemovalsRefusedError,
     ReplicaBehindError,
 )
 from ai_migration.indexing.batches import Batch
@@ -98,8 +100,13 @@ class JobWatch:
             fed |= new
         return added
 
-    def fail(self, job_id: str | None, message: str) -> None:
+    def fail(self, job_id: str | None, message: str, **values: Any) -> None:
         """Stop a job that cannot go on; everything it has stays for a resume.
+
+        Args:
+            job_id: Which job; None: no job's work.
+            message: Why.
+            values: Columns to set along with its status.
 
         Raises:
             OwnershipLostError: The lease was lost, and what stopped this worker may be over
@@ -108,7 +115,7 @@ class JobWatch:
         if job_id is None:
             return
         with self._stopping():
-            stop_job(job_id, message, self._using)
+            stop_job(job_id, message, self._using, **values)
 
     def pause_spent(self, job_id: str, tokens: int, *, unused: int) -> None:
         """Pause a job whose next request has more tokens than its budget has left.
@@ -175,6 +182,9 @@ class JobWatch:
         except ReplicaBehindError as error:
             self.throttle(job_id, STANDBY_SECONDS, error.message)
             return 0
+        except RemovalsRefusedError as error:
+            self.fail(job_id, error.message, cursor=None)  # a resume compares from the start
+            return 0
         except (AIMigrationError, DatabaseError) as error:
             if is_outage(error):
                 raise
@@ -204,7 +214,7 @@ def _has_left(job: MigrationJob) -> bool:
     return False
 
 
-def stop_job(job_id: str, message: str, using: str) -> None:
+def stop_job(job_id: str, message: str, using: str, **values: Any) -> None:
     """Move a job to FAILED, unless it was paused or cancelled meanwhile."""
     message = redacted(message)
     with suppress(InvalidTransitionError):
@@ -216,6 +226,7 @@ def stop_job(job_id: str, message: str, using: str) -> None:
             reason=message[:1000],
             error_message=message[:5000],
             completed_at=Now(),
+            **values,
         )
 
 

@@ -1,4 +1,4 @@
-"""What of a job can be changed after it was started: its pace and its budget."""
+"""What of a job can be changed after it was started: its pace, its budget, what it may remove."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _WORDS = {
     "max_tokens": "budget in tokens",
     "max_cost": "budget in money",
     "token_price": "price of a million tokens",
+    "allow_removals": "removals of more than half of the index",
 }
 
 
@@ -34,6 +35,7 @@ def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "rate_limit": changes.rate_limit,
         "max_tokens": budget.max_tokens,
+        "allow_removals": changes.allow_removals,
     }
     if budget.max_cost is not None:
         columns |= {"max_cost": budget.max_cost, "token_price": budget.token_price}
@@ -88,7 +90,7 @@ def describe(job: MigrationJob, columns: dict[str, Any]) -> str:
         columns: What :func:`check_changes` made of the changes.
     """
     return ", ".join(
-        f"{words}: {_number(getattr(job, name))} → {_number(columns[name])}"
+        f"{words}: {_said(getattr(job, name))} → {_said(columns[name])}"
         for name, words in _WORDS.items()
         if name in columns and columns[name] != getattr(job, name)
     )
@@ -99,5 +101,7 @@ def joined(reason: str, words: str) -> str:
     return "; ".join(filter(None, (reason, words)))
 
 
-def _number(value: int | Decimal | None) -> str:
+def _said(value: int | Decimal | bool | None) -> str:
+    if isinstance(value, bool):
+        return "allowed" if value else "refused"
     return "none" if value is None else f"{Decimal(value).normalize():,f}"

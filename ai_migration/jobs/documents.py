@@ -18,6 +18,7 @@ def job_document(job: MigrationJob) -> dict[str, JSONValue]:
         "mode": job.mode,
         "rebuild": job.rebuild,
         "reindexExisting": job.reindex_existing,
+        "allowRemovals": job.allow_removals,
         "filters": _filters(job.filter_config),
         "totalEntities": job.total_entities,
         "processedEntities": job.processed_entities,

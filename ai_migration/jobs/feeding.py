@@ -19,7 +19,8 @@ from ai_migration.entities.paging import next_bound
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.standbys import require_shown
 from ai_migration.jobs.batch_sizes import adapt_batch_size
-from ai_migration.jobs.following import follow_config, has_left
+from ai_migration.jobs.following import follow_config, has_left, start_over_if_refused
+from ai_migration.jobs.removals import require_few_removals
 from ai_migration.models import (
     EntityFailure,
     MigrationJob,
@@ -55,6 +56,7 @@ def feed(job_id: str, using: str) -> int:
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
         ReplicaBehindError: Its rows come from a standby that is behind its start.
+        RemovalsRefusedError: Its index would lose more than it may.
         AIMigrationError: The collection it fills serves nobody any more.
         UnusableKeyError: The rows cannot be walked by their primary key.
     """
@@ -70,6 +72,7 @@ def feed(job_id: str, using: str) -> int:
         entity = registry.get(job.entity_type)
         if has_left(job, entity):
             return 0
+        start_over_if_refused(job)
         require_shown(job, entity)
         follow_config(job, entity)
         adapt_batch_size(job)
@@ -79,7 +82,7 @@ def feed(job_id: str, using: str) -> int:
             entry = _next_entry(job, entity)
             if entry is not None:
                 entries.append(entry)
-            elif open_entries + len(entries) or not _advance(job):
+            elif open_entries + len(entries) or not _advance(job, entity):
                 break
         QueueEntry.objects.using(using).bulk_create(entries)
         changed = ["cursor", "phase", "retry_failed", "batch_size", "last_updated_at"]
@@ -146,12 +149,18 @@ def _next_retry(job: MigrationJob) -> QueueEntry | None:
     return _entry(job, Operation.RETRY, entity_ids=[entity_id for _, entity_id in part])
 
 
-def _advance(job: MigrationJob) -> bool:
-    """Go to the next phase; whether there is something to feed in it."""
+def _advance(job: MigrationJob, entity: Entity) -> bool:
+    """Go to the next phase; whether there is something to feed in it.
+
+    Raises:
+        RemovalsRefusedError: The index would lose more than it may.
+    """
     phases = list(_phases(job))
     later = phases[phases.index(JobPhase(job.phase)) + 1 :]
     if not later:
         return False
+    if job.phase == JobPhase.SOURCE and (later[0] == JobPhase.SWEEP or job.rebuild):
+        require_few_removals(job, entity)
     job.phase, job.cursor = later[0], None
     if job.phase == JobPhase.RETRY:
         job.retry_failed = False

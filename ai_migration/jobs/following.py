@@ -60,14 +60,26 @@ def follow_config(job: MigrationJob, entity: Entity) -> None:
     if change in (ConfigChange.TEXT, ConfigChange.METADATA):
         job.left_configs = {**job.left_configs, left: clock.now_microseconds(using)}
         job.entries.using(using).filter(status__in=OPEN_ENTRIES).delete()
-        job.failures.using(using).all().delete()
-        job.phase, job.cursor = JobPhase.SOURCE, None
-        for name in _COUNTERS:
-            setattr(job, name, 0)
-        fields += ["left_configs", "phase", "cursor", *_COUNTERS]
+        fields += ["left_configs", *_start_over(job, using)]
         words = f"the config changed ({change.value}): the rows are compared from the start"
         note(job.pk, words, using=using, actor="engine")
     job.save(update_fields=fields)
+
+
+def start_over_if_refused(job: MigrationJob) -> None:
+    """Compare all rows again after the job's removals were refused: its source may have shown
+    too few, in any part of it. Call it under the job's row lock."""
+    if job.phase == JobPhase.SOURCE and job.cursor is None and job.processed_entities:
+        job.save(update_fields=_start_over(job, _using(job)))
+
+
+def _start_over(job: MigrationJob, using: str) -> list[str]:
+    """Let a job begin again; the columns that changed."""
+    job.failures.using(using).all().delete()
+    job.phase, job.cursor = JobPhase.SOURCE, None
+    for name in _COUNTERS:
+        setattr(job, name, 0)
+    return ["phase", "cursor", *_COUNTERS]
 
 
 def _using(job: MigrationJob) -> str:

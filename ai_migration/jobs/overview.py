@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextChoices
+from django.utils.translation import gettext_lazy as _
 
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
@@ -17,7 +18,24 @@ from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.models.sql.outages import in_words
 from ai_migration.models.sql.savepoints import sparing
-from ai_migration.types import CollectionStatus, JSONValue
+from ai_migration.types import CollectionStatus, JobStatus, JSONValue
+
+
+class EntityState(TextChoices):
+    """What the ACTIVE collection of an entity type is against the config now. The rows are not
+    compared: that they are indexed as they are can only be known from a look at each."""
+
+    NOT_INDEXED = "not_indexed", _("not indexed")
+    UNCHANGED = "config_unchanged", _("config unchanged")
+    OPERATIONAL = "config_operational", ConfigChange.OPERATIONAL.value
+    METADATA = "config_metadata", ConfigChange.METADATA.value
+    TEXT = "config_text", ConfigChange.TEXT.value
+    EMBEDDER = "config_embedder", ConfigChange.EMBEDDER.value
+
+    @classmethod
+    def after(cls, change: ConfigChange) -> EntityState:
+        """The state of what was indexed before a change."""
+        return cls.UNCHANGED if change is ConfigChange.NONE else cls[change.name]
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,8 @@ class EntityOverview:
         rows_is_estimate: Whether ``rows`` was estimated.
         collection: The ACTIVE one; None: nothing is indexed.
         indexed: Entities the ACTIVE collection has.
-        state: What the ACTIVE collection is, against the config now.
+        indexed_is_estimate: Whether ``indexed`` was estimated.
+        state: What the ACTIVE collection is, against the config now; None: the config is wrong.
         last_job: The newest one of this entity type, if there is one.
         problem: What is wrong with the config; empty when nothing is.
     """
@@ -43,7 +62,8 @@ class EntityOverview:
     rows_is_estimate: bool = False
     collection: Collection | None = None
     indexed: int = 0
-    state: str = ""
+    indexed_is_estimate: bool = False
+    state: EntityState | None = None
     last_job: MigrationJob | None = None
     problem: str = ""
 
@@ -53,6 +73,31 @@ class EntityOverview:
         if self.rows is None:
             return "?"
         return f"{'about ' if self.rows_is_estimate else ''}{self.rows:,}"
+
+    @property
+    def difference(self) -> str:
+        """How the counts of rows and index differ, for people; empty where they agree. What is
+        estimated agrees within a tenth."""
+        if self.rows is None or self.collection is None:
+            return ""
+        more = self.rows - self.indexed
+        is_estimate = self.rows_is_estimate or self.indexed_is_estimate
+        if not more or (is_estimate and abs(more) * 10 <= self.rows):
+            return ""
+        about = "about " if is_estimate else ""
+        beyond = "rows than are indexed" if more > 0 else "indexed than there are rows"
+        return f"{about}{abs(more):,} more {beyond}"
+
+    @property
+    def summary(self) -> str:
+        """Its state for people, and what else can be seen of its index without a look at the
+        rows."""
+        if self.problem:
+            return self.problem
+        last = self.last_job.status if self.last_job else JobStatus.COMPLETED
+        job = "" if last == JobStatus.COMPLETED else f"last job {last}"
+        state = str(self.state.label) if self.state else ""
+        return "; ".join(filter(None, (state, self.difference, job)))
 
     def as_json(self) -> dict[str, JSONValue]:
         """The document of ``entities --json`` and of the REST API's ``GET entities``."""
@@ -118,15 +163,16 @@ def _describe(
         embedder=definition.embedder or "default",
         store=definition.store or "default",
         collection=collection,
-        indexed=_indexed(collection, using) if collection else 0,
         last_job=last_job,
     )
+    if collection is not None:
+        indexed, is_estimate = _indexed(collection, using)
+        overview = replace(overview, indexed=indexed, indexed_is_estimate=is_estimate)
     try:
         entity = registry.get(name)
-        state = "not indexed"
+        state = EntityState.NOT_INDEXED
         if collection is not None:
-            change = config_change(collection, entity)
-            state = "up to date" if change is ConfigChange.NONE else change.value
+            state = EntityState.after(config_change(collection, entity))
     except AIMigrationError as error:
         return replace(overview, problem=error.message)
     overview = replace(
@@ -140,9 +186,9 @@ def _describe(
     return replace(overview, rows=rows, rows_is_estimate=is_estimate)
 
 
-def _indexed(collection: Collection, using: str) -> int:
+def _indexed(collection: Collection, using: str) -> tuple[int, bool]:
     ledger = SearchableEntity.objects.using(using)
-    return bounded_count(ledger.filter(collection=collection, chunk_count__gt=0))[0]
+    return bounded_count(ledger.filter(collection=collection, chunk_count__gt=0))
 
 
 def _count(rows: QuerySet[Any]) -> tuple[int, bool]:

@@ -17,6 +17,7 @@ from ai_migration.indexing.retries import as_embedder_error
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.collections import active_collection
 from ai_migration.jobs.progress import CENT
+from ai_migration.jobs.removals import refusal
 from ai_migration.jobs.requests import CheckedRequest
 from ai_migration.models import Collection, SearchableEntity
 from ai_migration.models.jobs import MILLION
@@ -85,6 +86,7 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
         examined=examined,
         is_estimate=is_estimate,
         rebuild_required=rebuild_reason,
+        removals_refused=_refusal(checked, using),
     )
 
 
@@ -95,6 +97,14 @@ def probe_embedder(entity_type: str) -> Probe:
     except Exception as error:
         return Probe(is_answered=False, error=as_embedder_error(error, [PROBE]).message)
     return Probe(is_answered=True)
+
+
+def _refusal(checked: CheckedRequest, using: str) -> str:
+    """Why it would stop before its sweep."""
+    is_partial = bool(checked.filters) or checked.mode is MigrationMode.MISSING
+    if checked.allow_removals or (is_partial and not checked.rebuild):
+        return ""
+    return refusal(checked.entity, using)
 
 
 def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:

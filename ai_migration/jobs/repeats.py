@@ -57,6 +57,8 @@ def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable
         "rebuild": request.rebuild,
         "note": request.note,
     }
+    if request.allow_removals:  # absent else, as in what was asked before there was this
+        asked["allow_removals"] = True
     key = request.idempotency_key
     return Repeatable(
         shown=key,

@@ -61,6 +61,7 @@ class CheckedRequest:
         rate_limit: Embedding requests a minute; None: no limit.
         budget: How much it may embed.
         rebuild: Whether a fresh collection is filled.
+        allow_removals: Whether more than half of a large index may go.
         created_by: Who asked.
         note: Why.
     """
@@ -74,6 +75,7 @@ class CheckedRequest:
     rate_limit: int | None
     budget: Budget
     rebuild: bool
+    allow_removals: bool
     created_by: str
     note: str
 
@@ -182,6 +184,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         rate_limit=_rate_limit(request, entity),
         budget=check_budget(request.max_tokens, request.max_cost, entity.embedder),
         rebuild=request.rebuild,
+        allow_removals=request.allow_removals,
         created_by=request.created_by[:255],
         note=request.note,
     )

@@ -97,6 +97,7 @@ class DataMigrationService:
             mode=checked.mode,
             rebuild=checked.rebuild,
             reindex_existing=checked.mode is MigrationMode.ALL,
+            allow_removals=checked.allow_removals,
             filter_config=dump_filters(checked.filters),
             config_snapshot=checked.entity.snapshot,
             total_entities=total,

@@ -89,8 +89,8 @@ class ServiceCommand(BaseCommand):
         raise CommandError(message, returncode=returncode)
 
 
-def add_budget_arguments(parser: CommandParser) -> None:
-    """Add what a job may ask of its provider."""
+def add_limit_arguments(parser: CommandParser) -> None:
+    """Add what a job may ask of its provider, and what it may remove."""
     parser.add_argument("--rate-limit", type=int, metavar="N", help="Embedding requests a minute.")
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="Pause before more tokens are embedded."
@@ -100,11 +100,21 @@ def add_budget_arguments(parser: CommandParser) -> None:
         metavar="AMOUNT",
         help="Pause before it costs more, by the embedder's PRICE_PER_MILLION_TOKENS.",
     )
+    parser.add_argument(
+        "--allow-removals",
+        action="store_true",
+        help="Let more than half of a large index go, if that many rows are gone.",
+    )
 
 
 def changes_of(options: dict[str, Any]) -> JobChanges:
-    """What :func:`add_budget_arguments` was given, for a job that is resumed."""
-    return JobChanges(options["rate_limit"], options["max_tokens"], options["max_cost"])
+    """What :func:`add_limit_arguments` was given, for a job that is resumed."""
+    return JobChanges(
+        options["rate_limit"],
+        options["max_tokens"],
+        options["max_cost"],
+        options["allow_removals"] or None,
+    )
 
 
 def positive(value: str) -> int:

@@ -18,6 +18,7 @@ from ai_migration.management.base import DONE, FAILED, ServiceCommand
 from ai_migration.models.leases import our_database
 
 _MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.ERROR: "ERROR"}
+_WELL = "Set-up and engine are in order. Rows and index were counted, not compared with each other."
 _HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
 
 
@@ -55,7 +56,7 @@ def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any
             command.stdout.write(f"{mark}{finding.name}: {finding.fact}")
             if finding.advice:
                 command.stdout.write(f"{'':<{len(mark)}}{finding.advice}")
-        command.stdout.write("All is well." if is_well else "Something has to be done.")
+        command.stdout.write(_WELL if is_well else "Something has to be done.")
     return DONE if is_well else FAILED
 
 

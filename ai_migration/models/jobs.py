@@ -49,6 +49,9 @@ class MigrationJob(OwnModel):
     mode = models.CharField(max_length=10, choices=MigrationMode, default=MigrationMode.CHANGED)
     rebuild = models.BooleanField(default=False)
     reindex_existing = models.BooleanField(default=False)
+    allow_removals = models.BooleanField(
+        _("allow removals"), default=False, help_text=_("Of more than half of the index.")
+    )
     filter_config = models.JSONField(default=dict)
     config_snapshot = models.JSONField(default=dict)
     left_configs = models.JSONField(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from ai_migration.jobs.overview import EntityState
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.fields import Choice
 from ai_migration.types import JobStatus, MigrationMode
@@ -31,6 +32,7 @@ class Job(CamelCase):
     mode = Choice("Mode", MigrationMode.values)
     rebuild = serializers.BooleanField()
     reindex_existing = serializers.BooleanField()
+    allow_removals = serializers.BooleanField()
     filters = JobFilters()
     total_entities = serializers.IntegerField()
     processed_entities = serializers.IntegerField()
@@ -133,6 +135,7 @@ class Plan(CamelCase):
     examined = serializers.IntegerField()
     is_estimate = serializers.BooleanField()
     rebuild_required = serializers.CharField(allow_null=True)
+    removals_refused = serializers.CharField(allow_null=True)
     probe = Probe(allow_null=True)
 
 
@@ -164,7 +167,7 @@ class EntityType(CamelCase):
     rows = serializers.IntegerField(allow_null=True)
     rows_is_estimate = serializers.BooleanField()
     indexed = serializers.IntegerField()
-    state = serializers.CharField()
+    state = Choice("EntityState", EntityState.values, allow_null=True)
     last_job = LastJob(allow_null=True)
     problem = serializers.CharField(allow_null=True)
 

@@ -81,6 +81,7 @@ _JOB = {
     "mode": "changed",
     "rebuild": False,
     "reindexExisting": False,
+    "allowRemovals": False,
     "filters": {
         "createdBefore": "2024-01-01",
         "createdAfter": None,
@@ -147,6 +148,7 @@ _PLAN = {
     "examined": 100_000,
     "isEstimate": False,
     "rebuildRequired": None,
+    "removalsRefused": None,
     "probe": None,
 }
 _ENTITY = {
@@ -165,7 +167,7 @@ _ENTITY = {
     "rows": 100_000,
     "rowsIsEstimate": False,
     "indexed": 98_800,
-    "state": "up to date",
+    "state": "config_unchanged",
     "lastJob": {"jobId": JOB_ID, "status": "COMPLETED"},
     "problem": None,
 }

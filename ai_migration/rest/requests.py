@@ -34,6 +34,7 @@ MAX_PAGE = 200
 _NEWEST, _OLDEST = "-createdAt", "createdAt"
 _ORDERS = {_NEWEST: "-id", _OLDEST: "id"}
 """Ids are ordered by time."""
+_ALLOW_REMOVALS = "Let more than half of a large index go, if that many rows are gone."
 
 
 class FiltersBody(CamelCase):
@@ -67,6 +68,7 @@ class StartBody(CamelCase):
     max_cost = Money(required=False, allow_null=True)
     reindex_existing = Flag(required=False)
     rebuild = Flag(required=False)
+    allow_removals = Flag(required=False, help_text=_ALLOW_REMOVALS)
     filters = FiltersBody(required=False)
     created_by = Text(
         required=False,
@@ -108,6 +110,7 @@ class ResumeBody(CamelCase):
     rate_limit = WholeNumber(MAX_RATE_LIMIT, required=False, allow_null=True)
     max_tokens = WholeNumber(MAX_TOKENS, required=False, allow_null=True)
     max_cost = Money(required=False, allow_null=True)
+    allow_removals = Flag(required=False, help_text=_ALLOW_REMOVALS)
 
     def changes(self) -> JobChanges:
         """What of the job changes."""

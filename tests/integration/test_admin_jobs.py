@@ -335,7 +335,7 @@ def test_a_job_that_runs_is_changed_without_stopping(project: Project) -> None:
     make_articles(3)
     job = start(rate_limit=50)
     assert changed(job, rate_limit="50") == ["Nothing to do: nothing was changed."]
-    assert changed(job, rate_limit="70") == [f"Done: {job.pk} has another pace or budget."]
+    assert changed(job, rate_limit="70") == [f"Done: {job.pk} is changed."]
     job.refresh_from_db()
     assert (job.rate_limit, job.status) == (70, JobStatus.RUNNING)
     assert [event.to_status for event in JobEvent.objects.filter(job=job)].count("PAUSED") == 0

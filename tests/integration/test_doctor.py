@@ -33,10 +33,12 @@ from ai_migration.management.doctor import examine
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire
 from ai_migration.models.sql import clock
-from ai_migration.types import EntryStatus
+from ai_migration.types import EntryStatus, JobStatus
 from tests.databases import FreshDatabase
-from tests.integration.support import Project, make_articles, start
+from tests.integration.odd_models import drop_table
+from tests.integration.support import Project, finish, make_articles, start
 from tests.integration.test_django_q import PATH
+from tests.testapp.models import Article
 
 HOURS = timedelta(hours=2)
 
@@ -187,6 +189,26 @@ def test_entries_that_come_back_again_and_again(project: Project) -> None:
     assert errors() == []
 
 
+def test_an_index_with_more_or_less_than_there_are_rows(project: Project) -> None:
+    assert "ok index: article: 0 indexed of 0 rows; not indexed" in facts()
+    make_articles(3)
+    job = start()
+    assert "index:" not in facts(), "it is on its way"
+    finish(job)
+    assert "ok index: article: 3 indexed of 3 rows; config unchanged" in facts()
+    Article.objects.all().delete()
+    assert (
+        "warning index: article: 3 indexed of 0 rows; config unchanged; "
+        "3 more indexed than there are rows" in facts()
+    )
+    drop_table(Article)
+    assert "the table of testapp.Article cannot be read" in facts()
+    assert errors() == []
+    MigrationJob.objects.update(status=JobStatus.FAILED)
+    project.article("title", "nothing")
+    assert "index:" not in facts(), "the checks say so"
+
+
 # The command
 
 
@@ -202,7 +224,7 @@ def doctor(*arguments: str) -> tuple[int, str]:
 def test_the_command_says_what_to_do(project: Project) -> None:
     returncode, out = doctor()
     assert returncode == 0
-    assert out.endswith("All is well.\n")
+    assert out.endswith("Rows and index were counted, not compared with each other.\n")
     make_articles(1)
     start()
     age()

@@ -11,10 +11,13 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
-from ai_migration.exceptions import InvalidRequestError
+from ai_migration.exceptions import FatalEmbedderError, InvalidRequestError
+from ai_migration.jobs.overview import EntityOverview, EntityState
 from ai_migration.models import Collection, EntityFailure, MigrationJob
 from ai_migration.types import JobStatus
+from tests.integration.embedders import Script
 from tests.integration.support import GLOBAL, Project, finish, make_articles, run, start
+from tests.testapp.models import Article
 
 NOON = datetime(2025, 12, 18, 12, tzinfo=UTC)
 TYPES = """
@@ -119,7 +122,12 @@ def test_entities_with_their_index_and_their_last_job(project: Project) -> None:
     job = start("b")
     described = {item.entity_type: item for item in migration_service.list_entities()}
     a, b = described["a"], described["b"]
-    assert (a.rows, a.indexed, a.state, a.problem) == (4, 4, "up to date", "")
+    assert (a.rows, a.indexed, a.state, a.problem) == (4, 4, EntityState.UNCHANGED, "")
+    assert a.summary == "config unchanged"
+    assert (b.state, b.summary) == (
+        EntityState.UNCHANGED,
+        "config unchanged; 4 more rows than are indexed; last job RUNNING",
+    )
     assert a.collection == Collection.objects.get(entity_type="a")
     assert (b.rows, b.indexed, b.fields) == (4, 0, ("title",))
     assert b.last_job == job
@@ -127,6 +135,46 @@ def test_entities_with_their_index_and_their_last_job(project: Project) -> None:
     assert document["lastJob"] == {"jobId": a.last_job and a.last_job.pk, "status": "COMPLETED"}
     assert document["collection"]["dimensions"] == 32
     finish(job)
+
+
+def refuses(texts: object) -> None:
+    raise FatalEmbedderError("a wrong key")
+
+
+def test_counts_that_differ_are_said_and_nothing_is_said_of_what_was_not_compared(
+    project: Project, script: Script
+) -> None:
+    """After a job that failed, and after writes that told nobody."""
+    make_articles(6)
+    script.react = refuses
+    assert run().status == JobStatus.FAILED
+    [failed] = migration_service.list_entities()
+    assert failed.summary == "config unchanged; 6 more rows than are indexed; last job FAILED"
+    script.react = lambda texts: None
+    run()
+    Article.objects.filter(title__in=["Title 0", "Title 1"]).delete()
+    Article.objects.filter(title="Title 2").update(title="Another")
+    [fewer] = migration_service.list_entities()
+    assert fewer.summary == "config unchanged; 2 more indexed than there are rows"
+    assert fewer.as_json()["state"] == "config_unchanged"
+    make_articles(2, start=10)
+    [equal] = migration_service.list_entities()
+    assert equal.summary == "config unchanged"
+
+
+@pytest.mark.parametrize(
+    ("rows", "indexed", "said"),
+    [
+        (2_000_000, 1_990_000, ""),
+        (2_000_000, 0, "about 2,000,000 more rows than are indexed"),
+        (1_500_000, 2_000_000, "about 500,000 more indexed than there are rows"),
+    ],
+)
+def test_estimates_differ_where_they_differ_much(rows: int, indexed: int, said: str) -> None:
+    overview = EntityOverview(
+        "a", "m", (), "e", "s", rows, True, Collection(), indexed, indexed_is_estimate=True
+    )
+    assert overview.difference == said
 
 
 def test_a_config_that_is_wrong_hides_neither_index_nor_job(project: Project) -> None:

@@ -146,7 +146,7 @@ def test_entity_types(api: Api) -> None:
     [article] = api.get("entities").json()
     assert article["model"] == "testapp.Article"
     assert article["fields"] == ["title", "body"]
-    assert (article["rows"], article["indexed"], article["state"]) == (2, 2, "up to date")
+    assert (article["rows"], article["indexed"], article["state"]) == (2, 2, "config_unchanged")
     assert article["lastJob"]["status"] == "COMPLETED"
     assert article["collection"]["name"].startswith("ai_vectors_")
 

@@ -26,7 +26,7 @@ from ai_migration.management.base import (
     DONE,
     FAILED,
     ServiceCommand,
-    add_budget_arguments,
+    add_limit_arguments,
     changes_of,
     positive,
 )
@@ -74,7 +74,7 @@ class Command(ServiceCommand):
             action(name, text).add_argument("job", help="The job's id.")
         resume = action("resume", "Let a paused or failed job go on; a worker does it.")
         resume.add_argument("job", help="The job's id.")
-        add_budget_arguments(resume)
+        add_limit_arguments(resume)
         entities = action("entities", "List the entity types, or print the config's schema.")
         entities.add_argument(
             "--schema", action="store_true", help="JSON Schema of ai-entity-config.yml."
@@ -250,7 +250,7 @@ class Command(ServiceCommand):
                             " → ".join(dict.fromkeys([item.embedder, item.store])),
                             item.rows_text,
                             f"{item.indexed:,}",
-                            item.problem or item.state,
+                            item.summary,
                         ]
                         for item in described
                     ],

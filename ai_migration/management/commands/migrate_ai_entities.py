@@ -19,7 +19,7 @@ from ai_migration.management.base import (
     DONE,
     FAILED,
     ServiceCommand,
-    add_budget_arguments,
+    add_limit_arguments,
     changes_of,
 )
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
@@ -58,7 +58,7 @@ class Command(ServiceCommand):
             "--reindex-existing", action="store_true", help="The same as --mode all."
         )
         parser.add_argument("--batch-size", type=int, metavar="N", help="Rows in a batch.")
-        add_budget_arguments(parser)
+        add_limit_arguments(parser)
         parser.add_argument("--created-before", metavar="D", help="Rows made before this date.")
         parser.add_argument("--created-after", metavar="D", help="Rows made from this date on.")
         parser.add_argument("--ids", nargs="+", default=[], metavar="ID", help="Only these rows.")
@@ -190,6 +190,7 @@ class Command(ServiceCommand):
                 lookups=lookups,
             ),
             rebuild=options["rebuild"],
+            allow_removals=options["allow_removals"],
             created_by="terminal",
         )
 
@@ -252,6 +253,8 @@ class Command(ServiceCommand):
                 lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
                 lines.append(f"  {plan.rebuild_required}")
+            if plan.removals_refused:
+                lines.append(f"  {plan.removals_refused} It needs --allow-removals for that.")
             if plan.probe is not None:
                 lines.append(f"  probe            {plan.probe.error or 'the provider answers'}")
             self.stdout.write("\n".join(lines))
