@@ -16,6 +16,7 @@ from django.db.models import Model
 
 from ai_migration import migration_service
 from ai_migration.checks.databases import check_databases
+from ai_migration.dispatch import WakeUp
 from ai_migration.engine import slots
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import SettingsError
@@ -205,7 +206,7 @@ def test_a_pool_that_is_too_small_is_refused(
         with pytest.raises(SettingsError, match=said):
             run_worker(should_stop=lambda: False, until_idle=True)
         with pytest.raises(SettingsError, match=said):
-            slots.work(slots.WakeUp(1, 0), lambda wake_up: None)
+            slots.work(WakeUp(1, 0), lambda wake_up: None)
         for command in (
             ["ai_migration", "worker", "--until-idle"],
             ["migrate_ai_entities", "article"],
