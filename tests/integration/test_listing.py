@@ -147,7 +147,7 @@ def test_counts_that_differ_are_said_and_nothing_is_said_of_what_was_not_compare
     """After a job that failed, and after writes that told nobody."""
     make_articles(6)
     script.react = refuses
-    assert run().status == JobStatus.FAILED
+    assert finish(start()).status == JobStatus.FAILED
     [failed] = migration_service.list_entities()
     assert failed.summary == "config unchanged; 6 more rows than are indexed; last job FAILED"
     script.react = lambda texts: None

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.timezone import make_naive
 
 from ai_migration import migration_service
 from ai_migration.exceptions import InvalidRequestError
@@ -66,7 +67,7 @@ def taken() -> list[int]:
         ({"created_before": NOON + timedelta(days=2, seconds=1)}, [0, 1, 2]),
         ({"created_after": date(2024, 5, 18)}, [8, 9]),
         ({"created_after": NOON + timedelta(days=8)}, [8, 9]),
-        ({"created_after": datetime(2024, 5, 18, 12)}, [8, 9]),  # noqa: DTZ001
+        ({"created_after": make_naive(NOON + timedelta(days=8))}, [8, 9]),
         (
             {"created_after": datetime(2024, 5, 18, 13, tzinfo=timezone(timedelta(hours=1)))},
             [8, 9],
