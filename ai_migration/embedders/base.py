@@ -63,6 +63,7 @@ class Embedder(ABC):
             TransientEmbedderError: Trying again can help.
             ThrottledError: The provider asks to wait.
             InputRefusedError: At least one of these texts is refused.
+            TextTooLongError: Because it is too long: it is cut smaller and sent again.
             FatalEmbedderError: Nothing will pass until somebody acts.
         """
 

@@ -377,8 +377,10 @@ class EmbedPool:
             request.attempt += 1
             request.has_failed = True
             self._again.append(request)
+        elif isinstance(error, TextTooLongError) and len(request.texts) > 1:
+            self._again[:0] = request.halves()  # one text to its end: it may be hopeless
         elif isinstance(error, InputRefusedError) and len(request.texts) > 1:
-            self._again[:0] = request.halves()
+            self._again.extend(request.halves())
         elif isinstance(error, TextTooLongError) and (pieces := self._cut(request)):
             self._again[:0] = pieces
         elif self._trial.is_probe(request):
