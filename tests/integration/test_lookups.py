@@ -164,17 +164,20 @@ def test_json_is_looked_into_where_the_database_can(typed: None, database: Fresh
 
 
 VALUES = [
-    *(None, True, 5, -1, 2**40, 2**70, HUGE, 1.5, 1e308, NAN, INFINITE),
-    *("", "x", "5", "true", "NaN", "-Infinity", "1e400", "9" * 5000, "2024-01-01", "0001-01-01"),
-    *("12:00", "99999999 00:00:00", "P1D", "127.0.0.1", "%", "\\", "{}", "[1]", "x" * 60_000),
-    *("\0", "\ud800", "a,b", "1,2", ",", "NaN,1"),
-    *([], [1], [None], [True], [1, 2], ["x", "y"], [[1], [2]], [{"a": 1}], [2**70, 1], {"a": 1}),
+    *(None, True, -1, 2**40, 2**70, HUGE, 1.5, 1e308, NAN),
+    *("", "x", "5", "NaN", "1e400", "9" * 5000, "2024-01-01", "0001-01-01", "12:00", "P1D"),
+    *("99999999 00:00:00", "127.0.0.1", "\\", "[1]", "x" * 60_000, "\0", "\ud800", "1,2", ","),
+    *([], [None], [True], [1, 2], ["x", "y"], [[1], [2]], [2**70, 1], {"a": 1}),
 ]
+
+
+ALIKE = {"gte", "lt", "lte", "istartswith", "startswith", "iendswith", "month"}
+"""Look-ups that are as others of their kind."""
 
 
 @pytest.mark.slow
 def test_every_look_up_takes_or_refuses_every_value(typed: None) -> None:
-    for field, lookup, value in itertools.product(FIELDS, sorted(LOOKUPS), VALUES):
+    for field, lookup, value in itertools.product(FIELDS, sorted(LOOKUPS - ALIKE), VALUES):
         name = f"{field}__{lookup}"
         try:
             matching(name, value)
