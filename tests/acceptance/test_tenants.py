@@ -57,7 +57,7 @@ def test_each_tenant_has_indexes_of_its_own_rows(url: str, tmp_path: Path) -> No
         wanted = {f"username: {schema} {number}": times for number in range(USERS)}
         assert report["sent"][schema] == wanted
         assert report["found"][schema] == {name: [USERS, True, 1.0] for name in TYPES}
-    assert "All is well" in report["doctor"]
+    assert "Set-up and engine are in order" in report["doctor"]
     assert "schema 'acme', and the tables of ai_migration are in 'public'" in report["elsewhere"]
 
 
