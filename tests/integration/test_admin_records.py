@@ -40,7 +40,7 @@ def refuse(script: Script, *numbers: int) -> None:
     def react(texts: list[str]) -> None:
         for number in numbers:
             if any(f"Title {number}\n" in text for text in texts):
-                raise ValueError("too rude" if number % 2 else "too long")
+                raise ValueError("too rude" if number % 2 else "too loud")
 
     script.react = react  # type: ignore[assignment]
 
@@ -154,7 +154,7 @@ def test_the_most_frequent_errors_are_shown_if_there_are_many(
     job = failed_job(script, 3, 5, 6)
     shown = words(operator("view").get(url("migrationjob_change", job.pk)))
     assert "too rude" in shown
-    assert "too long" not in shown
+    assert "too loud" not in shown
     assert "Of 3 failures, some of the newest are shown." in shown
 
 
