@@ -205,8 +205,10 @@ def _is_storable(part: Any) -> bool:
     """Whether a database takes a part of a key."""
     if isinstance(part, str):
         return _UNSTORABLE.search(part) is None
-    if isinstance(part, float | Decimal):
-        return math.isfinite(part)
+    if isinstance(part, float):
+        return not math.isnan(part)  # that is no key of itself; infinity is
+    if isinstance(part, Decimal):
+        return part.is_finite()
     return part is not None
 
 
