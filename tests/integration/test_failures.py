@@ -29,6 +29,7 @@ from tests.integration.support import (
     make_articles,
     progress,
     run,
+    run_slice,
     start,
     stored,
     work,
@@ -304,14 +305,14 @@ def test_what_does_not_pass_is_recorded_in_the_end(project: Project, script: Scr
 
 def test_a_half_done_batch_keeps_what_it_has(project: Project, script: Script) -> None:
     project.embedder(script=script, max_batch_size=5)
+    project.set(RETRY_DELAY_SECONDS=60.0)  # longer than the slice
     make_articles(30)
     script.react = poison(12, TransientEmbedderError("503"))
     job = start(batch_size=30)
-    from tests.integration.support import run_slice
-
     run_slice()
     assert progress(job).processed == 0
     assert sum(map(len, stored(collection()).values())) == 25
+    QueueEntry.objects.update(available_at=None)
     script.react = lambda texts: None
     assert counts(finish(job)) == (30, 0, 0, 0)
     assert not script.paid_twice
@@ -451,8 +452,6 @@ def test_a_fatal_error_keeps_live_work_for_later(project: Project, script: Scrip
 
     script.react = react
     enqueue("article", Article.objects.values_list("pk", flat=True))
-    from tests.integration.support import run_slice
-
     run_slice()
     waiting = QueueEntry.objects.get(job=None)
     assert (waiting.status, waiting.error) == (EntryStatus.PENDING, "bad key")
@@ -512,13 +511,13 @@ def test_a_store_that_stumbles_is_tried_again(project: Project) -> None:
     disk = Disk()
     script = project.embedder()
     project.store("tests.integration.embedders.FullStore", disk=disk)
+    project.set(RETRY_DELAY_SECONDS=60.0)  # longer than the slice
     make_articles(10)
     disk.error = StoreError("connection lost", transient=True)
     job = start()
-    from tests.integration.support import run_slice
-
     run_slice()
     assert progress(job).status == JobStatus.RUNNING
+    QueueEntry.objects.update(available_at=None)
     disk.error = None
     assert counts(finish(job)) == (10, 0, 0, 0)
     assert len(script.texts) <= 20
