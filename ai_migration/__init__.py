@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ai_migration.entities.decorator import ai_capable
+    from ai_migration.entities.config.decorator import ai_capable
     from ai_migration.exceptions import AIMigrationError
     from ai_migration.indexing.queue import enqueue
     from ai_migration.indexing.search import search
@@ -26,7 +26,7 @@ _HOMES = {
     "MigrationFilters": "ai_migration.types",
     "MigrationMode": "ai_migration.types",
     "MigrationRequest": "ai_migration.types",
-    "ai_capable": "ai_migration.entities.decorator",
+    "ai_capable": "ai_migration.entities.config.decorator",
     "enqueue": "ai_migration.indexing.queue",
     "migration_service": "ai_migration.jobs.service",
     "search": "ai_migration.indexing.search",

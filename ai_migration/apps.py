@@ -20,7 +20,7 @@ class AIMigrationConfig(AppConfig):
 
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
-        from ai_migration.entities import routing
+        from ai_migration.entities.rows import routing
         from ai_migration.redaction import guard_loggers
 
         guard_loggers()

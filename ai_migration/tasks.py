@@ -58,7 +58,7 @@ def canary(sent: int) -> None:
     Args:
         sent: When it was sent, in microseconds by the database's clock.
     """
-    from ai_migration.engine.heartbeats import welcome_canary
+    from ai_migration.engine.insight.heartbeats import welcome_canary
 
     try:
         welcome_canary(sent)

@@ -17,7 +17,7 @@ from ai_migration.admin.base import key_of
 from ai_migration.admin.pace import ChangeForm
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
-from ai_migration.jobs.transitions import sources_of
+from ai_migration.jobs.steer.transitions import sources_of
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobChanges, JobStatus

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from ai_migration.admin import display
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.jobs.overview import EntityOverview, EntityState
+from ai_migration.jobs.report.overview import EntityOverview, EntityState
 from ai_migration.jobs.service import migration_service
 from ai_migration.models import EntityFailure
 from ai_migration.models.leases import our_database

@@ -23,8 +23,8 @@ from django.views.decorators.http import require_POST, require_safe
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, ReadOnlyAdmin
 from ai_migration.admin.charts import BARS, Chart, throughput
-from ai_migration.engine.metrics import KEEP_FOR
-from ai_migration.engine.status import LOOKED_AT, EngineStatus, engine_status
+from ai_migration.engine.insight.metrics import KEEP_FOR
+from ai_migration.engine.insight.status import LOOKED_AT, EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.service import migration_service
 from ai_migration.types import JobStatus, MigrationMode, MigrationRequest, Priority

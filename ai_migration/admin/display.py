@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ai_migration.jobs.progress import duration
+from ai_migration.jobs.report.progress import duration
 from ai_migration.types import JobStatus, MigrationProgress
 
 NOTHING = "–"

@@ -25,7 +25,6 @@ from ai_migration.admin.filters import (
     ErrorCodeFilter,
 )
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.indexing.pacing import ProviderState
 from ai_migration.indexing.queue import enqueue
 from ai_migration.jobs.service import migration_service
 from ai_migration.models import (
@@ -36,6 +35,7 @@ from ai_migration.models import (
     SearchableEntity,
 )
 from ai_migration.models.leases import our_database
+from ai_migration.pace.pacing import ProviderState
 
 
 def _job_link(job_id: str | None) -> str:

@@ -18,11 +18,11 @@ from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.readiness import small_pools
 from ai_migration.entities import registry
-from ai_migration.entities.definitions import EntityDefinition
+from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import examine_entity
 from ai_migration.exceptions import AIMigrationError, EntityConfigError
-from ai_migration.jobs.collections import ConfigChange, config_change
+from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import replicas

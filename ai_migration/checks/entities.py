@@ -13,9 +13,9 @@ from ai_migration.checks.settings import settings_are_valid
 from ai_migration.conf import entity_config_path
 from ai_migration.embedders import embedders
 from ai_migration.entities import registry
-from ai_migration.entities.config_file import ConfigFile
-from ai_migration.entities.config_schema import inert_keys
-from ai_migration.entities.definitions import Chunking, EntityDefinition
+from ai_migration.entities.config.definitions import Chunking, EntityDefinition
+from ai_migration.entities.config.file import ConfigFile
+from ai_migration.entities.config.schema import inert_keys
 from ai_migration.entities.resolving import EntityFault, FaultKind, examine_entity
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.stores import stores

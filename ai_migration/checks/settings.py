@@ -11,9 +11,9 @@ from django.core.checks import CheckMessage
 from ai_migration.checks import codes
 from ai_migration.conf import SettingsFault, get_settings, settings_problems
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.throttling import make_throttle
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.permission import search_permission
+from ai_migration.pace.throttling import make_throttle
 
 OBJECT = "AI_MIGRATION"
 

@@ -14,9 +14,9 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ai_migration.conf import get_settings
-from ai_migration.engine.heartbeats import CANARY, LATE, SUPERVISOR, ago, send_canary
+from ai_migration.engine.insight.heartbeats import CANARY, LATE, SUPERVISOR, ago, send_canary
 from ai_migration.findings import Finding, Level
-from ai_migration.jobs.progress import duration
+from ai_migration.jobs.report.progress import duration
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 

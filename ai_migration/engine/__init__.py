@@ -1,0 +1,1 @@
+"""Workers: bounded slices of work, their upkeep, and insight into both."""

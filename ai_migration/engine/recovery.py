@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.slots import wake_all
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock

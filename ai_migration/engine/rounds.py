@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.heartbeats import SUPERVISOR, beat, send_canary
+from ai_migration.engine.insight.heartbeats import SUPERVISOR, beat, send_canary
 from ai_migration.engine.slots import wake_all
-from ai_migration.engine.supervisor import TickReport, clean_up, tick
+from ai_migration.engine.upkeep.supervisor import TickReport, clean_up, tick
 
 
 @dataclass(frozen=True)

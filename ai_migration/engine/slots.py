@@ -18,9 +18,10 @@ from django.db.models import Exists, OuterRef, Q
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import WakeUp
+from ai_migration.engine.holders import holder_name
 from ai_migration.engine.readiness import require_ready
-from ai_migration.engine.slice import Slice, SliceReport
-from ai_migration.engine.supervisor import holder_name, tick
+from ai_migration.engine.slices.slice import Slice, SliceReport
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, lock, our_database, take

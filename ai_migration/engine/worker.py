@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection
 
 from django.db import connections
 
+from ai_migration.engine.holders import holder_name
 from ai_migration.engine.readiness import require_ready
-from ai_migration.engine.slice import Slice, SliceReport
-from ai_migration.engine.supervisor import holder_name, tick
+from ai_migration.engine.slices.slice import Slice, SliceReport
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.models.sql.apart import own_sessions

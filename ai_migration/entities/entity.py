@@ -10,7 +10,7 @@ from typing import Any
 from django.db import router
 from django.db.models import Model, QuerySet
 
-from ai_migration.entities.definitions import EntityDefinition, MetadataField
+from ai_migration.entities.config.definitions import EntityDefinition, MetadataField
 from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.sources import RowSource

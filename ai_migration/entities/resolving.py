@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connections, router
 from django.db.models import BinaryField, Model
 
-from ai_migration.entities.definitions import EntityDefinition, MetadataField
+from ai_migration.entities.config.definitions import EntityDefinition, MetadataField
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import (
     FieldKind,

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.module_loading import import_string
 
-from ai_migration.entities.definitions import EntityDefinition
+from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.exceptions import AIMigrationError, EntityConfigError, QuerysetError
 
 

@@ -15,9 +15,9 @@ from django.db.models.functions import Cast
 from ai_migration.embedders import Embedder
 from ai_migration.embedders.chunking import chunk_text
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filters import apply_filters, load_filters
-from ai_migration.entities.reader import EntityReader, SourceRow
-from ai_migration.indexing.embed_plan import EmbedPlan
+from ai_migration.entities.filtering.filters import apply_filters, load_filters
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
+from ai_migration.indexing.embedding.plan import EmbedPlan
 from ai_migration.indexing.standbys import require_shown
 from ai_migration.models import Collection, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.sql import clock, ledger

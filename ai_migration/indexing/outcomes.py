@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ai_migration.entities.reader import SourceRow
+from ai_migration.entities.rows.reader import SourceRow
 from ai_migration.exceptions import TransientEmbedderError
 from ai_migration.indexing.batches import Failure, TargetPlan
 from ai_migration.models.sql.ledger import LedgerRow

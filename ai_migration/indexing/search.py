@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.lookups import require_storable
-from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.filtering.lookups import require_storable
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
 from ai_migration.indexing.batches import Target, chunks_of
-from ai_migration.indexing.retries import as_embedder_error
+from ai_migration.indexing.embedding.retries import as_embedder_error
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database

@@ -12,7 +12,7 @@ from django.db.models import F, QuerySet
 
 from ai_migration.dispatch import wake
 from ai_migration.entities import registry
-from ai_migration.entities.filters import dump_filters
+from ai_migration.entities.filtering.filters import dump_filters
 from ai_migration.exceptions import (
     AIMigrationError,
     ConflictingJobError,
@@ -21,23 +21,23 @@ from ai_migration.exceptions import (
 )
 from ai_migration.indexing.standbys import source_position
 from ai_migration.indexing.targets import target_for, target_of
-from ai_migration.jobs.changes import (
+from ai_migration.jobs.feed.collections import active_collection, new_collection
+from ai_migration.jobs.report.listing import find_jobs, page_after
+from ai_migration.jobs.report.overview import EntityOverview, describe_entities
+from ai_migration.jobs.report.progress import progress_of, progress_of_all
+from ai_migration.jobs.start.planning import PLAN_LIMIT, plan_migration, probe_embedder
+from ai_migration.jobs.start.repeats import repeatable
+from ai_migration.jobs.start.requests import CheckedRequest, check_request
+from ai_migration.jobs.steer.changes import (
     change,
     check_changes,
     describe,
     joined,
     require_budget,
 )
-from ai_migration.jobs.collections import active_collection, new_collection
-from ai_migration.jobs.failures import discard, feed_retries, last_failure
-from ai_migration.jobs.listing import find_jobs, page_after
-from ai_migration.jobs.overview import EntityOverview, describe_entities
-from ai_migration.jobs.planning import PLAN_LIMIT, plan_migration, probe_embedder
-from ai_migration.jobs.progress import progress_of, progress_of_all
-from ai_migration.jobs.repeats import repeatable
-from ai_migration.jobs.requests import CheckedRequest, check_request
-from ai_migration.jobs.scheduling import admit, start_waiting
-from ai_migration.jobs.transitions import ADVICE, find_job, record, transition
+from ai_migration.jobs.steer.failures import discard, feed_retries, last_failure
+from ai_migration.jobs.steer.scheduling import admit, start_waiting
+from ai_migration.jobs.steer.transitions import ADVICE, find_job, record, transition
 from ai_migration.models import Collection, EntityFailure, JobEvent, MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database

@@ -10,8 +10,8 @@ from django.core import checks
 from django.core.management.base import CommandParser
 
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.diagnosis import diagnose
-from ai_migration.engine.heartbeats import is_cluster_alive, is_worker_alive
+from ai_migration.engine.insight.diagnosis import diagnose
+from ai_migration.engine.insight.heartbeats import is_cluster_alive, is_worker_alive
 from ai_migration.exceptions import SettingsError
 from ai_migration.findings import Finding, Level
 from ai_migration.management.base import DONE, FAILED, ServiceCommand

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.utils.timezone import is_aware, localtime
 
-from ai_migration.jobs.progress import duration, percent
+from ai_migration.jobs.report.progress import duration, percent
 from ai_migration.management.views import summary
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus, MigrationProgress, SearchHit

@@ -86,7 +86,7 @@ def _work(number: int, batches: _Counts, until_idle: bool, schema: str | None) -
     django.setup()
     from django.db import connections
 
-    from ai_migration.engine.slice import SliceReport
+    from ai_migration.engine.slices.slice import SliceReport
     from ai_migration.engine.worker import run_worker, settle_in
     from ai_migration.management.foreground import Interrupt
     from ai_migration.models.leases import our_database

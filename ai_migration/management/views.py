@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ai_migration.jobs.progress import duration
+from ai_migration.jobs.report.progress import duration
 from ai_migration.types import JobStatus, MigrationProgress
 
 WORKED_FOR = (JobStatus.RUNNING, JobStatus.PENDING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
@@ -11,9 +11,6 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
-
-if TYPE_CHECKING:
-    from ai_migration.rest.base import MigrationView
 
 READ, WRITE = "ai-migration-read", "ai-migration-write"
 """Throttle scopes: keys of ``REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"]``."""
@@ -65,8 +62,8 @@ class HasPermission(BasePermission):
 class ScopeThrottle(ScopedRateThrottle):
     """The rate of the call's scope; none where the host has not set one."""
 
-    def allow_request(self, request: Request, view: MigrationView) -> bool:  # type: ignore[override]
-        view.throttle_scope = access_of(request, view).scope
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        setattr(view, self.scope_attr, access_of(request, view).scope)
         return super().allow_request(request, view)
 
     def get_rate(self) -> str | None:

@@ -1,11 +1,11 @@
-"""What callers get: the documents of :mod:`ai_migration.jobs.documents` and of the service's
+"""What callers get: the documents of :mod:`ai_migration.jobs.report.documents` and of the service's
 answers, described for OpenAPI. They are sent as they are made: nothing renders them here."""
 
 from __future__ import annotations
 
 from rest_framework import serializers
 
-from ai_migration.jobs.overview import EntityState
+from ai_migration.jobs.report.overview import EntityState
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.fields import Choice
 from ai_migration.types import JobStatus, MigrationMode

@@ -32,7 +32,6 @@ class MigrationView(APIView):
     metadata_class = None
     versioning_class = None
     schema = MigrationAutoSchema()
-    throttle_scope = ""
 
     def get_exception_handler(self) -> Callable[[Exception, Any], Response | None]:
         return handle_exception

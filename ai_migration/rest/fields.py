@@ -10,9 +10,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from ai_migration.entities.moments import parse_moment
+from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import InvalidRequestError
-from ai_migration.jobs.requests import MAX_COST, require_range
+from ai_migration.jobs.values import MAX_COST, require_range
 
 MAX_NAME = 255
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from ai_migration.conf import MAX_BATCH_SIZE
 from ai_migration.indexing.search import MAX_LIMIT
-from ai_migration.jobs.requests import MAX_RATE_LIMIT, MAX_TOKENS
+from ai_migration.jobs.values import MAX_RATE_LIMIT, MAX_TOKENS
 from ai_migration.rest.camel_case import CamelCase
 from ai_migration.rest.fields import (
     Choice,

@@ -12,7 +12,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
-from ai_migration.jobs.documents import event_document, failure_document, job_document
+from ai_migration.jobs.report.documents import event_document, failure_document, job_document
 from ai_migration.jobs.service import migration_service
 from ai_migration.rest import answers, requests
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW

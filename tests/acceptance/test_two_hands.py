@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from django.db.models import Sum
 
-from ai_migration.jobs.transitions import EDGES
+from ai_migration.jobs.steer.transitions import EDGES
 from ai_migration.models import JobEvent, MigrationJob, SearchableEntity
 from ai_migration.types import EntryStatus, JobStatus
 from tests.acceptance.index_state import index_state, newest_job, unsettled

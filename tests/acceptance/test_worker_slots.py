@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 
 from ai_migration.embedders.hash import HashEmbedder
-from ai_migration.engine.quarantine import WORKER_DIED
+from ai_migration.engine.upkeep.quarantine import WORKER_DIED
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.types import JobStatus, Vectors
 from tests.acceptance.index_state import index_state, unsettled

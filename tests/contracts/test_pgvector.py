@@ -12,9 +12,10 @@ from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.exceptions import SettingsError, StoreError
-from ai_migration.stores import _pgvector_table, pgvector
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.stores.pgvector import store as pgvector
+from ai_migration.stores.pgvector import table as _pgvector_table
 from ai_migration.testing.stores import batch_of, unit_vectors
 from ai_migration.types import CollectionRef, Metric, VectorBatch, Vectors
 from tests.databases import FreshDatabase

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.exceptions import StoreError
-from ai_migration.stores._pgvector_index import default_lists
 from ai_migration.stores.pgvector import PgVectorStore
+from ai_migration.stores.pgvector.index import default_lists
 from ai_migration.testing.stores import batch_of, unit_vectors
 from ai_migration.types import CollectionRef
 from tests.databases import FreshDatabase
@@ -205,7 +205,7 @@ def test_what_few_vectors_match_is_found_exactly(selective: PgVectorStore) -> No
 def test_what_many_match_is_looked_for_among_as_many_as_without_a_filter(
     selective: PgVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ai_migration.stores.pgvector.EXACT_MATCHES", 29)
+    monkeypatch.setattr("ai_migration.stores.pgvector.store.EXACT_MATCHES", 29)
     assert share_found(selective, {"rare": True}) >= 0.9
 
 
@@ -219,7 +219,7 @@ def test_without_an_index_of_ours_a_search_is_exact(selective: PgVectorStore) ->
 def test_the_scan_goes_on_until_a_rare_filter_has_its_matches(
     index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ai_migration.stores.pgvector.EXACT_MATCHES", 1)
+    monkeypatch.setattr("ai_migration.stores.pgvector.store.EXACT_MATCHES", 1)
     options = {"lists": 30, "probes": 1} if index == "ivfflat" else {}
     store = optimized(index=index, **options)
     store.update_metadata(REF, ["0", "1500"], [{"rare": True}] * 2)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
-from ai_migration.stores import _qdrant, vector_id
-from ai_migration.stores import qdrant as qdrant_module
+from ai_migration.stores import vector_id
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.qdrant import QdrantStore
+from ai_migration.stores.qdrant import client as _qdrant
+from ai_migration.stores.qdrant import store as qdrant_module
 from ai_migration.testing.stores import batch_of, unit_vectors
 from ai_migration.types import CollectionRef, Metric, VectorBatch
 

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand
 import ai_migration
 from ai_migration import exceptions
 from ai_migration.conf import Settings
-from ai_migration.entities import config_schema as schema
+from ai_migration.entities.config import schema
 from ai_migration.jobs.service import DataMigrationService
 from tests.docs.pages import ROOT
 

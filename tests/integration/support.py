@@ -19,11 +19,11 @@ from django.utils import timezone
 
 from ai_migration import migration_service
 from ai_migration.embedders import embedders
-from ai_migration.engine.slice import Slice
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.slices.slice import Slice
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader
+from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.indexing.batches import Target, chunks_of
 from ai_migration.models import Collection, EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import Lease, acquire

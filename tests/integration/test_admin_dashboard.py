@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache
 
 from ai_migration import enqueue, migration_service
-from ai_migration.engine.status import engine_status
+from ai_migration.engine.insight.status import engine_status
 from ai_migration.models import EngineMetrics, MigrationJob, RateLimitState
 from ai_migration.types import JobStatus, Priority
 from tests.integration.admin import few_queries, operator, said, url, words

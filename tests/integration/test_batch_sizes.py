@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from ai_migration.jobs import batch_sizes
-from ai_migration.jobs.batch_sizes import adapt_batch_size
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.pace import batch_sizes
+from ai_migration.pace.batch_sizes import adapt_batch_size
 from ai_migration.types import EntryStatus, JobStatus
 from tests.integration.support import Project, assert_in_line, finish, make_articles, start
 

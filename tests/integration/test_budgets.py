@@ -266,7 +266,7 @@ def test_what_a_killed_worker_has_sent_stays_charged(
 
     for _ in range(8):
         with monkeypatch.context() as patch, suppress(Killed):
-            patch.setattr("ai_migration.engine.slice.write_batch", killed)
+            patch.setattr("ai_migration.engine.slices.slice.write_batch", killed)
             run_slice()
         die()
     work()

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
 from ai_migration.dispatch import WakeUp
-from ai_migration.engine.slice import Slice
+from ai_migration.engine.slices.slice import Slice
 from ai_migration.engine.slots import has_work, wake_all, wake_one, work
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database, take

@@ -192,7 +192,7 @@ def test_tasks_work_and_never_raise(
 
     monkeypatch.setattr("ai_migration.engine.slots.work", fail)
     monkeypatch.setattr("ai_migration.engine.rounds.tick", fail)
-    monkeypatch.setattr("ai_migration.engine.heartbeats.welcome_canary", fail)
+    monkeypatch.setattr("ai_migration.engine.insight.heartbeats.welcome_canary", fail)
     assert (tasks.run_slice(1, 1), tasks.supervise()) == (0, 0)
     tasks.canary(0)
 

@@ -17,8 +17,9 @@ from django.utils import timezone
 from ai_migration import enqueue, tasks
 from ai_migration.dispatchers import _django_q_diagnosis as diagnosis
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
-from ai_migration.engine.diagnosis import diagnose
-from ai_migration.engine.heartbeats import (
+from ai_migration.engine.holders import holder_name
+from ai_migration.engine.insight.diagnosis import diagnose
+from ai_migration.engine.insight.heartbeats import (
     CANARY,
     SUPERVISOR,
     beat,
@@ -27,7 +28,6 @@ from ai_migration.engine.heartbeats import (
     send_canary,
 )
 from ai_migration.engine.rounds import supervise
-from ai_migration.engine.supervisor import holder_name
 from ai_migration.findings import Finding, Level
 from ai_migration.management.doctor import examine
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot

@@ -8,12 +8,18 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from ai_migration.engine.metrics import KEEP_FOR, EngineMinute, Tally, engine_minutes, record
-from ai_migration.engine.slice import Slice
-from ai_migration.engine.supervisor import clean_up, tick
+from ai_migration.engine.insight.metrics import (
+    KEEP_FOR,
+    EngineMinute,
+    Tally,
+    engine_minutes,
+    record,
+)
+from ai_migration.engine.slices.slice import Slice
+from ai_migration.engine.upkeep.supervisor import clean_up, tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.indexing import queue
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import EngineMetrics, WorkerSlot
 from ai_migration.models.leases import acquire, our_database
 from tests.integration.support import Project, die, lease, make_articles, run, start

@@ -16,7 +16,7 @@ from ai_migration import enqueue, search
 from ai_migration.embedders import embedders
 from ai_migration.embedders.chunking import chunk_text
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.exceptions import EntityConfigError, UnknownEntityTypeError
 from tests.integration.odd_models import Dated, Logged, Slow, table_of
 from tests.integration.support import (

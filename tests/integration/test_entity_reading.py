@@ -24,8 +24,8 @@ from django.utils.translation import gettext_lazy
 from ai_migration.checks.databases import check_indexes
 from ai_migration.checks.entities import check_entities
 from ai_migration.entities import registry
-from ai_migration.entities.filters import apply_filters, dump_filters, load_filters
-from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.filtering.filters import apply_filters, dump_filters, load_filters
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.exceptions import EntityConfigError, InvalidRequestError
 from ai_migration.types import MigrationFilters
 from tests.integration.odd_models import table_of

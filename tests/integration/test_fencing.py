@@ -10,10 +10,10 @@ from django.db import connections
 
 from ai_migration import migration_service, search
 from ai_migration.embedders.hash import HashEmbedder
-from ai_migration.engine.slice import Slice
+from ai_migration.engine.slices.slice import Slice
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader
+from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import FatalEmbedderError, OwnershipLostError
 from ai_migration.indexing.batches import Batch, read_batch
 from ai_migration.indexing.queue import claim, enqueue

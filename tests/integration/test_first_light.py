@@ -27,7 +27,7 @@ def test_rows_become_a_searchable_index(database: FreshDatabase, rows: int) -> N
         article = Article.objects.first()
         assert article is not None
         from ai_migration.entities import registry
-        from ai_migration.entities.reader import EntityReader
+        from ai_migration.entities.rows.reader import EntityReader
 
         entity = registry.get("article")
         text = EntityReader(entity).read(entity.rows().filter(pk=article.pk))[0].text

@@ -12,15 +12,15 @@ from django.db import connection
 
 from ai_migration import enqueue
 from ai_migration.exceptions import ThrottledError
-from ai_migration.indexing import rate_limits
-from ai_migration.indexing.limit_states import (
+from ai_migration.models import RateLimitState
+from ai_migration.pace import limits as rate_limits
+from ai_migration.pace.limits import JobLimit, RateLimits, current_pace
+from ai_migration.pace.pacing import ProviderState, Wait
+from ai_migration.pace.states import (
     DatabaseLimitStates,
     RedisLimitStates,
     limit_states,
 )
-from ai_migration.indexing.pacing import ProviderState, Wait
-from ai_migration.indexing.rate_limits import JobLimit, RateLimits, current_pace
-from ai_migration.models import RateLimitState
 from ai_migration.testing.threads import at_once
 from ai_migration.types import Headroom, JobStatus
 from tests.integration.embedders import Script

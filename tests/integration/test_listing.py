@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
 from ai_migration.exceptions import FatalEmbedderError, InvalidRequestError
-from ai_migration.jobs.overview import EntityOverview, EntityState
+from ai_migration.jobs.report.overview import EntityOverview, EntityState
 from ai_migration.models import Collection, EntityFailure, MigrationJob
 from ai_migration.types import JobStatus
 from tests.integration.embedders import Script

@@ -14,10 +14,10 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import F
 
 from ai_migration import migration_service
-from ai_migration.engine import finishing
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.slices import finishing
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import InvalidTransitionError
-from ai_migration.jobs import collections
+from ai_migration.jobs.feed import collections
 from ai_migration.models import WorkerSlot
 from ai_migration.models.leases import lock, our_database
 from ai_migration.types import JobStatus

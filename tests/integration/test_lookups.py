@@ -12,11 +12,11 @@ import pytest
 from django.db import DataError, NotSupportedError, OperationalError, transaction
 
 from ai_migration import migration_service
-from ai_migration.entities import filters as entity_filters
-from ai_migration.entities.lookups import LOOKUPS, MAX_PATTERN, MAX_VALUES
+from ai_migration.entities.filtering import filters as entity_filters
+from ai_migration.entities.filtering.lookups import LOOKUPS, MAX_PATTERN, MAX_VALUES
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
-from ai_migration.jobs import requests
-from ai_migration.jobs.requests import check_request
+from ai_migration.jobs.start import requests
+from ai_migration.jobs.start.requests import check_request
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.types import MigrationFilters, MigrationRequest

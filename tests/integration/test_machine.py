@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from ai_migration import enqueue, migration_service
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import (
     ConflictingJobError,
     FatalEmbedderError,
@@ -30,7 +30,7 @@ from ai_migration.exceptions import (
     TransientEmbedderError,
 )
 from ai_migration.indexing.queue import claim
-from ai_migration.jobs.transitions import EDGES
+from ai_migration.jobs.steer.transitions import EDGES
 from ai_migration.models import (
     Collection,
     JobEvent,

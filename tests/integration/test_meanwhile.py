@@ -11,8 +11,8 @@ from ai_migration import enqueue, migration_service
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import FatalEmbedderError
 from ai_migration.indexing.writing import write_batch
-from ai_migration.jobs.scheduling import admit
 from ai_migration.jobs.service import DataMigrationService
+from ai_migration.jobs.steer.scheduling import admit
 from ai_migration.models import Collection, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.stores.database import DatabaseStore
@@ -31,7 +31,7 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
-WRITE = "ai_migration.engine.slice.write_batch"
+WRITE = "ai_migration.engine.slices.slice.write_batch"
 
 
 @pytest.mark.parametrize("slots", [1, 2])

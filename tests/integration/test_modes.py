@@ -10,7 +10,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 from ai_migration import migration_service, search
-from ai_migration.engine.supervisor import clean_up
+from ai_migration.engine.upkeep.supervisor import clean_up
 from ai_migration.exceptions import (
     AIMigrationError,
     ConflictingJobError,

@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.db.models import DateTimeField
 
 from ai_migration import migration_service
-from ai_migration.engine.heartbeats import ago
+from ai_migration.engine.insight.heartbeats import ago
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.sql import clock
 from tests.databases import FreshDatabase

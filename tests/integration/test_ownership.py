@@ -9,15 +9,15 @@ from django.db.models import F
 
 from ai_migration import enqueue, migration_service
 from ai_migration.embedders import embedders
-from ai_migration.engine.slice import Slice
-from ai_migration.engine.supervisor import tick
+from ai_migration.engine.slices.slice import Slice
+from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader
+from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.indexing.writing import write_batch
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity, WorkerSlot
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease, acquire

@@ -6,11 +6,11 @@ import pytest
 from django.db.models import F
 
 from ai_migration import enqueue, migration_service
-from ai_migration.engine.quarantine import WORKER_DIED
-from ai_migration.engine.slice import Slice
-from ai_migration.engine.supervisor import TickReport, tick
+from ai_migration.engine.slices.slice import Slice
+from ai_migration.engine.upkeep.quarantine import WORKER_DIED
+from ai_migration.engine.upkeep.supervisor import TickReport, tick
 from ai_migration.indexing import queue
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.types import EntryStatus, JobStatus, MigrationFilters, Operation
@@ -37,7 +37,7 @@ CRASHES = 3
 def poison(project: Project, monkeypatch: pytest.MonkeyPatch) -> Poison:
     """An embedder that articles can be poison to."""
     project.set(MAX_CRASHES=CRASHES)
-    monkeypatch.setattr("ai_migration.engine.slice._LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("ai_migration.engine.slices.slice._LONGEST_WAIT", 0.01)
     return Poison(project.embedder())
 
 

@@ -158,7 +158,7 @@ def test_live_traffic_goes_first_by_priority(project: Project) -> None:
     held = lease()
     claimed = claim(held, 1)
     assert claimed == [], "nothing was fed yet"
-    from ai_migration.jobs.feeding import feed
+    from ai_migration.jobs.feed.ranges import feed
 
     feed(job.pk, held.using)
     for number, priority in enumerate(run_order):

@@ -15,7 +15,7 @@ from ai_migration.dispatch import Dispatcher, WakeUp
 from ai_migration.engine import recovery
 from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.indexing import queue
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire, our_database
 from ai_migration.types import EntryStatus

@@ -24,7 +24,6 @@ from ai_migration import migration_service, search
 from ai_migration.conf import get_settings
 from ai_migration.embedders import embedders
 from ai_migration.embedders.hash import HashEmbedder
-from ai_migration.engine import throttling
 from ai_migration.exceptions import (
     AIMigrationError,
     FatalEmbedderError,
@@ -34,6 +33,7 @@ from ai_migration.exceptions import (
     TransientEmbedderError,
 )
 from ai_migration.models import MigrationJob
+from ai_migration.pace import throttling
 from ai_migration.stores import stores
 from ai_migration.stores.memory import MemoryStore
 from ai_migration.types import CollectionRef, StoreHit, VectorBatch, Vectors

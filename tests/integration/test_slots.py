@@ -11,10 +11,10 @@ from django.db.models import F
 from ai_migration import enqueue, migration_service
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import WakeUp
-from ai_migration.engine.slice import SliceReport
+from ai_migration.engine.slices.slice import SliceReport
 from ai_migration.engine.slots import _hand_over, has_work, wake_all, wake_one, work
 from ai_migration.indexing import queue
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire, our_database, take
 from ai_migration.models.sql import clock

@@ -11,10 +11,10 @@ from django.db import connections, router, transaction
 
 from ai_migration import enqueue, migration_service
 from ai_migration.checks.databases import check_indexes
-from ai_migration.engine import jobs
+from ai_migration.engine.slices import jobs
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader
-from ai_migration.jobs.feeding import feed
+from ai_migration.entities.rows.reader import EntityReader
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.sql import replicas
 from ai_migration.types import JobStatus

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ai_migration import enqueue, migration_service
-from ai_migration.engine.supervisor import clean_up, tick
+from ai_migration.engine.upkeep.supervisor import clean_up, tick
 from ai_migration.exceptions import (
     ConflictingJobError,
     InvalidRequestError,
@@ -18,8 +18,8 @@ from ai_migration.exceptions import (
     UnknownJobError,
 )
 from ai_migration.indexing import queue
-from ai_migration.jobs.feeding import feed
-from ai_migration.jobs.transitions import EDGES, transition
+from ai_migration.jobs.feed.ranges import feed
+from ai_migration.jobs.steer.transitions import EDGES, transition
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.types import EntryStatus, JobStatus, MigrationFilters
 from tests.integration.embedders import Script

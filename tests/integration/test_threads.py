@@ -12,10 +12,10 @@ import pytest
 from django.db import connection, connections, models
 from django.db.backends.signals import connection_created
 
-from ai_migration.engine import reading
+from ai_migration.engine.slices import reading
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
-from ai_migration.entities.project_code import runs_project_code
+from ai_migration.entities.rows.project_code import runs_project_code
 from ai_migration.indexing import batches
 from ai_migration.stores.base import VectorStore
 from ai_migration.types import JobStatus

@@ -13,10 +13,10 @@ from django.db import connection
 
 from ai_migration import enqueue
 from ai_migration.conf import get_settings
-from ai_migration.engine import throttling
 from ai_migration.exceptions import SettingsError
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.sql import clock
+from ai_migration.pace import throttling
 from ai_migration.throttles import Connections, ReplicationLag
 from ai_migration.types import EntryStatus, JobStatus
 from tests.databases import FreshDatabase

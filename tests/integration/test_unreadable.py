@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 
 from ai_migration import MigrationRequest, enqueue, migration_service, search
 from ai_migration.entities import registry
-from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.exceptions import UnusableKeyError
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.models.sql.outages import is_outage

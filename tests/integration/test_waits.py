@@ -8,12 +8,12 @@ import pytest
 from django.db.models import F
 
 from ai_migration import enqueue
-from ai_migration.engine import throttling
-from ai_migration.engine.jobs import JobWatch
+from ai_migration.engine.slices.jobs import JobWatch
 from ai_migration.indexing.queue import claim
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
+from ai_migration.pace import throttling
 from tests.integration.support import (
     Project,
     lease,

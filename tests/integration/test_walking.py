@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from ai_migration import MigrationRequest, enqueue, migration_service
 from ai_migration.conf import get_settings
-from ai_migration.engine.quarantine import quarantine
+from ai_migration.engine.upkeep.quarantine import quarantine
 from ai_migration.entities import registry
-from ai_migration.entities.paging import next_bound
-from ai_migration.entities.reader import EntityReader, SourceRow
+from ai_migration.entities.rows.paging import next_bound
+from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.exceptions import UnusableKeyError
-from ai_migration.jobs.feeding import feed
+from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus, MigrationFilters
@@ -202,7 +202,7 @@ def test_numbers_with_more_digits_than_the_field_has_end_the_job_at_once(
         assert finish(job).status == JobStatus.FAILED
         said = MigrationJob.objects.get(pk=job.pk).error_message
         assert f"testapp.Money {MESSAGE} '14.2857'" in said
-        monkeypatch.setattr("ai_migration.jobs.planning._PAGE", 100)
+        monkeypatch.setattr("ai_migration.jobs.start.planning._PAGE", 100)
         with pytest.raises(UnusableKeyError, match=MESSAGE):
             migration_service.plan(MigrationRequest("odd"))
 
@@ -281,7 +281,7 @@ def test_an_id_in_other_letters_where_the_database_folds_them(
         assert stored(collection("odd")).keys() == {"AB"}
         folding._base_manager.update(key="ab")
         assert migration_service.plan(MigrationRequest("odd")).to_remove == 1
-        monkeypatch.setattr("ai_migration.jobs.feeding.SWEEP_SIZE", 1)
+        monkeypatch.setattr("ai_migration.jobs.feed.ranges.SWEEP_SIZE", 1)
         assert run("odd").removed == 1
         assert stored(collection("odd")).keys() == {"ab"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_migration.indexing.concurrency import AdaptiveConcurrency
+from ai_migration.pace.concurrency import AdaptiveConcurrency
 
 
 def test_it_starts_with_what_is_allowed_and_stays_there() -> None:

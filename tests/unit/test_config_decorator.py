@@ -11,9 +11,9 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from ai_migration.entities.decorator import ai_capable, declared
-from ai_migration.entities.definitions import Chunking
-from ai_migration.entities.merging import merge
+from ai_migration.entities.config.decorator import ai_capable, declared
+from ai_migration.entities.config.definitions import Chunking
+from ai_migration.entities.config.merging import merge
 from ai_migration.exceptions import EntityConfigError
 
 
@@ -162,5 +162,5 @@ def test_only_concrete_models_and_once() -> None:
 
 
 def test_it_can_be_imported_before_the_settings_are_there() -> None:
-    script = "from ai_migration.entities.decorator import ai_capable; ai_capable()"
+    script = "from ai_migration.entities.config.decorator import ai_capable; ai_capable()"
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, env={})

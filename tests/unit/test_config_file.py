@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from ruamel.yaml.scanner import RoundTripScanner
 
-from ai_migration.entities import config_file
-from ai_migration.entities.config_file import ConfigFile, load_config
-from ai_migration.entities.config_schema import inert_keys
-from ai_migration.entities.definitions import GlobalConfig
+from ai_migration.entities.config import file as config_file
+from ai_migration.entities.config.definitions import GlobalConfig
+from ai_migration.entities.config.file import ConfigFile, load_config
+from ai_migration.entities.config.schema import inert_keys
 from ai_migration.exceptions import EntityConfigError
 
 SAMPLE = Path(__file__).parents[1] / "data" / "ai-entity-config.sample.yml"

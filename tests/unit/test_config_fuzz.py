@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ai_migration.entities.config_file import load_config
+from ai_migration.entities.config.file import load_config
 from ai_migration.exceptions import EntityConfigError
 from tests.unit.test_config_file import EVERY_KEY
 

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from ai_migration.entities.config_file import ConfigFile, load_config
-from ai_migration.entities.config_schema import EntityConfig
-from ai_migration.entities.decorator import AICapableDeclaration
-from ai_migration.entities.definitions import (
+from ai_migration.entities.config.decorator import AICapableDeclaration
+from ai_migration.entities.config.definitions import (
     Chunking,
     CrudOperation,
     CrudOperations,
@@ -22,7 +20,9 @@ from ai_migration.entities.definitions import (
     GlobalConfig,
     MetadataField,
 )
-from ai_migration.entities.merging import merge, merge_all
+from ai_migration.entities.config.file import ConfigFile, load_config
+from ai_migration.entities.config.merging import merge, merge_all
+from ai_migration.entities.config.schema import EntityConfig
 from ai_migration.exceptions import EntityConfigError
 
 Write = Callable[[str], ConfigFile]

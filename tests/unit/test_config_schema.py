@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from ai_migration.entities.config_schema import ConfigDocument
-from ai_migration.entities.json_schema import entity_config_json_schema
+from ai_migration.entities.config.json_schema import entity_config_json_schema
+from ai_migration.entities.config.schema import ConfigDocument
 from tests.unit.test_config_file import EVERY_KEY, SAMPLE
 
 

@@ -23,12 +23,12 @@ from ai_migration.exceptions import (
     ThrottledError,
     TransientEmbedderError,
 )
-from ai_migration.indexing.budgets import Budget
-from ai_migration.indexing.embed_plan import EmbedPlan
-from ai_migration.indexing.embedding import DEFAULT_COOLDOWN, EmbedPool
-from ai_migration.indexing.pacing import Wait
-from ai_migration.indexing.rate_limits import RateLimits
-from ai_migration.indexing.retries import RetryPolicy, as_embedder_error
+from ai_migration.indexing.embedding.plan import EmbedPlan
+from ai_migration.indexing.embedding.pool import DEFAULT_COOLDOWN, EmbedPool
+from ai_migration.indexing.embedding.retries import RetryPolicy, as_embedder_error
+from ai_migration.pace.budgets import Budget
+from ai_migration.pace.limits import RateLimits
+from ai_migration.pace.pacing import Wait
 from ai_migration.types import EmbedAnswer, Headroom, Vectors
 
 POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_migration.indexing import pacing
-from ai_migration.indexing.pacing import Limit, ProviderState, Wait
+from ai_migration.pace import pacing
+from ai_migration.pace.pacing import Limit, ProviderState, Wait
 
 START = 1_700_000_000_000
 """Milliseconds."""

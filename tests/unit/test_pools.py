@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ai_migration.embedders.hash import HashEmbedder
-from ai_migration.engine.pools import EmbedPools
+from ai_migration.engine.slices.pools import EmbedPools
 from ai_migration.entities import registry
-from ai_migration.entities.definitions import GlobalConfig
+from ai_migration.entities.config.definitions import GlobalConfig
 
 
 @pytest.mark.parametrize(("retries", "sends"), [(None, 4), (0, 1), (1, 2), (5, 6)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ai_migration.jobs.transitions import ADVICE, EDGES, sources_of
+from ai_migration.jobs.steer.transitions import ADVICE, EDGES, sources_of
 from ai_migration.types import OPEN_STATUSES, JobStatus
 
 DRAWN = """

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management.base import OutputWrapper
 
-from ai_migration.jobs.progress import duration
+from ai_migration.jobs.report.progress import duration
 from ai_migration.management.tables import table
 from ai_migration.management.views import Bar, Lines, view_of
 

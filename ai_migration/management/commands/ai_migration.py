@@ -14,12 +14,12 @@ from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.engine.rounds import supervise
-from ai_migration.engine.slice import SliceReport
+from ai_migration.engine.slices.slice import SliceReport
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
-from ai_migration.jobs.documents import event_document, failure_document, job_document
+from ai_migration.jobs.report.documents import event_document, failure_document, job_document
 from ai_migration.jobs.service import migration_service
 from ai_migration.management import doctor
 from ai_migration.management.base import (
@@ -227,7 +227,7 @@ class Command(ServiceCommand):
 
     def _entities(self, *, schema: bool, **_: Any) -> int:
         if schema:
-            from ai_migration.entities.json_schema import entity_config_json_schema
+            from ai_migration.entities.config.json_schema import entity_config_json_schema
 
             self.stdout.write(json.dumps(entity_config_json_schema(), indent=2))
             return DONE

@@ -11,9 +11,9 @@ from ai_migration.conf import NO_MESSAGES, get_settings
 from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.recovery import recover_in_passing
 from ai_migration.entities import registry
-from ai_migration.entities.moments import parse_moment
+from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
-from ai_migration.jobs.progress import duration
+from ai_migration.jobs.report.progress import duration
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import (
     DONE,

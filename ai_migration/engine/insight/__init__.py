@@ -1,0 +1,1 @@
+"""See what the engine does, and whether it is well."""

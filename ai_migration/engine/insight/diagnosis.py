@@ -1,0 +1,232 @@
+"""What can be seen of the engine's health in its tables, and what to do about it.
+
+Each diagnosis is a frozen dataclass with a method ``run()``. A dispatcher adds its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from ai_migration.conf import get_settings
+from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.insight.heartbeats import LATE, SUPERVISOR, ago, worker_slots
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.findings import Diagnosis, Finding, Level
+from ai_migration.jobs.report.overview import describe_entities
+from ai_migration.jobs.report.progress import duration
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql.clock import Now
+from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus
+
+PATIENCE = timedelta(minutes=1)
+"""Work that nobody does for so long is nobody's."""
+MANY_CLAIMS = 3
+MANY_ATTEMPTS = 3
+_AT_MOST = 10
+_CLUSTER = "Start the cluster: manage.py qcluster"
+_RECOVER = "Run: manage.py ai_migration supervise"
+
+
+def diagnose(wait: float) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        wait: Seconds a cluster is given to run a task; 0: send it none.
+
+    Raises:
+        SettingsError: The settings are wrong, or the dispatcher cannot be made.
+    """
+    using = our_database()
+    dispatcher = get_dispatcher()
+    diagnoses: list[Diagnosis] = [
+        Supervisor(using, is_needed=dispatcher.supports_schedules),
+        Workers(using),
+        Jobs(using),
+        Entries(using),
+        Indexes(),
+        *dispatcher.diagnoses(wait),
+    ]
+    return [finding for diagnosis in diagnoses for finding in diagnosis.run()]
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """When the last tick was, and whose."""
+
+    using: str
+    is_needed: bool
+
+    def run(self) -> Iterator[Finding]:
+        ticks = WorkerSlot.objects.using(self.using).filter(name=SUPERVISOR)
+        slots = ticks.exclude(last_seen_at=None)
+        seen = slots.annotate(seen=ago("last_seen_at")).values_list("seen", "holder").first()
+        if seen is None:  # if that lasts, the schedule is late
+            yield Finding("supervisor", "no tick yet")
+            return
+        fact = f"last tick {duration(seen[0])} ago by {seen[1]}"
+        if self.is_needed and seen[0] > LATE:
+            yield Finding("supervisor", fact, f"{_CLUSTER}. {_RECOVER}, from cron.", Level.ERROR)
+        else:
+            yield Finding("supervisor", fact)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who holds a slot."""
+
+    using: str
+
+    def run(self) -> Iterator[Finding]:
+        held = worker_slots(self.using).exclude(lease_expires_at=None)
+        slots = held.annotate(seen=ago("last_seen_at"), over=ago("lease_expires_at"))
+        rows = slots.order_by("name").values_list("name", "holder", "seen", "over")
+        for name, holder, seen, over in rows:
+            fact = f"{name} held by {holder}, seen {duration(seen)} ago"
+            if over < timedelta():
+                yield Finding("worker", f"{fact}, lease for {duration(-over)}")
+            elif over < LATE:
+                yield Finding("worker", f"{fact}, died: the next tick ends its lease")
+            else:
+                fact += f", its lease ran out {duration(over)} ago and nobody ended it"
+                yield Finding("worker", fact, _RECOVER, Level.ERROR)
+        if not rows:
+            yield Finding("worker", "nobody works just now")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Jobs that run and those that wait."""
+
+    using: str
+
+    def run(self) -> Iterator[Finding]:
+        jobs = MigrationJob.objects.using(self.using).annotate(
+            idle=ago("last_updated_at"), until=ago("throttled_until")
+        )
+        running = list(jobs.filter(status=JobStatus.RUNNING).order_by("pk"))
+        is_worked = _is_worked(self.using)
+        for job in running:
+            fact = f"{job.pk} ({job.entity_type}) is RUNNING"
+            if job.until is not None and job.until < timedelta():
+                reason = f": {job.throttle_reason}" if job.throttle_reason else ""
+                yield Finding("job", f"{fact}, throttled for {duration(-job.until)}{reason}")
+            elif job.idle > PATIENCE and not is_worked:
+                fact += f", and nobody has worked for {duration(job.idle)}"
+                yield Finding("job", fact, _start_somebody(), Level.ERROR)
+            else:
+                yield Finding("job", f"{fact}, {job.processed_entities:,} rows done")
+        limit = get_settings().MAX_CONCURRENT_JOBS
+        for job in jobs.filter(status=JobStatus.PENDING).order_by("pk"):
+            fact = f"{job.pk} ({job.entity_type}) is PENDING"
+            if len(running) >= limit:
+                yield Finding("job", f"{fact}: MAX_CONCURRENT_JOBS ({limit}) run")
+            elif job.idle > PATIENCE:
+                fact += f" for {duration(job.idle)}, and a place is free"
+                yield Finding("job", fact, _RECOVER, Level.ERROR)
+            else:
+                yield Finding("job", f"{fact}: it starts with the next tick")
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries of the queue that do not move."""
+
+    using: str
+
+    def run(self) -> Iterator[Finding]:
+        entries = QueueEntry.objects.using(self.using)
+        yield from self._claimed(entries.filter(status=EntryStatus.CLAIMED))
+        yield from self._live(entries.filter(job=None))
+        yield from self._restless(entries)
+
+    def _claimed(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
+        held = (
+            WorkerSlot.objects.annotate(over=ago("lease_expires_at"))
+            .filter(over__lt=LATE)
+            .filter(pk=OuterRef("claimed_by"), generation=OuterRef("fence"))
+        )
+        if count := entries.exclude(Exists(held)).count():
+            fact = f"{count:,} claimed entries belong to workers that died"
+            yield Finding("queue", fact, _RECOVER, Level.ERROR)
+        elif count := entries.count():
+            yield Finding("queue", f"{count:,} entries are worked for")
+
+    def _live(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
+        due = Q(available_at=None) | Q(available_at__lte=Now())
+        waiting = entries.filter(due, status=EntryStatus.PENDING)
+        oldest = waiting.annotate(age=ago("created_at")).order_by("created_at").first()
+        if oldest is not None:
+            fact = f"{waiting.count():,} live changes wait, the oldest for {duration(oldest.age)}"
+            if oldest.age > PATIENCE and not _is_worked(self.using):
+                fact += ", and nobody works"
+                yield Finding("queue", fact, _start_somebody(), Level.ERROR)
+            else:
+                yield Finding("queue", fact)
+        given_up = entries.filter(status=EntryStatus.FAILED)
+        if count := given_up.count():
+            error = given_up.latest("pk").error
+            fact = f"{count:,} live changes were given up, the last with: {error}"
+            advice = "Correct that, and enqueue the entities again or migrate the entity type."
+            yield Finding("queue", fact, advice, Level.WARNING)
+
+    def _restless(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
+        restless = entries.filter(
+            Q(claims__gte=MANY_CLAIMS) | Q(attempts__gte=MANY_ATTEMPTS),
+            status__in=[EntryStatus.PENDING, EntryStatus.CLAIMED],
+        )
+        for entry in restless.order_by("pk")[:_AT_MOST]:
+            fact = (
+                f"entry {entry.pk} ({entry.entity_type}, {entry.job_id or 'live'}): "
+                f"{entry.claims} claims without an end, {entry.attempts} failed attempts"
+            )
+            fact += f": {entry.error}" if entry.error else ""
+            advice = "See the workers' log for what ends them: memory, a crash, a time-out."
+            if entry.error:
+                advice = "It is tried again. If the error does not pass, correct what it names."
+            yield Finding("queue", fact, advice, Level.WARNING)
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """Whether each entity type has as much in its index as it has rows. They are counted; that
+    each is indexed as it is now can be known by a dry run only."""
+
+    def run(self) -> Iterator[Finding]:
+        try:
+            overviews = describe_entities()
+        except AIMigrationError:
+            return  # the checks say so
+        for each in overviews:
+            last = each.last_job
+            if each.state is None or (last and last.status in OPEN_STATUSES):
+                continue  # the checks say so; or it is on its way
+            fact = (
+                f"{each.entity_type}: {each.indexed:,} indexed of {each.rows_text} rows; "
+                f"{each.summary}"
+            )
+            advice = ""
+            if each.problem:
+                advice = "Correct what it names."
+            elif last and last.status == JobStatus.FAILED:
+                advice = f"See why it failed: manage.py ai_migration show {last.pk}"
+            elif each.difference:
+                dry_run = f"manage.py migrate_ai_entities {each.entity_type} --dry-run"
+                advice = f"Rows without text are never indexed. See what else it is: {dry_run}"
+            yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
+
+
+def _is_worked(using: str) -> bool:
+    """Whether a worker was seen lately: between two slices nobody holds a slot."""
+    slots = worker_slots(using).annotate(seen=ago("last_seen_at"))
+    return slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE)).exists()
+
+
+def _start_somebody() -> str:
+    if get_dispatcher().supports_messages:
+        return f"{_CLUSTER}. {_RECOVER}"
+    return "Start a worker: manage.py ai_migration worker"

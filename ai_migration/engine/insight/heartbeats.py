@@ -1,0 +1,101 @@
+"""Signs of life, by the database's clock: of workers, of the supervisor, of a cluster.
+
+The supervisor and the canary have rows among the worker slots, which nobody leases. The canary
+is a task that does nothing but come back: if it does, the cluster takes tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models.expressions import Combinable
+
+from ai_migration.engine.holders import holder_name
+from ai_migration.models import WorkerSlot
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
+
+SUPERVISOR = "supervisor"
+CANARY = "canary"
+LATE = timedelta(minutes=3)
+"""What is to happen every minute, and did not for so long, is late."""
+LOST_AFTER = timedelta(minutes=1)
+"""A canary that is away for longer may be lost, and another one is sent."""
+
+
+_IS_AWAY = Q(woken_at__isnull=False) & (Q(last_seen_at=None) | Q(last_seen_at__lt=F("woken_at")))
+
+
+def ago(field: str) -> Combinable:
+    """How long ago something was; negative: how long until."""
+    return ExpressionWrapper(Now() - F(field), output_field=DurationField())
+
+
+def worker_slots(using: str) -> QuerySet[WorkerSlot]:
+    """The rows of workers, which end with a number; the others are heartbeats and locks."""
+    return WorkerSlot.objects.using(using).filter(name__regex=r"-[0-9]+$")
+
+
+def beat(name: str) -> None:
+    """Record a sign of life.
+
+    Args:
+        name: ``SUPERVISOR`` or ``CANARY``.
+    """
+    slots = WorkerSlot.objects.using(our_database())
+    if not slots.filter(name=name).update(holder=holder_name(), last_seen_at=Now()):
+        slots.get_or_create(name=name)
+        slots.filter(name=name).update(holder=holder_name(), last_seen_at=Now())
+
+
+def send_canary(send: Callable[[int], None]) -> bool:
+    """Send the canary out, unless it is on its way.
+
+    Args:
+        send: Asks the cluster to run ``ai_migration.tasks.canary`` with this argument.
+
+    Returns:
+        Whether it was sent.
+    """
+    using = our_database()
+    slots = WorkerSlot.objects.using(using)
+    slots.get_or_create(name=CANARY)
+    may_go = ~_IS_AWAY | Q(away__gt=LOST_AFTER)
+    with transaction.atomic(using=using):
+        is_sent = (
+            slots.annotate(away=ago("woken_at")).filter(may_go, name=CANARY).update(woken_at=Now())
+        )
+        if is_sent:
+            send(clock.now_microseconds(using))
+    return bool(is_sent)
+
+
+def welcome_canary(sent: int) -> None:
+    """Record that the canary came back.
+
+    Args:
+        sent: What it was sent with. Of two that were away, the row tells of the first to
+            come back.
+    """
+    using = our_database()
+    away = timedelta(microseconds=max(0, clock.now_microseconds(using) - sent))
+    left = clock.after(-away.total_seconds())
+    WorkerSlot.objects.using(using).filter(_IS_AWAY, name=CANARY).update(woken_at=left)
+    beat(CANARY)
+
+
+def is_worker_alive() -> bool:
+    """Whether a worker of this host (of this container) holds a slot, and keeps it."""
+    here = holder_name().rpartition(":")[0]
+    slots = worker_slots(our_database())
+    return slots.filter(holder__startswith=f"{here}:", lease_expires_at__gt=Now()).exists()
+
+
+def is_cluster_alive() -> bool:
+    """Whether the canary came back lately: some host of the cluster takes tasks."""
+    slots = WorkerSlot.objects.using(our_database()).annotate(seen=ago("last_seen_at"))
+    return slots.filter(name=CANARY, seen__lt=LATE).exists()

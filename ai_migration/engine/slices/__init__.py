@@ -1,0 +1,1 @@
+"""One slice of work: feed, claim, read, embed, write, finish."""

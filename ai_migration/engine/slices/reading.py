@@ -1,0 +1,95 @@
+"""Reads batches ahead, on a thread of its own, while the worker's thread writes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+
+from django.db import connections, router
+
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.rows.reader import EntityReader
+from ai_migration.indexing.batches import Batch, Target, read_batch
+from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.sql.apart import is_reproducible
+
+
+class ReadAhead:
+    """A line of batches to be read, one after the other.
+
+    The thread has database connections of its own, and works while this one waits for the
+    database server. Without a server batches are read at once instead: SQLite runs in this
+    process and passes the interpreter lock back and forth for each row, so that a second
+    thread makes both slower (measured: twice). And so they are where another thread could
+    read other rows than this one: its connection is not certain to be as this one's, or
+    code of the project says which rows there are and what is in them.
+
+    Args:
+        using: Database alias of our tables.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        is_apart = connections[using].vendor != "sqlite" and is_reproducible(using)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="read") if is_apart else None
+        self._line: deque[tuple[list[QueueEntry], Future[Batch]]] = deque()
+
+    def __enter__(self) -> ReadAhead:
+        if self._executor is not None:  # connecting takes a while: meanwhile entries are claimed
+            self._executor.submit(lambda: connections[self._using].ensure_connection())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cancel()
+        if self._executor is not None:
+            self._executor.submit(connections.close_all)
+            self._executor.shutdown()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    @property
+    def futures(self) -> list[Future[Batch]]:
+        """What is being read or waits for it."""
+        return [future for _, future in self._line]
+
+    def start(
+        self,
+        entries: list[QueueEntry],
+        entity: Entity,
+        reader: EntityReader,
+        targets: Sequence[Target],
+        job: MigrationJob | None,
+    ) -> None:
+        """Have entries read; see ``read_batch``."""
+        executor = None if reader.runs_project_code else self._executor
+        if executor is not None:
+            entity = entity.as_routed()  # routers may look at the thread they are asked in
+            aliases = {self._using, entity.source.using, router.db_for_write(entity.model)}
+            if not all(map(is_reproducible, aliases)):
+                executor = None
+        read = partial(read_batch, entries, entity, reader, targets, job, self._using)
+        if executor is not None:
+            future = executor.submit(copy_context().run, read)
+        else:
+            future = Future()
+            try:
+                future.set_result(read())
+            except Exception as error:
+                future.set_exception(error)
+        self._line.append((entries, future))
+
+    def take_done(self) -> Iterator[tuple[list[QueueEntry], Future[Batch]]]:
+        """Those that were read, in the order they were started."""
+        while self._line and self._line[0][1].done():
+            yield self._line.popleft()
+
+    def cancel(self) -> list[QueueEntry]:
+        """Do not read what was not begun; the entries that is about."""
+        cancelled = [(entries, future) for entries, future in self._line if future.cancel()]
+        for pair in cancelled:
+            self._line.remove(pair)
+        return [entry for entries, _ in cancelled for entry in entries]

@@ -1,0 +1,394 @@
+"""A slice: a bounded time in which one worker feeds jobs, claims entries and indexes them.
+
+One thread claims and writes; another reads and plans ahead of it; ``embed`` runs on more,
+and results are written as they come. No transaction is open during an embed call. The
+slice knows nothing of where it runs: the foreground command, a worker process and a
+cluster run this same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError
+
+from ai_migration.conf import get_settings
+from ai_migration.engine.insight.metrics import Tally, record
+from ai_migration.engine.slices.finishing import finish_job
+from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
+from ai_migration.engine.slices.pools import EmbedPools
+from ai_migration.engine.slices.reading import ReadAhead
+from ai_migration.entities import registry
+from ai_migration.entities.rows.reader import EntityReader
+from ai_migration.exceptions import (
+    AIMigrationError,
+    FatalEmbedderError,
+    OwnershipLostError,
+    RebuildRequiredError,
+    ReplicaBehindError,
+    StoreError,
+)
+from ai_migration.indexing import queue
+from ai_migration.indexing.batches import Batch, Target
+from ai_migration.indexing.embedding.pool import EmbedPool
+from ai_migration.indexing.targets import live_collections, target_of
+from ai_migration.indexing.writing import write_batch
+from ai_migration.models import QueueEntry
+from ai_migration.models.leases import Lease
+from ai_migration.models.sql.outages import is_outage
+from ai_migration.models.sql.sessions import no_standing_still
+from ai_migration.pace import throttling
+from ai_migration.types import Operation
+
+logger = logging.getLogger("ai_migration")
+
+CLAIM_SIZE = 8
+"""Entries claimed at once, at most. More would wait here while live entries pass them by."""
+ROWS_AHEAD = 8_000
+"""Rows claimed at once, at most, unless one batch has more: they are held in memory."""
+MAX_OPEN = 64
+"""Batches that wait for vectors, at most: they are held in memory."""
+_LONGEST_WAIT = 0.25
+"""Seconds between looks at pause, cancel and shutdown while providers are silent."""
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """What a slice did.
+
+    Attributes:
+        batches: Batches written.
+        is_idle: Whether it ended because there was nothing to claim.
+        wait: Seconds after which looking again makes sense.
+    """
+
+    batches: int
+    is_idle: bool
+    wait: float
+
+
+class Slice:
+    """One slice of one worker.
+
+    Args:
+        lease: The worker's slot, held.
+        should_stop: Asked between steps; True ends the slice within the requests in flight.
+        only_jobs: Work for these jobs only; default: for everything in the queue.
+        seconds: How long; default: the setting ``SLICE_SECONDS``.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        only_jobs: Collection[str] | None = None,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease = lease
+        self._should_stop = should_stop
+        self._only_jobs = only_jobs
+        self._clock = clock
+        self._ends = clock() + (seconds or get_settings().SLICE_SECONDS)
+        self._renewed = clock()
+        self._jobs = JobWatch(lease, only_jobs, clock)
+        self._open: list[Batch] = []
+        self._readers: dict[str, EntityReader] = {}
+        self._written = 0
+        self._tally = Tally()
+        self._has_suspect = False  # one that is in hand, or that waits for empty hands
+
+    def run(self) -> SliceReport:
+        """Work until time is up, nothing is left, or somebody says stop.
+
+        Raises:
+            OwnershipLostError: The lease was lost; nothing was half done.
+            django.db.Error: The database is unavailable; the lease will run out.
+        """
+        using = self.lease.using
+        try:
+            with (
+                # Half a lease: whoever waits for its locks does not lose their own by it.
+                no_standing_still(using, get_settings().LEASE_SECONDS / 2),
+                EmbedPools(using, self._clock) as self._pools,
+            ):
+                with ReadAhead(using) as self._reading:
+                    is_idle = self._loop()
+                wait = self._pools.wakes_in or 0.0
+        except OwnershipLostError:
+            self._tally += Tally(fences_lost=1)
+            raise
+        finally:
+            record(self.lease.slot_id, self._tally, using)
+        return SliceReport(self._written, is_idle, wait)
+
+    def _loop(self) -> bool:
+        is_dry = False
+        while True:
+            was_empty_handed = not self._in_hand
+            self._heartbeat()
+            stopping = self._should_stop() or self._time_is_up
+            if stopping:
+                queue.give_back(self.lease, [entry.pk for entry in self._reading.cancel()])
+            elif not is_dry and self._wants_more:
+                is_dry = not self._claim()
+            self._take_read()
+            halted = self._halt(stopping)
+            # Whether nothing more comes for now.
+            is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
+            self._send(flush=(is_all or stopping) and not self._reading)
+            self._write_ready(halted)
+            if not self._in_hand:
+                if stopping:
+                    return False
+                # What was written since it was dry may have left entries to be read again.
+                if is_dry and not self._jobs.feed() and was_empty_handed:
+                    return True
+                is_dry = False
+            else:
+                self._wait()
+
+    @property
+    def _time_is_up(self) -> bool:
+        """Whether to end; not before something came of what was begun, or a batch that
+        takes longer to read than a slice lasts would be read for ever."""
+        if self._clock() < self._ends:
+            return False
+        is_begun = self._reading or self._pools.in_flight or self._pools.can_send
+        return bool(self._written or self._pools.answered or not is_begun)
+
+    # Claiming and reading
+
+    @property
+    def _wants_more(self) -> bool:
+        if self._has_suspect and self._in_hand:
+            return False
+        return len(self._reading) < 2 and len(self._open) < MAX_OPEN and self._pools.want_more
+
+    @property
+    def _in_hand(self) -> bool:
+        return bool(self._open or self._reading)
+
+    def _wait(self) -> None:
+        """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""
+        pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
+        timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
+        if pending:
+            wait(pending, timeout, return_when=FIRST_COMPLETED)
+        elif self._pools.wakes_in:
+            time.sleep(min(timeout, 0.05))
+
+    def _claim(self) -> bool:
+        """Claim the next entries and have them read; whether there were any, or will be once
+        the hands are empty."""
+        throttling.hold_jobs(self.lease.using)
+        self._jobs.feed_if_low()
+        limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
+        in_hand = self._in_hand
+        entries = queue.claim(
+            self.lease,
+            limit,
+            only_jobs=self._only_jobs,
+            except_jobs=self._jobs.left,
+            in_hand=in_hand,
+        )
+        waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
+        self._has_suspect = waits or any(entry.claims for entry in entries)
+        self._jobs.note_claims(entries)
+        if entries:
+            self._tally += Tally(slices=not self._tally.slices, claims=len(entries))
+        for group in _groups(entries):
+            self._start(group)
+        return bool(entries) or waits
+
+    def _start(self, entries: list[QueueEntry]) -> None:
+        """Have a group of entries that make one batch read and planned."""
+        first = entries[0]
+        try:
+            if first.operation == Operation.FINISH:
+                finish_job(first, self.lease, self._heartbeat)
+                self._written += 1
+                return
+            entity = registry.get(first.entity_type)
+            if first.entity_type not in self._readers:
+                self._readers[first.entity_type] = EntityReader(entity)
+            targets = self._targets(first)
+            if not targets:  # never indexed: the first backfill will read these rows
+                queue.owned(self.lease, [entry.pk for entry in entries]).delete()
+                return
+            job = self._jobs.get(first.job_id) if first.job_id else None
+            reader = self._readers[first.entity_type]
+            self._reading.start(entries, entity, reader, targets, job)
+        except OwnershipLostError as error:
+            logger.warning("%s", error)
+            self._tally += Tally(fences_lost=1)
+            self.lease.renew()  # it may be only the entry that is no longer ours
+        except Exception as error:
+            self._give_up(entries, error)
+
+    def _take_read(self) -> None:
+        """Open the batches that were read."""
+        for entries, future in self._reading.take_done():
+            try:
+                batch = future.result()
+            except Exception as error:
+                self._give_up(entries, error)
+                continue
+            self._open.append(batch)
+            for plan in batch.plans:
+                self._pools.pool(plan.target, batch.job).add(plan.embed)
+
+    def _targets(self, entry: QueueEntry) -> list[Target]:
+        if entry.job_id is not None:
+            return [target_of(self._jobs.get(entry.job_id).collection)]
+        targets, wrong = [], None
+        for collection in live_collections(entry.entity_type, self.lease.using):
+            try:
+                targets.append(target_of(collection))
+            except RebuildRequiredError as error:  # a rebuild will read these rows
+                logger.warning("%s", error)
+            except AIMigrationError as error:  # another worker may have the right settings
+                logger.warning("%s", error)
+                wrong = error
+        if wrong is not None and not targets:
+            raise wrong
+        return targets
+
+    # Embedding
+
+    def _send(self, *, flush: bool) -> None:
+        for job_id, pool in self._pools:
+            try:
+                pool.collect()
+                if job_id is not None and pool.budget is not None:
+                    pool.budget.limit = self._jobs.get(job_id).token_limit
+                pool.pump(flush=flush)
+            except FatalEmbedderError as error:
+                pool.drop_waiting()
+                self._jobs.fail(job_id, error.message)
+                if job_id is None:
+                    self._give_back_live(pool, error)
+            if pool.tokens_missing and job_id is not None and pool.budget is not None:
+                unused = pool.budget.unused
+                self._jobs.pause_spent(job_id, pool.tokens_missing, unused=unused)
+            if pool.blocked_for > 1:
+                self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
+
+    def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
+        for batch in [batch for batch in self._open if batch.job is None]:
+            if all(plan.target.embedder is not pool.embedder for plan in batch.plans):
+                continue
+            self._open.remove(batch)
+            queue.give_back(
+                self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True
+            )
+
+    def _halt(self, stopping: bool) -> set[int]:
+        """Stop sending for all when the slice ends, but for the rows that were begun; and for
+        jobs that were paused, cancelled or failed. The batches that is about, by ``id``:
+        decided once a round, so that nothing is sent for a batch that is then given back."""
+        halted = set()
+        for batch in self._open:
+            is_wanted = batch.job is None or self._jobs.is_running(batch.job.pk)
+            if stopping or not is_wanted:
+                halted.add(id(batch))
+                for plan in batch.plans:
+                    pool = self._pools.pool(plan.target, batch.job)
+                    pool.drop_waiting(plan.embed, but_finish_rows=is_wanted)
+        return halted
+
+    # Writing
+
+    def _write_ready(self, halted: set[int]) -> None:
+        for batch in list(self._open):
+            is_dropped = id(batch) in halted and not self._pools.is_busy_with(batch)
+            if batch.is_embedded or is_dropped:
+                self._open.remove(batch)
+                self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        attempts = 1 + max(entry.attempts for entry in batch.entries)
+        settings = get_settings()
+        is_last = attempts >= settings.MAX_ATTEMPTS or not self._has_retryable(batch)
+        delay = None
+        if not batch.is_embedded:
+            delay = self._pools.blocked_for(batch)
+        elif not is_last:
+            delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
+        budget = self._pools.pool(batch.plans[0].target, batch.job).budget
+        released = budget.released_with(batch.spent) if budget else 0
+        try:
+            counts = write_batch(batch, self.lease, retry_delay=delay, released=released)
+        except (StoreError, DatabaseError) as error:
+            if budget is not None:
+                budget.forfeit(batch.spent)
+            self._give_up(batch.entries, error)
+        except OwnershipLostError as error:
+            logger.warning("%s", error)
+            if budget is not None:
+                budget.forfeit(batch.spent)
+            self._tally += Tally(fences_lost=1)
+            self.lease.renew()  # it may be only the entries that are no longer ours
+        else:
+            if budget is not None:
+                budget.settle(batch.spent, released)
+            self._written += 1
+            self._renewed = self._clock()
+            self._tally += Tally(
+                batches=1,
+                batch_seconds=time.monotonic() - batch.since,
+                entities=counts.processed,
+                texts=counts.texts,
+            )
+            self._jobs.break_circuit(batch)
+
+    def _has_retryable(self, batch: Batch) -> bool:
+        return any(plan.embed.has_transient_errors for plan in batch.plans)
+
+    def _give_up(self, entries: list[QueueEntry], error: Exception) -> None:
+        """Return entries that could not be read or written; stop their job when trying
+        again cannot help. An outage of the database is not theirs: it ends the slice."""
+        if is_outage(error):
+            raise error
+        if isinstance(error, ReplicaBehindError):
+            self._jobs.throttle(entries[0].job_id, STANDBY_SECONDS, error.message)
+            queue.give_back(self.lease, [entry.pk for entry in entries], delay=STANDBY_SECONDS)
+            return
+        message = str(error) or type(error).__name__
+        if not isinstance(error, AIMigrationError):
+            logger.error("Indexing %s failed", entries[0].entity_type, exc_info=error)
+            message = f"{type(error).__name__}: {message}"
+        attempts = 1 + max(entry.attempts for entry in entries)
+        transient = isinstance(error, StoreError) and error.transient
+        if not transient or attempts >= get_settings().MAX_ATTEMPTS:
+            self._jobs.fail(entries[0].job_id, message)
+        queue.give_back(
+            self.lease,
+            [entry.pk for entry in entries],
+            delay=get_settings().RETRY_DELAY_SECONDS * 2 ** min(attempts, 10),
+            error=message,
+            is_attempt=True,
+        )
+
+    def _heartbeat(self) -> None:
+        """Renew the lease while no commit does."""
+        if self._clock() - self._renewed > get_settings().LEASE_SECONDS / 4:
+            self.lease.renew()
+            self._renewed = self._clock()
+
+
+def _groups(entries: Iterable[QueueEntry]) -> list[list[QueueEntry]]:
+    """Entries that make one batch: each of a job alone, live ones together."""
+    groups: dict[object, list[QueueEntry]] = defaultdict(list)
+    for entry in entries:
+        key = entry.pk if entry.job_id else (entry.entity_type, entry.operation)
+        groups[key].append(entry)
+    return list(groups.values())

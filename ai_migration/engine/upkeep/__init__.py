@@ -1,0 +1,1 @@
+"""Recover what died, and halve the batches that kill workers."""

@@ -1,0 +1,68 @@
+"""The tick: recovers what died, starts what waits, drops what is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ai_migration.conf import get_settings
+from ai_migration.engine.holders import dead_holders
+from ai_migration.engine.insight.metrics import Tally, drop_old_metrics, record
+from ai_migration.engine.upkeep.quarantine import quarantine
+from ai_migration.jobs.feed.collections import drop_retired
+from ai_migration.jobs.steer.scheduling import start_waiting
+from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.models.leases import expire, our_database
+from ai_migration.models.sql import clock
+from ai_migration.types import EntryStatus, JobStatus
+
+
+@dataclass(frozen=True)
+class TickReport:
+    """What a tick did.
+
+    Attributes:
+        recovered: Entries of dead workers that went back to the queue.
+        quarantined: Entries that kill their workers, which were halved or given up.
+        started: Jobs that waited and run now.
+    """
+
+    recovered: int
+    quarantined: int
+    started: list[str]
+
+
+def tick() -> TickReport:
+    """Recover expired leases, isolate what kills workers, and start waiting jobs. Any number
+    may run at once."""
+    using = our_database()
+    recovered = expire(using, dead_holders(using))
+    if recovered:
+        slot, _ = WorkerSlot.objects.using(using).get_or_create(name="supervisor")
+        record(slot.pk, Tally(recoveries=recovered), using)
+    QueueEntry.objects.using(using).filter(
+        status=EntryStatus.PENDING, job__status=JobStatus.CANCELLED
+    ).delete()
+    return TickReport(recovered, quarantine(using), start_waiting(using))
+
+
+def clean_up() -> int:
+    """Drop retired collections and old jobs, as the settings say.
+
+    Returns:
+        How many jobs were deleted.
+    """
+    using, settings = our_database(), get_settings()
+    drop_retired(using, settings.KEEP_RETIRED_DAYS)
+    drop_old_metrics(using)
+    if settings.CLEANUP_COMPLETED_AFTER_DAYS is None:
+        return 0
+    before = clock.now(using) - timedelta(days=settings.CLEANUP_COMPLETED_AFTER_DAYS)
+    QueueEntry.objects.using(using).filter(
+        job=None, status=EntryStatus.FAILED, completed_at__lt=before
+    ).delete()
+    over = MigrationJob.objects.using(using).filter(
+        status__in=[JobStatus.COMPLETED, JobStatus.CANCELLED], completed_at__lt=before
+    )
+    deleted, _ = over.delete()
+    return deleted

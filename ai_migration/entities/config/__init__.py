@@ -1,0 +1,1 @@
+"""What ``ai-entity-config.yml`` and ``@ai_capable`` say of entity types."""

@@ -1,0 +1,178 @@
+"""``@ai_capable``: says on a model that its rows are to be indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from django.db.models import Model
+from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
+
+from ai_migration.entities.config.definitions import Chunking
+from ai_migration.entities.config.errors import find_faults, listed, nearest
+from ai_migration.entities.config.schema import EntityConfig, kebab
+from ai_migration.exceptions import EntityConfigError
+
+_ATTRIBUTE = "__ai_capable__"
+_KEYS = {"fields": "embeddable-fields"}
+_ARGUMENTS = {key: argument for argument, key in _KEYS.items()}
+
+M = TypeVar("M", bound=Model)
+Fields = Sequence[str | Mapping[str, object]]
+
+
+class AICapableOptions(TypedDict, total=False):
+    """The arguments of :func:`ai_capable`: the keys of a YAML entity in snake_case."""
+
+    entity_type: str
+    fields: Fields
+    searchable_fields: Fields
+    metadata_fields: Fields
+    filterable_fields: Fields
+    template: str
+    chunking: Chunking | Mapping[str, int]
+    embedder: str
+    store: str
+    created_at_field: str
+    updated_at_field: str
+    tenant_field: str
+    queryset: str
+    using: str
+    features: Sequence[str]
+    auto_process: bool
+    auto_embedding: bool
+    indexable: bool
+    enable_search: bool
+    crud_operations: Mapping[str, Mapping[str, bool]]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class AICapableDeclaration:
+    """What ``@ai_capable`` says of a model.
+
+    Attributes:
+        entity_type: The entity type's name.
+        model: The model's label, ``shop.Product``.
+        config: The arguments, as a YAML entity would say them.
+    """
+
+    entity_type: str
+    model: str
+    config: EntityConfig
+
+    @property
+    def source(self) -> str:
+        """Where it is written: ``@ai_capable on shop.Product``."""
+        return f"@ai_capable on {self.model}"
+
+
+@overload
+def ai_capable(model_class: type[M], /) -> type[M]: ...
+
+
+@overload
+def ai_capable(**options: Unpack[AICapableOptions]) -> Callable[[type[M]], type[M]]: ...
+
+
+def ai_capable(model_class: Any = None, /, **options: Any) -> Any:
+    """Mark a model as an entity type; a class decorator, with or without arguments.
+
+    The mark is the class' own: subclasses do not inherit it. YAML overrides it key by key.
+
+    Args:
+        entity_type: Name of the entity type; default: the model's in snake_case.
+        fields: What is embedded, in order: names, or mappings with ``name`` and ``label``.
+        searchable_fields: The text, where there are no ``fields``.
+        metadata_fields: The payload: names, or mappings with ``name``, ``type`` and
+            ``include_in_search``.
+        filterable_fields: What migrations may be filtered by.
+        template: The text as a template, instead of ``label: value`` lines.
+        chunking: How long texts are cut: :class:`Chunking`, or a mapping with ``size``
+            and ``overlap``, in tokens.
+        embedder: Alias in ``EMBEDDERS``.
+        store: Alias in ``STORES``.
+        created_at_field: What ``created_before`` and ``created_after`` compare.
+        updated_at_field: When a row last changed.
+        tenant_field: Whose row it is.
+        queryset: Name of a manager, or dotted path of a callable, that gives the rows.
+        using: Alias of the database the rows are in.
+        features: Free words.
+        auto_process: Whether live changes are looked at.
+        auto_embedding: Whether live changes are embedded.
+        indexable: Whether it may be indexed at all.
+        enable_search: Whether it may be searched.
+        crud_operations: What live operations do, by operation.
+        batch_size: Source rows in one queue entry.
+
+    Returns:
+        The class itself, or a decorator that returns it.
+
+    Raises:
+        EntityConfigError: An argument is unknown or wrong, the class is no concrete
+            model, or it is decorated twice.
+    """
+    if model_class is None:
+        return lambda decorated: _declare(decorated, options)
+    if isinstance(model_class, str):
+        raise EntityConfigError(
+            f"@ai_capable takes no positional argument: write "
+            f"@ai_capable(entity_type={model_class!r})"
+        )
+    return _declare(model_class, options)
+
+
+def declared(model_class: type[Model]) -> AICapableDeclaration | None:
+    """What ``@ai_capable`` says of this very class, whatever its base classes say."""
+    declaration: AICapableDeclaration | None = vars(model_class).get(_ATTRIBUTE)
+    return declaration
+
+
+def _declare(model_class: type[M], options: Mapping[str, Any]) -> type[M]:
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise EntityConfigError(f"@ai_capable on {model_class!r}: this is no Django model")
+    label = f"{model_class._meta.app_label}.{model_class.__name__}"
+    where = f"@ai_capable on {label}"
+    if model_class._meta.abstract:
+        raise EntityConfigError(
+            f"{where}: the model is abstract and has no rows. Decorate its subclasses."
+        )
+    if declared(model_class):
+        raise EntityConfigError(f"{where}: the model is decorated twice. Remove one of them.")
+    known = AICapableOptions.__annotations__
+    for name in sorted(options.keys() - known.keys()):
+        raise EntityConfigError(f"{where}: unknown argument {name!r}. {nearest(name, known)}")
+    keys = {
+        _KEYS.get(name, kebab(name)): _as_yaml(value)
+        for name, value in options.items()
+        if value is not None
+    }
+    entity_type = keys.setdefault("entity-type", to_snake(model_class.__name__))
+    root = ("ai-entities", str(entity_type))
+    try:
+        config = EntityConfig.model_validate(keys)
+    except ValidationError as error:
+        faults = find_faults(error, root, _argument)
+        raise EntityConfigError(listed([f"{where}: {fault.text}" for fault in faults])) from None
+    setattr(model_class, _ATTRIBUTE, AICapableDeclaration(config.entity_type or "", label, config))
+    return model_class
+
+
+def _argument(key: str) -> str:
+    return _ARGUMENTS.get(key, key).replace("-", "_")
+
+
+def _as_yaml(value: Any) -> Any:
+    """The value with the keys of its mappings in kebab-case."""
+    if isinstance(value, Chunking):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {
+            kebab(key) if isinstance(key, str) else key: _as_yaml(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_as_yaml(item) for item in value]
+    return value

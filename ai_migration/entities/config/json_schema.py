@@ -1,0 +1,34 @@
+"""The JSON Schema of ``ai-entity-config.yml``, for editors."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from ai_migration.entities.config import schema
+from ai_migration.types import JSONValue
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def entity_config_json_schema() -> dict[str, JSONValue]:
+    """The JSON Schema (2020-12) of the file, keys in kebab-case.
+
+    Returns:
+        A JSON-able dict.
+    """
+    document = schema.ConfigDocument.model_json_schema(by_alias=True)
+    definitions = document["$defs"]
+    # What before-validators accept is not in what pydantic writes.
+    for model in (
+        schema.NamedField,
+        schema.SearchableField,
+        schema.EmbeddableField,
+        schema.MetadataFieldConfig,
+    ):
+        mapping = definitions[model.__name__]
+        plain = mapping["properties"]["name"]
+        definitions[model.__name__] = {"anyOf": [plain, mapping]}
+    operations = definitions["EntityConfig"]["properties"]["crud-operations"]["anyOf"][0]
+    names = get_args(get_args(schema.OperationName)[0])
+    operations["propertyNames"] = {"enum": [*names, *(name.upper() for name in names)]}
+    return {"$schema": DIALECT, **document, "title": "ai-entity-config.yml"}

@@ -1,0 +1,1 @@
+"""Filters on source rows, and the moments that are named in them."""

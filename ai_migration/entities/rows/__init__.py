@@ -1,0 +1,1 @@
+"""Walk and read source rows."""

@@ -1,0 +1,358 @@
+"""Reads source rows a batch at a time: tuples of the needed columns, never row by row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from itertools import repeat
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, router
+from django.db.models import Model, QuerySet, prefetch_related_objects
+from django.utils import timezone, translation
+
+from ai_migration.entities.entity import Entity
+from ai_migration.entities.fields import FieldKind, ResolvedField
+from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
+from ai_migration.entities.rows.paging import reading_keys
+from ai_migration.entities.rows.project_code import runs_project_code
+from ai_migration.entities.rows.routing import reads_where_written
+from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
+from ai_migration.entities.text import metadata_value as json_value
+from ai_migration.models.sql.outages import is_unreadable
+from ai_migration.models.sql.savepoints import sparing
+from ai_migration.types import JSONValue
+
+_TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
+_LOST = (
+    "its primary key does not come back as it is: the database finds no row under what was "
+    "read. Correct the stored key, or the field"
+)
+
+_T = TypeVar("_T")
+
+RowValues: TypeAlias = tuple[Any, ...]
+"""A row's key and the values of its fields; or its key and what its own code raised."""
+
+
+class SourceRow(NamedTuple):
+    """One source row as the index sees it. (A tuple: there are millions of them.)
+
+    Attributes:
+        entity_id: Its primary key, as a string.
+        text: What is embedded; empty when the row says nothing.
+        content_hash: Of text and chunking, 16 bytes.
+        metadata: The payload, or None where the entity type has none.
+        metadata_hash: Of the payload.
+        error: Why the row cannot be indexed; empty when it can.
+    """
+
+    entity_id: str
+    text: str
+    content_hash: bytes
+    metadata: Mapping[str, JSONValue] | None
+    metadata_hash: bytes
+    error: str = ""
+
+
+_source_row = partial(tuple.__new__, SourceRow)
+"""``SourceRow._make``, without a call in Python for each of them."""
+
+
+class EntityReader:
+    """Reads one entity type.
+
+    Args:
+        entity: What to read.
+    """
+
+    def __init__(self, entity: Entity) -> None:
+        self.entity = entity
+        metadata_fields = [field for field, _ in entity.metadata_fields]
+        self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
+        self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
+        self.runs_project_code = runs_project_code(entity)
+        self._runs_code = self._needs_instances or entity.template is not None
+        labels = {ref.name: ref.label for ref in entity.definition.text_fields}
+        self._content_hash = content_hasher(entity.hash_salt)
+        self._lines = LineRenderer([labels.get(f.name, f.name) for f in entity.text_fields])
+        self._names = [field.name.replace(".", "__") for field in entity.text_fields]
+        self._metadata = [
+            (declaration.name, declaration.type, self._fields.index(field) + 1)
+            for field, declaration in entity.metadata_fields
+        ]
+
+    def read(self, rows: QuerySet[Any]) -> list[SourceRow]:
+        """The rows of a queryset that is not sliced: one query, and one more for each field
+        over a to-many relation. Read now, never from a payload.
+
+        Raises:
+            UnusableKeyError: A primary key cannot be read.
+        """
+        found = self._read(rows)
+        if self.entity.key.comes_back(rows.db):
+            return found
+        return self._without_lost(rows, found)
+
+    def read_entities(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> list[SourceRow]:
+        """The rows of explicit entities among ``rows``; those that are gone are absent."""
+        found: list[SourceRow] = []
+        for part in self.entity.key.among(rows, entity_ids):
+            found.extend(self._read(part))
+        return found
+
+    def present(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> set[str]:
+        """Which of these entities are among ``rows``."""
+        parts = self.entity.key.among(rows, entity_ids)
+        return {entity_id for part in parts for entity_id in self._ids(part)}
+
+    def _read(self, rows: QuerySet[Any]) -> list[SourceRow]:
+        try:
+            return self._read_at_once(rows)
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            ids = list(dict.fromkeys(self._ids(rows.order_by("pk"))))
+            if not ids:
+                raise
+            found = self._read_by_halves(rows, ids, error)
+        if not self.entity.key.comes_back(rows.db):
+            lost = {*ids} - {row.entity_id for row in found}
+            found.extend(self._failed(entity_id, _LOST) for entity_id in lost)
+        return found
+
+    def _read_at_once(self, rows: QuerySet[Any]) -> list[SourceRow]:
+        with sparing(rows.db):
+            if not self._runs_code:
+                return self._source_rows(self._values(rows))
+            # A text must not depend on the language and the time zone of who happens to ask.
+            with (
+                translation.override(settings.LANGUAGE_CODE),
+                timezone.override(None),
+                self._related_reads(rows),
+            ):
+                return self._source_rows(self._values(rows))
+
+    def _related_reads(self, rows: QuerySet[Any]) -> AbstractContextManager[None]:
+        """Relations that a row's own code follows are as new as the row."""
+        is_pinned = self._needs_instances and rows.db == router.db_for_write(rows.model)
+        return reads_where_written() if is_pinned else nullcontext()
+
+    def _read_by_halves(
+        self, rows: QuerySet[Any], ids: Sequence[str], error: Exception
+    ) -> list[SourceRow]:
+        """The rows that could not be read together, down to the one whose value is at fault:
+        it costs its own row only."""
+        if len(ids) == 1:
+            name = self._unreadable_field(rows, ids)
+            what = f"its field {name!r}" if name else "its values"
+            return [self._failed(ids[0], f"{what} cannot be read: {type(error).__name__}")]
+        middle = len(ids) // 2
+        found: list[SourceRow] = []
+        for half in (ids[:middle], ids[middle:]):
+            try:
+                for part in self.entity.key.among(rows, half):
+                    found.extend(self._read_at_once(part))
+            except Exception as raised:
+                if not is_unreadable(raised):
+                    raise
+                found.extend(self._read_by_halves(rows, half, raised))
+        return found
+
+    def _unreadable_field(self, rows: QuerySet[Any], ids: Sequence[str]) -> str:
+        """The field of a single row that cannot be read; empty where it is none alone."""
+        for part in self.entity.key.among(rows, ids):
+            for name, read in self._readings(part):
+                try:
+                    with sparing(rows.db):
+                        list(read())
+                except Exception as error:
+                    if not is_unreadable(error):
+                        raise
+                    return name
+        return ""
+
+    def _readings(
+        self, rows: QuerySet[Any]
+    ) -> Iterator[tuple[str, Callable[[], Iterable[object]]]]:
+        """Whatever is read of rows, each alone, by the name of its field."""
+        for field in self._fields:
+            if field.kind is FieldKind.MANY:
+                yield field.name, partial(self._many_values, rows, field)
+            elif field.kind is FieldKind.COLUMN:
+                yield field.name, partial(rows.values_list, field.column)
+        if self._needs_instances:
+            for column in self.entity.model._meta.concrete_fields:
+                yield column.name, partial(rows.values_list, column.name)
+
+    def _without_lost(self, rows: QuerySet[Any], found: list[SourceRow]) -> list[SourceRow]:
+        """The rows, each of which the database has to find again under its id: what cannot be
+        looked up would be taken for deleted later."""
+        missing = {row.entity_id for row in found}
+        missing -= self.present(rows, list(missing))
+        if not missing:
+            return found
+        missing &= set(self._ids(rows))  # others were deleted meanwhile
+        return [
+            self._failed(row.entity_id, _LOST) if row.entity_id in missing else row for row in found
+        ]
+
+    def _ids(self, rows: QuerySet[Any]) -> list[str]:
+        """The ids of rows, and nothing else of them."""
+        with reading_keys(self.entity), sparing(rows.db):
+            keys = list(rows.values_list("pk"))
+        return [self.entity.key.to_entity_id(key) for (key,) in keys]
+
+    def _failed(self, entity_id: str, problem: str) -> SourceRow:
+        return SourceRow(entity_id, "", self._content_hash(""), None, b"", problem)
+
+    def _source_rows(self, found: Iterable[RowValues]) -> list[SourceRow]:
+        """Rows, made column by column: a call for each row and column is what reading costs."""
+        rows = list(found)
+        errors: dict[int, str] = {}
+        keys = [row[0] for row in rows]
+        ids = list(map(str if self.entity.key.is_integer else self.entity.key.to_entity_id, keys))
+        texts = clean_all(self._texts(rows, errors))
+        payloads: Iterable[Mapping[str, JSONValue] | None] = repeat(None)
+        payload_hashes: Iterable[bytes] = repeat(b"")
+        if self._metadata:
+            payloads = _each(self._payload, rows, None, errors)
+            payload_hashes = map(metadata_hash, payloads)
+        if max(map(len, ids), default=0) > MAX_ENTITY_ID_LENGTH:
+            errors |= {i: _TOO_LONG for i, key in enumerate(ids) if len(key) > MAX_ENTITY_ID_LENGTH}
+        for index in errors:
+            texts[index] = ""
+        hashes = map(self._content_hash, texts)
+        errors_of: Iterable[str] = repeat("")
+        if errors:
+            errors_of = (errors.get(index, "") for index in range(len(rows)))
+        columns = zip(ids, texts, hashes, payloads, payload_hashes, errors_of, strict=False)
+        return list(map(_source_row, columns))
+
+    def _texts(self, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
+        """The text of each row."""
+        if not self._runs_code:
+            with suppress(Exception):  # some row's own; which, is found one by one
+                return self._lines.render_all(rows)
+        return _each(self._render, rows, "", errors)
+
+    def _render(self, row: RowValues) -> str:
+        """The text of a row."""
+        template = self.entity.template
+        if len(row) == 2 and isinstance(row[1], Exception):
+            raise row[1]
+        if template is None:
+            return self._lines.render(row)
+        return template.render(dict(zip(self._names, row[1:], strict=False)))
+
+    def _payload(self, row: RowValues) -> dict[str, JSONValue]:
+        """The metadata of a row."""
+        return {name: json_value(row[index], kind) for name, kind, index in self._metadata}
+
+    def _values(self, rows: QuerySet[Any]) -> Iterable[RowValues]:
+        """Each row's key and then the values of ``_fields``, in their order."""
+        many = {
+            field.path: self._many_values(rows, field)
+            for field in self._fields
+            if field.kind is FieldKind.MANY
+        }
+        if self._needs_instances:
+            return self._instance_values(rows, many)
+        single = [field for field in self._fields if field.path not in many]
+        columns = list(dict.fromkeys(field.column for field in single))
+        found = rows.values_list("pk", *columns)
+        if columns == [field.path for field in self._fields]:
+            return found
+        return self._composed(found, columns, many)
+
+    def _composed(
+        self,
+        found: Iterable[tuple[Any, ...]],
+        columns: Sequence[str],
+        many: Mapping[str, Mapping[Any, list[Any]]],
+    ) -> Iterator[RowValues]:
+        for row in found:
+            read = dict(zip(columns, row[1:], strict=True))
+            values = (
+                many[field.path].get(row[0], [])
+                if field.path in many
+                else field.picked(read[field.column])
+                for field in self._fields
+            )
+            yield (row[0], *values)
+
+    def _many_values(self, rows: QuerySet[Any], field: ResolvedField) -> dict[Any, list[Any]]:
+        values: dict[Any, list[Any]] = defaultdict(list)
+        # From the base manager: what the rows were filtered by must not filter the values.
+        related = self.entity.model._base_manager.using(rows.db).filter(
+            pk__in=rows.values("pk"), **{f"{field.column}__isnull": False}
+        )
+        for key, value in related.order_by("pk", field.column).values_list("pk", field.column):
+            values[key].append(field.picked(value))
+        return values
+
+    def _instance_values(
+        self, rows: QuerySet[Any], many: Mapping[str, Mapping[Any, list[Any]]]
+    ) -> Iterator[RowValues]:
+        """With a property or a method the whole instance is read: what it uses is unknown."""
+        single = [field for field in self._fields if field.path not in many]
+        joins = {field.joins for field in single} - {""}
+        rows = rows.defer(None)  # a deferred field would be a query a row
+        if joins:
+            rows = rows.select_related(*joins)
+        generic = {field.prefetch for field in single} - {""}
+        instances = list(rows.prefetch_related(*generic) if generic else rows)
+        known = set(instances[0]._state.fields_cache) if instances else set()
+        for position, instance in enumerate(instances):
+            key = instance.pk
+            try:
+                values = [
+                    many[field.path].get(key, [])
+                    if field.path in many
+                    else field.value_of(instance)
+                    for field in self._fields
+                ]
+            except Exception as error:
+                if isinstance(error, OperationalError | InterfaceError) and not is_unreadable(
+                    error
+                ):
+                    raise  # the connection, not the row
+                yield key, error
+            else:
+                yield (key, *values)
+            # What one row's code fetched the others will want too: fetch it for all at once.
+            if fetched := instance._state.fields_cache.keys() - known:
+                known |= fetched
+                _prefetch(instances[position + 1 :], fetched)
+
+
+def _each(
+    function: Callable[[RowValues], _T],
+    rows: Sequence[RowValues],
+    default: _T,
+    errors: dict[int, str],
+) -> list[_T]:
+    """A column: ``function`` of each row. What it raises goes to ``errors``: one row's own
+    code must not cost the others."""
+    try:
+        return list(map(function, rows))
+    except Exception:
+        column = []
+        for index, row in enumerate(rows):
+            try:
+                column.append(function(row))
+            except Exception as raised:
+                errors.setdefault(index, f"its text cannot be made: {type(raised).__name__}")
+                column.append(default)
+        return column
+
+
+def _prefetch(instances: Sequence[Model], names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            prefetch_related_objects(instances, name)
+        except (AttributeError, ValueError):
+            continue  # cached under a name that is no relation of all of them

@@ -1,0 +1,1 @@
+"""Embed requests: planned, sent on threads, retried, bisected."""

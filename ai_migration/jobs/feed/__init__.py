@@ -1,0 +1,1 @@
+"""Fill the queue for a job, range by range, and the collection it writes to."""

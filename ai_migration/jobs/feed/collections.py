@@ -1,0 +1,197 @@
+"""Generations: which collection a job fills, when it becomes ACTIVE, and whether the
+config still fits it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import Enum
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet, Sum
+
+from ai_migration.embedders import embedders
+from ai_migration.entities.entity import Entity
+from ai_migration.exceptions import ConflictingJobError, StoreError
+from ai_migration.jobs.steer.transitions import transition
+from ai_migration.models import Collection, MigrationJob, SearchableEntity
+from ai_migration.models.sql import clock
+from ai_migration.models.sql.clock import Now
+from ai_migration.stores import stores
+from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONValue
+
+
+class ConfigChange(Enum):
+    """What a new config means for a collection built with an old one."""
+
+    NONE = "nothing changed"
+    OPERATIONAL = "nothing to do for what is indexed"
+    METADATA = "payloads are written again, nothing is embedded"
+    TEXT = "texts that differ are embedded again"
+    EMBEDDER = "a new generation has to be built"
+
+
+def config_change(collection: Collection, entity: Entity) -> ConfigChange:
+    """Classify the entity's config now against the one a collection was built with."""
+    if embedders[entity.embedder].fingerprint != collection.fingerprint:
+        return ConfigChange.EMBEDDER
+    if entity.store != collection.store:
+        return ConfigChange.EMBEDDER
+    return snapshot_change(collection.config_snapshot, entity.snapshot)
+
+
+def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -> ConfigChange:
+    """Classify two snapshots of the same entity type and embedder."""
+    if before == after:
+        return ConfigChange.NONE
+    if any(before.get(key) != after[key] for key in ("text", "model", "queryset", "using")):
+        return ConfigChange.TEXT
+    if before.get("metadata") != after["metadata"]:
+        return ConfigChange.METADATA
+    return ConfigChange.OPERATIONAL
+
+
+def active_collection(entity_type: str, using: str) -> Collection | None:
+    """The collection that serves searches, if there is one."""
+    return (
+        Collection.objects.using(using)
+        .filter(entity_type=entity_type, status=CollectionStatus.ACTIVE)
+        .first()
+    )
+
+
+def new_collection(entity: Entity, using: str) -> Collection:
+    """A fresh collection: ACTIVE at once where nothing serves searches now (the first
+    backfill, or the store was lost), else BUILDING beside the ACTIVE one. Call it inside
+    the transaction that saves its job.
+
+    Raises:
+        ConflictingJobError: One is being built already.
+        StoreError: The store cannot create it, or it is not empty there.
+    """
+    embedder = embedders[entity.embedder]
+    active = active_collection(entity.name, using)
+    if active is not None and not stores[active.store].exists(active.ref):
+        Collection.objects.using(using).filter(pk=active.pk).update(
+            status=CollectionStatus.RETIRED, retired_at=Now()
+        )
+        active = None
+    _abandon_building(entity.name, using)
+    collection = Collection.objects.using(using).create(
+        entity_type=entity.name,
+        status=CollectionStatus.ACTIVE if active is None else CollectionStatus.BUILDING,
+        embedder=entity.embedder,
+        model_id=embedder.model_id,
+        dimensions=embedder.dimensions,
+        fingerprint=embedder.fingerprint,
+        store=entity.store,
+        config_snapshot=entity.snapshot,
+        activated_at=Now() if active is None else None,
+    )
+    _create_empty(collection)
+    return collection
+
+
+def _create_empty(collection: Collection) -> None:
+    """Create it in the store. Where our tables were lost, or another site uses the same
+    store, its number is not new there: nobody can tell whose such vectors are."""
+    store, ref = stores[collection.store], collection.ref
+    if found := store.count(ref):
+        raise StoreError(
+            f"The store {collection.store!r} already has {found} vectors in {ref.name}, which "
+            f"this index did not write. Does another site use it? Then give each its own. If "
+            f"they are left from an index that is gone, remove {ref.name} and start again."
+        )
+    store.drop_collection(ref)  # an empty one may have other dimensions
+    store.ensure_collection(ref)
+
+
+def _abandon_building(entity_type: str, using: str) -> None:
+    """Drop a BUILDING collection that no job fills any more."""
+    for collection in Collection.objects.using(using).filter(
+        entity_type=entity_type, status=CollectionStatus.BUILDING
+    ):
+        job = collection.jobs.using(using).filter(status__in=OPEN_STATUSES).first()
+        if job is not None:
+            raise ConflictingJobError(entity_type, job.pk, job.status)
+        drop(collection, using)
+
+
+def drop(collection: Collection, using: str) -> None:
+    """Remove a collection's vectors and ledger; its row stays, for the jobs that filled it."""
+    if collection.store in stores:
+        stores[collection.store].drop_collection(collection.ref)
+    with transaction.atomic(using=using):
+        Collection.objects.using(using).filter(pk=collection.pk).update(
+            status=CollectionStatus.RETIRED,
+            retired_at=collection.retired_at or Now(),
+            dropped_at=Now(),
+        )
+        SearchableEntity.objects.using(using).filter(collection=collection).delete()
+
+
+def verify(job: MigrationJob, using: str, max_failure_ratio: float) -> str:
+    """Whether a new collection may serve searches.
+
+    Returns:
+        What is wrong with it; empty when nothing is.
+    """
+    collection = job.collection
+    ledger = SearchableEntity.objects.using(using).filter(collection=collection)
+    counted = [_chunks(ledger)]
+    stored = stores[collection.store].count(collection.ref)
+    counted.append(expected := _chunks(ledger))  # live changes go on meanwhile
+    if not min(counted) <= stored <= max(counted):
+        return (
+            f"the store has {stored} vectors and the ledger {expected}: something else writes "
+            f"to it, or it lost some. Rebuild with --rebuild."
+        )
+    total = job.processed_entities
+    if total and job.failed_entities / total > max_failure_ratio:
+        return f"{job.failed_entities} of {total} entities failed; see the job's failures"
+    return ""
+
+
+def _chunks(ledger: QuerySet[SearchableEntity]) -> int:
+    return ledger.aggregate(chunks=Sum("chunk_count"))["chunks"] or 0
+
+
+def activate(collection: Collection, using: str) -> None:
+    """Let a collection serve searches, in place of the one that does. Call it inside a
+    transaction."""
+    if collection.status != CollectionStatus.BUILDING:
+        return
+    rows = Collection.objects.using(using)
+    replaced = rows.filter(entity_type=collection.entity_type, status=CollectionStatus.ACTIVE)
+    for job in MigrationJob.objects.using(using).filter(
+        collection__in=list(replaced), status__in=OPEN_STATUSES
+    ):
+        transition(
+            job.pk,
+            JobStatus.CANCELLED,
+            using=using,
+            actor="engine",
+            reason=f"its collection was replaced by #{collection.pk}",
+            completed_at=Now(),
+        )
+    replaced.update(status=CollectionStatus.RETIRED, retired_at=Now())
+    try:
+        rows.filter(pk=collection.pk, status=CollectionStatus.BUILDING).update(
+            status=CollectionStatus.ACTIVE, activated_at=Now()
+        )
+    except IntegrityError as error:
+        raise StoreError(f"another collection of {collection.entity_type!r} is active") from error
+
+
+def drop_retired(using: str, keep_days: int) -> int:
+    """Drop the collections that were retired more than ``keep_days`` days ago.
+
+    Returns:
+        How many were dropped.
+    """
+    before = clock.now(using) - timedelta(days=keep_days)
+    retired = Collection.objects.using(using).filter(
+        status=CollectionStatus.RETIRED, retired_at__lt=before, dropped_at=None
+    )
+    for collection in retired:
+        drop(collection, using)
+    return len(retired)

@@ -1,0 +1,66 @@
+"""What a full run may remove without being asked: at most half of a large index.
+
+A manager that hides rows outside of a request, a filter that was added to it, a table that was
+emptied by mistake: to a run each looks as if the rows were gone.
+"""
+
+from __future__ import annotations
+
+from ai_migration.entities.entity import Entity
+from ai_migration.exceptions import RemovalsRefusedError
+from ai_migration.jobs.feed.collections import active_collection
+from ai_migration.models import MigrationJob, SearchableEntity
+from ai_migration.models.sql.counting import bounded_count
+
+LARGE = 100
+"""An index of more entities than this is not emptied without being asked."""
+
+
+def refusal(entity: Entity, using: str) -> str:
+    """Why the index of an entity type may not follow its rows just now: it would lose more than
+    half. Judged by counts, so that it is known before anything is removed.
+
+    Args:
+        entity: The entity type.
+        using: Database alias of our tables.
+
+    Returns:
+        How much it would lose; empty: it may.
+    """
+    serving = active_collection(entity.name, using)
+    if serving is None:
+        return ""
+    ledger = SearchableEntity.objects.using(using)
+    indexed = ledger.filter(collection=serving, chunk_count__gt=0).count()
+    if indexed <= LARGE:
+        return ""
+    half = indexed // 2
+    rows, _ = bounded_count(entity.rows(), half, everywhere=True)
+    if indexed - rows <= half:
+        return ""
+    return (
+        f"{indexed - rows:,} of the {indexed:,} entities in the index of {entity.name!r} would be "
+        f"removed: {entity.model._meta.label} shows {rows:,} rows."
+    )
+
+
+def require_few_removals(job: MigrationJob, entity: Entity) -> None:
+    """Stop a full run that would take more than half of what serves searches away, with its
+    sweep or with the collection it builds in its place.
+
+    Args:
+        job: The job, with its source walked through.
+        entity: Its entity type.
+
+    Raises:
+        RemovalsRefusedError: Says how many, and how to let it.
+    """
+    if job.allow_removals or job.filter_config:
+        return
+    assert job._state.db is not None
+    if words := refusal(entity, job._state.db):
+        raise RemovalsRefusedError(
+            f"{words} Nothing was removed. If the rows are there, look at its queryset, manager "
+            f"and database. If they are to go: manage.py migrate_ai_entities --resume {job.pk} "
+            f"--allow-removals"
+        )

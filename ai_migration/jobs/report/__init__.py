@@ -1,0 +1,1 @@
+"""Describe jobs and entity types: progress, lists, documents."""

@@ -1,0 +1,196 @@
+"""The entity types as an operator sees them: config, rows, index, last job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Q, QuerySet, TextChoices
+from django.utils.translation import gettext_lazy as _
+
+from ai_migration.entities import registry
+from ai_migration.exceptions import AIMigrationError
+from ai_migration.jobs.feed.collections import ConfigChange, config_change
+from ai_migration.models import Collection, MigrationJob, SearchableEntity
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql.counting import bounded_count
+from ai_migration.models.sql.outages import in_words
+from ai_migration.models.sql.savepoints import sparing
+from ai_migration.types import CollectionStatus, JobStatus, JSONValue
+
+
+class EntityState(TextChoices):
+    """What the ACTIVE collection of an entity type is against the config now. The rows are not
+    compared: that they are indexed as they are can only be known from a look at each."""
+
+    NOT_INDEXED = "not_indexed", _("not indexed")
+    UNCHANGED = "config_unchanged", _("config unchanged")
+    OPERATIONAL = "config_operational", ConfigChange.OPERATIONAL.value
+    METADATA = "config_metadata", ConfigChange.METADATA.value
+    TEXT = "config_text", ConfigChange.TEXT.value
+    EMBEDDER = "config_embedder", ConfigChange.EMBEDDER.value
+
+    @classmethod
+    def after(cls, change: ConfigChange) -> EntityState:
+        """The state of what was indexed before a change."""
+        return cls.UNCHANGED if change is ConfigChange.NONE else cls[change.name]
+
+
+@dataclass(frozen=True)
+class EntityOverview:
+    """One entity type.
+
+    Attributes:
+        rows: Source rows; None where the table cannot be read.
+        rows_is_estimate: Whether ``rows`` was estimated.
+        collection: The ACTIVE one; None: nothing is indexed.
+        indexed: Entities the ACTIVE collection has.
+        indexed_is_estimate: Whether ``indexed`` was estimated.
+        state: What the ACTIVE collection is, against the config now; None: the config is wrong.
+        last_job: The newest one of this entity type, if there is one.
+        problem: What is wrong with the config; empty when nothing is.
+    """
+
+    entity_type: str
+    model: str
+    fields: tuple[str, ...]
+    embedder: str
+    store: str
+    rows: int | None = None
+    rows_is_estimate: bool = False
+    collection: Collection | None = None
+    indexed: int = 0
+    indexed_is_estimate: bool = False
+    state: EntityState | None = None
+    last_job: MigrationJob | None = None
+    problem: str = ""
+
+    @property
+    def rows_text(self) -> str:
+        """``rows`` for people."""
+        if self.rows is None:
+            return "?"
+        return f"{'about ' if self.rows_is_estimate else ''}{self.rows:,}"
+
+    @property
+    def difference(self) -> str:
+        """How the counts of rows and index differ, for people; empty where they agree. What is
+        estimated agrees within a tenth."""
+        if self.rows is None or self.collection is None:
+            return ""
+        more = self.rows - self.indexed
+        is_estimate = self.rows_is_estimate or self.indexed_is_estimate
+        if not more or (is_estimate and abs(more) * 10 <= self.rows):
+            return ""
+        about = "about " if is_estimate else ""
+        beyond = "rows than are indexed" if more > 0 else "indexed than there are rows"
+        return f"{about}{abs(more):,} more {beyond}"
+
+    @property
+    def summary(self) -> str:
+        """Its state for people, and what else can be seen of its index without a look at the
+        rows."""
+        if self.problem:
+            return self.problem
+        last = self.last_job.status if self.last_job else JobStatus.COMPLETED
+        job = "" if last == JobStatus.COMPLETED else f"last job {last}"
+        state = str(self.state.label) if self.state else ""
+        return "; ".join(filter(None, (state, self.difference, job)))
+
+    def as_json(self) -> dict[str, JSONValue]:
+        """The document of ``entities --json`` and of the REST API's ``GET entities``."""
+        return {
+            "entityType": self.entity_type,
+            "model": self.model,
+            "fields": list(self.fields),
+            "embedder": self.embedder,
+            "store": self.store,
+            "collection": self._collection(),
+            "rows": self.rows,
+            "rowsIsEstimate": self.rows_is_estimate,
+            "indexed": self.indexed,
+            "state": self.state,
+            "lastJob": self.last_job
+            and {"jobId": self.last_job.pk, "status": self.last_job.status},
+            "problem": self.problem or None,
+        }
+
+    def _collection(self) -> dict[str, JSONValue] | None:
+        if self.collection is None:
+            return None
+        activated_at = self.collection.activated_at
+        return {
+            "id": self.collection.pk,
+            "name": self.collection.ref.name,
+            "model": self.collection.model_id,
+            "dimensions": self.collection.dimensions,
+            "activatedAt": activated_at and activated_at.isoformat(),
+        }
+
+
+def describe_entities() -> list[EntityOverview]:
+    """Every entity type that has a model; one whose config is wrong says so.
+
+    Raises:
+        EntityConfigError: The config file itself is wrong.
+    """
+    using = our_database()
+    names = registry.names()
+    active = Collection.objects.using(using).filter(status=CollectionStatus.ACTIVE)
+    collections = {each.entity_type: each for each in active.filter(entity_type__in=names)}
+    jobs = _last_jobs(names, using)
+    return [_describe(name, collections.get(name), jobs.get(name), using) for name in names]
+
+
+def _last_jobs(names: Sequence[str], using: str) -> dict[str, MigrationJob]:
+    jobs = MigrationJob.objects.using(using)
+    newest = Q(pk__in=[])
+    for name in names:
+        newest |= Q(pk=jobs.filter(entity_type=name).order_by("-pk").values("pk")[:1])
+    return {job.entity_type: job for job in jobs.filter(newest)}
+
+
+def _describe(
+    name: str, collection: Collection | None, last_job: MigrationJob | None, using: str
+) -> EntityOverview:
+    definition = registry.discover().definitions[name]
+    overview = EntityOverview(
+        entity_type=name,
+        model=definition.model or "",
+        fields=tuple(field.name for field in definition.text_fields),
+        embedder=definition.embedder or "default",
+        store=definition.store or "default",
+        collection=collection,
+        last_job=last_job,
+    )
+    if collection is not None:
+        indexed, is_estimate = _indexed(collection, using)
+        overview = replace(overview, indexed=indexed, indexed_is_estimate=is_estimate)
+    try:
+        entity = registry.get(name)
+        state = EntityState.NOT_INDEXED
+        if collection is not None:
+            state = EntityState.after(config_change(collection, entity))
+    except AIMigrationError as error:
+        return replace(overview, problem=error.message)
+    overview = replace(
+        overview, state=state, fields=tuple(field.name for field in entity.text_fields)
+    )
+    try:
+        rows, is_estimate = _count(entity.rows())
+    except (DatabaseError, InterfaceError) as error:
+        problem = f"the table of {entity.model._meta.label} cannot be read: {in_words(error)}"
+        return replace(overview, problem=problem)
+    return replace(overview, rows=rows, rows_is_estimate=is_estimate)
+
+
+def _indexed(collection: Collection, using: str) -> tuple[int, bool]:
+    ledger = SearchableEntity.objects.using(using)
+    return bounded_count(ledger.filter(collection=collection, chunk_count__gt=0))
+
+
+def _count(rows: QuerySet[Any]) -> tuple[int, bool]:
+    with sparing(rows.db):
+        return bounded_count(rows)

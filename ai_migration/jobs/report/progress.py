@@ -1,0 +1,126 @@
+"""How far a job is, how fast it goes, and how long it still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from django.db.models import F, Min, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from ai_migration.jobs.values import CENT
+from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.sql import clock
+from ai_migration.pace.limits import current_paces
+from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
+
+RECENT_ENTRIES = 40
+"""Completed entries the rate is taken from."""
+
+
+def progress_of(job: MigrationJob, using: str) -> MigrationProgress:
+    """A job's progress, from its counters and its last completed entries: a few small
+    queries at any size.
+
+    Args:
+        job: The job, freshly read.
+        using: Database alias of our tables.
+    """
+    return progress_of_all([job], using)[0]
+
+
+def progress_of_all(jobs: Sequence[MigrationJob], using: str) -> list[MigrationProgress]:
+    """The progress of several jobs, with as many queries as for one.
+
+    Args:
+        jobs: The jobs, freshly read, with their collections.
+        using: Database alias of our tables.
+    """
+    now = clock.now(using)
+    rates = recent_rates(jobs, now, using)
+    embedders = {job.collection.embedder for job in jobs if job.status in OPEN_STATUSES}
+    paces = current_paces(embedders, using)
+    return [_progress(job, now, rates.get(job.pk, 0.0), paces) for job in jobs]
+
+
+def _progress(
+    job: MigrationJob, now: datetime, rate: float, paces: Mapping[str, float | None]
+) -> MigrationProgress:
+    total = max(job.total_entities, job.processed_entities)
+    left = total - job.processed_entities
+    is_open = job.status in OPEN_STATUSES
+    remaining = None
+    if job.status == JobStatus.RUNNING and rate > 0:
+        remaining = timedelta(seconds=round(left / rate))
+    throttled = job.throttled_until is not None and job.throttled_until > now
+    has_reason = throttled or job.status == JobStatus.PAUSED
+    return MigrationProgress(
+        job_id=job.pk,
+        entity_type=job.entity_type,
+        status=JobStatus(job.status),
+        total=total,
+        total_is_estimate=job.total_is_estimate and is_open,
+        processed=job.processed_entities,
+        indexed=job.indexed_entities,
+        skipped=job.skipped_entities,
+        removed=job.removed_entities,
+        failed=job.failed_entities,
+        percent_complete=percent(job.processed_entities, total, JobStatus(job.status)),
+        entities_per_second=round(rate, 1),
+        estimated_time_remaining=remaining,
+        throttle_reason=job.throttle_reason if has_reason else "",
+        throttled_until=job.throttled_until if throttled else None,
+        pace=paces[job.collection.embedder] if is_open else None,
+        tokens=job.charged_tokens,
+        cost=None if job.cost is None else job.cost.quantize(CENT),
+        error_message=job.error_message,
+    )
+
+
+def percent(processed: int, total: int, status: JobStatus) -> float:
+    """Percent done, one digit; 100 exactly for a completed job, and never above."""
+    if status == JobStatus.COMPLETED:
+        return 100.0
+    if not total:
+        return 0.0
+    return min(round(100 * processed / total, 1), 99.9 if processed < total else 100.0)
+
+
+def recent_rates(jobs: Sequence[MigrationJob], now: datetime, using: str) -> dict[str, float]:
+    """Entities a second by job: over its last completed entries, and over the whole run once
+    it has ended. Absent when nothing is known."""
+    rates = {}
+    for job in jobs:
+        if job.started_at is not None and job.completed_at is not None:
+            seconds = (job.completed_at - job.started_at).total_seconds()
+            rates[job.pk] = job.processed_entities / seconds if seconds > 0 else 0.0
+    running = [job.pk for job in jobs if job.status == JobStatus.RUNNING and job.started_at]
+    if not running:
+        return rates
+    done = QueueEntry.objects.using(using).filter(status=EntryStatus.COMPLETED)
+    # The oldest of the last entries of each: from there on the index is read.
+    newest = done.filter(job=OuterRef("pk")).order_by("-id").values("id")
+    oldest = Coalesce(Subquery(newest[RECENT_ENTRIES - 1 : RECENT_ENTRIES]), 0)
+    starts = MigrationJob.objects.using(using).filter(pk__in=running).values_list("pk", oldest)
+    recent = reduce(or_, (Q(job=pk, id__gte=first) for pk, first in starts), Q(pk__in=[]))
+    counted = F("indexed") + F("skipped") + F("removed") + F("failed")
+    by_job = done.filter(recent).values("job").order_by()
+    sums = by_job.annotate(first=Min("claimed_at"), entities=Sum(counted))
+    for pk, began, entities in sums.values_list("job", "first", "entities"):
+        seconds = (now - began).total_seconds() if began else 0.0
+        rates[pk] = entities / seconds if seconds > 0 else 0.0
+    return rates
+
+
+def duration(length: timedelta) -> str:
+    """A length of time as people say it: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    seconds = round(length.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02} s"
+    if seconds < 86_400:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
+    return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"

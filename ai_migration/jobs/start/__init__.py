@@ -1,0 +1,1 @@
+"""From a request to a job, or to the plan of one."""

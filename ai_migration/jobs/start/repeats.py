@@ -1,0 +1,71 @@
+"""A start that is asked for again: the same idempotency key finds the first job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from ai_migration.entities.filtering.filters import dump_filters
+from ai_migration.exceptions import IdempotencyConflictError
+from ai_migration.jobs.start.requests import CheckedRequest
+from ai_migration.models import MigrationJob
+from ai_migration.types import JSONValue, MigrationRequest
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """What a start is known by when it comes again.
+
+    Attributes:
+        shown: The idempotency key, for messages; empty: each start is another job.
+        key: Who asked and the idempotency key, hashed: databases differ in what they take
+            for equal text. None without a key, so that the unique constraint lets it pass.
+        fingerprint: What was asked for, hashed.
+    """
+
+    shown: str
+    key: str | None
+    fingerprint: str
+
+    def first_job(self, using: str) -> MigrationJob | None:
+        """The job an earlier start made; None: there was none.
+
+        Raises:
+            IdempotencyConflictError: It asked for something else.
+        """
+        if self.key is None:
+            return None
+        jobs = MigrationJob.objects.using(using).select_related("collection")
+        job = jobs.filter(idempotency_key=self.key).first()
+        if job is not None and job.request_fingerprint != self.fingerprint:
+            raise IdempotencyConflictError(self.shown, job.pk)
+        return job
+
+
+def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable:
+    """What to know a request by: what was asked for, not what defaults made of it, which may
+    be others by the time it comes again."""
+    asked: JSONValue = {
+        "entity_type": checked.entity.name,
+        "mode": checked.mode,
+        "filters": dump_filters(checked.filters),
+        "batch_size": request.batch_size,
+        "rate_limit": request.rate_limit,
+        "max_tokens": request.max_tokens,
+        "max_cost": str(checked.budget.max_cost),
+        "rebuild": request.rebuild,
+        "note": request.note,
+    }
+    if request.allow_removals:  # absent else, as in what was asked before there was this
+        asked["allow_removals"] = True
+    key = request.idempotency_key
+    return Repeatable(
+        shown=key,
+        key=_hashed([request.created_by, key]) if key else None,
+        fingerprint=_hashed(asked),
+    )
+
+
+def _hashed(document: JSONValue) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

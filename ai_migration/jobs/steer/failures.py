@@ -1,0 +1,75 @@
+"""Failed entities that somebody looked at: some are tried again, some are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models import Count, F, Max, QuerySet
+
+from ai_migration.jobs.steer.transitions import note
+from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
+from ai_migration.types import Operation, Priority
+
+_AT_ONCE = 1_000
+
+
+def last_failure(job: MigrationJob) -> int:
+    """The cursor of the phase RETRY that has all of a job's failures behind it."""
+    last: int | None = job.failures.aggregate(last=Max("pk"))["last"]
+    return last or 0
+
+
+def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> None:
+    """Put some of a job's failures into the queue. Call it in the transaction that lets the job
+    go on, with its cursor behind :func:`last_failure`: it feeds no others.
+
+    Args:
+        job: The job.
+        failures: Which of them.
+    """
+    ids = list(failures.order_by("pk").values_list("entity_id", flat=True))
+    QueueEntry.objects.using(failures.db).bulk_create(
+        QueueEntry(
+            job=job,
+            entity_type=job.entity_type,
+            operation=Operation.RETRY,
+            priority=Priority.LOW,
+            entity_ids=ids[start : start + job.batch_size],
+        )
+        for start in range(0, len(ids), job.batch_size)
+    )
+
+
+def discard(failures: Iterable[int], using: str, actor: str) -> int:
+    """Delete failures. Those of jobs become entities that were skipped, and an event says so.
+
+    Args:
+        failures: Primary keys.
+        using: Database alias of our tables.
+        actor: Who asks.
+
+    Returns:
+        How many there were.
+    """
+    ids = list(failures)
+    parts = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+    return sum(_discard(part, using, actor) for part in parts)
+
+
+def _discard(ids: list[int], using: str, actor: str) -> int:
+    chosen = EntityFailure.objects.using(using).filter(pk__in=ids)
+    jobs = MigrationJob.objects.using(using)
+    with transaction.atomic(using=using):
+        touched = sorted(set(chosen.exclude(job=None).values_list("job", flat=True)))
+        for job in touched:  # the job's row first, as whoever writes its failures
+            jobs.filter(pk=job).update(failed_entities=F("failed_entities"))
+        by_job = chosen.filter(job__in=touched).values("job").annotate(count=Count("pk")).order_by()
+        for job, count in list(by_job.values_list("job", "count")):
+            jobs.filter(pk=job).update(
+                failed_entities=F("failed_entities") - count,
+                skipped_entities=F("skipped_entities") + count,
+            )
+            note(job, f"{count:,} failed entities were given up", using=using, actor=actor)
+        deleted, _ = chosen.delete()
+    return deleted

@@ -1,0 +1,101 @@
+"""Values that requests and changes of jobs are made of, each with its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from ai_migration.conf import get_settings
+from ai_migration.exceptions import InvalidRequestError, shown
+
+MAX_RATE_LIMIT = 1_000_000
+MAX_TOKENS = 10**15
+MAX_COST = 10**9
+CENT = Decimal("0.01")
+"""The smallest amount of money that is told."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a job may embed before it is paused.
+
+    Attributes:
+        max_tokens: Tokens; None: any number.
+        max_cost: Money; None: any amount.
+        token_price: Of a million tokens; None: nobody said.
+    """
+
+    max_tokens: int | None = None
+    max_cost: Decimal | None = None
+    token_price: Decimal | None = None
+
+
+def check_budget(
+    max_tokens: int | None, max_cost: Decimal | float | str | None, embedder: str
+) -> Budget:
+    """A budget that can be kept.
+
+    Args:
+        max_tokens: Tokens, or None.
+        max_cost: Money, or None.
+        embedder: Alias of who embeds.
+
+    Raises:
+        InvalidRequestError: A value is not acceptable, or nobody said what a token costs.
+    """
+    require_range(max_tokens, "max_tokens", MAX_TOKENS)
+    configured = get_settings().EMBEDDERS.get(embedder)
+    price = configured.PRICE_PER_MILLION_TOKENS if configured else None
+    cost = None if max_cost is None else _money(max_cost)
+    if cost is not None and not price:
+        raise InvalidRequestError(
+            f"max_cost needs a price: set AI_MIGRATION['EMBEDDERS'][{embedder!r}]"
+            f"['PRICE_PER_MILLION_TOKENS'], or limit the tokens with max_tokens",
+            field="max_cost",
+        )
+    return Budget(max_tokens, cost, price)
+
+
+def _money(value: Decimal | float | str) -> Decimal:
+    try:
+        amount = Decimal(str(value)).quantize(CENT)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= MAX_COST or isinstance(value, bool):
+        raise InvalidRequestError(
+            f"max_cost must be an amount from 0.01 to {MAX_COST}, not {shown(value, 20)}",
+            field="max_cost",
+        )
+    return amount
+
+
+def require_text(value: str, field: str, most: int | None = None) -> None:
+    """Refuse text that a database does not take, or that is too long.
+
+    Raises:
+        InvalidRequestError: Names the field.
+    """
+    if most is not None and len(value) > most:
+        raise InvalidRequestError(
+            f"{field} has {len(value)} characters: at most {most} are kept", field=field
+        )
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidRequestError(
+            f"{field} holds a character that no database takes (NUL, or half of a surrogate pair)",
+            field=field,
+        )
+
+
+def require_range(value: int | None, field: str, most: int) -> None:
+    """Refuse what is no whole number from 1 to ``most``.
+
+    Raises:
+        InvalidRequestError: Names the field.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidRequestError(
+            f"{field} must be a whole number from 1 to {most}, not {shown(value, 20)}",
+            field=field,
+        )

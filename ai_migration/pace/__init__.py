@@ -1,0 +1,1 @@
+"""How fast to go: limits, budgets, concurrency, batch sizes, throttles."""

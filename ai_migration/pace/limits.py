@@ -1,0 +1,239 @@
+"""Limits of requests and tokens: one budget over all processes and hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ai_migration.conf import EmbedderSettings, get_settings
+from ai_migration.embedders import embedders
+from ai_migration.pace.pacing import Limit, ProviderState, Wait
+from ai_migration.pace.states import limit_states
+from ai_migration.types import Headroom
+
+LOOK_EVERY = 0.5
+"""Seconds a look at a provider without limits stays good: whether it asked to wait."""
+_LONGEST_RESET = 60.0
+_SHORTEST_RESET = 1.0
+
+
+@dataclass(frozen=True)
+class JobLimit:
+    """A job's own limit, within its embedder's."""
+
+    job_id: str
+    per_minute: int
+
+
+class RateLimits:
+    """The limits that one job, or live traffic, keeps with all others who use an embedder.
+
+    A migration leaves ``LIVE_SHARE`` of the embedder's limits to live traffic, which may
+    use all of them and comes first when they run out.
+
+    Args:
+        alias: The embedder's.
+        using: Database alias of our tables.
+        job: The job's own limit, if it has one.
+        is_live: Whether this is live traffic.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        using: str,
+        *,
+        job: JobLimit | None = None,
+        is_live: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._alias = alias
+        self._key = _key(alias)
+        self._states = limit_states(using)
+        self._job = job
+        self._is_live = is_live
+        self._clock = clock
+        self._looked = float("-inf")
+        self._unnoted = 0
+        self._settings = embedder_settings(alias)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether the tokens of a request are limited."""
+        return self._settings.TOKENS_PER_MINUTE is not None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether each request is asked for, because a limit counts it."""
+        return self.needs_tokens or bool(self._settings.REQUESTS_PER_MINUTE or self._job)
+
+    def acquire(self, tokens: int) -> Wait:
+        """Ask to send one request; never waits.
+
+        Args:
+            tokens: How many it has; 0 unless :attr:`needs_tokens`.
+
+        Returns:
+            Whether it was granted, else how long to wait, and for what.
+        """
+        if not self.is_counted and self._clock() - self._looked < LOOK_EVERY:
+            self._unnoted += 1
+            return Wait()
+
+        def take(state: ProviderState, now: int) -> tuple[ProviderState, tuple[bool, Wait]]:
+            pace = state.pace_at(now)
+            is_free = not self.is_counted and pace is None and now >= state.blocked_until
+            state, wait = self._noted(state, now).take(list(self._limits(pace, tokens)), now)
+            return state, (is_free, wait)
+
+        is_free, wait = self._states.change(self._key, take)
+        self._unnoted = 0
+        if is_free:
+            self._looked = self._clock()
+        return wait
+
+    def slow_down(self, seconds: float, reason: str) -> None:
+        """Leave the provider alone, all of us, and go on more slowly.
+
+        Args:
+            seconds: How long.
+            reason: The provider's words.
+        """
+        self._looked = float("-inf")
+
+        def slowed(state: ProviderState, now: int) -> tuple[ProviderState, None]:
+            return self._noted(state, now).slowed(seconds, reason, now), None
+
+        self._states.change(self._key, slowed)
+        self._unnoted = 0
+
+    def _noted(self, state: ProviderState, now: int) -> ProviderState:
+        """With the requests that were sent between two looks."""
+        return state.counted(self._unnoted, now) if self._unnoted else state
+
+    def heed(self, headroom: Headroom | None, tokens: int) -> Wait:
+        """Slow down before a provider has to say no.
+
+        Args:
+            headroom: What it says is left.
+            tokens: How many the next request will have.
+
+        Returns:
+            How long to leave it alone.
+        """
+        if headroom is None:
+            return Wait()
+        wait = Wait()
+        if headroom.requests is not None and headroom.requests < 1:
+            wait = Wait(_reset(headroom.requests_reset), "the provider has no requests left")
+        elif headroom.tokens is not None and headroom.tokens < tokens:
+            wait = Wait(_reset(headroom.tokens_reset), "the provider has no tokens left")
+        if wait.seconds:
+            self.slow_down(wait.seconds, wait.reason)
+        return wait
+
+    def _limits(self, pace: float | None, tokens: int) -> Iterator[Limit]:
+        settings, job = self._settings, self._job
+        limit = settings.REQUESTS_PER_MINUTE
+        if limit and (pace is None or pace >= limit):
+            about = f"the embedder {self._alias!r} may get {limit:,} requests a minute"
+            yield from self._shared("requests", limit, 1, about)
+        elif pace is not None:
+            about = f"slowed down to {pace:,.0f} requests a minute after the provider asked to wait"
+            yield from self._shared("requests", pace, 1, about)
+        if settings.TOKENS_PER_MINUTE:
+            limit = settings.TOKENS_PER_MINUTE
+            about = f"the embedder {self._alias!r} may get {limit:,} tokens a minute"
+            yield from self._shared("tokens", limit, tokens, about)
+        if job is not None:
+            about = f"rate limit: {job.per_minute:,} requests a minute"
+            yield Limit(f"job:{job.job_id}", job.per_minute, job.per_minute / 60, 1, about)
+
+    def _shared(self, key: str, per_minute: float, weight: int, reason: str) -> Iterator[Limit]:
+        share, burst = self._settings.LIVE_SHARE, per_minute / 60 * self._settings.BURST_SECONDS
+        if self._is_live:  # room beyond what a migration can have taken at any moment
+            yield Limit(key, per_minute, max(burst, weight) + weight, weight, reason)
+            return
+        if share:
+            rest = 1 - share
+            words = f"{reason}; {share:.0%} are kept for live changes"
+            yield Limit(f"{key}:migrations", rest * per_minute, rest * burst, weight, words)
+        yield Limit(key, per_minute, burst, weight, reason)
+
+
+def embedder_settings(alias: str) -> EmbedderSettings:
+    """The limits and the price of an embedder, with the setting's defaults filled in."""
+    configured = get_settings()
+    settings = configured.EMBEDDERS[alias]
+    if settings.TOKENS_PER_MINUTE is None and embedders[alias].is_remote:
+        return settings.model_copy(update={"TOKENS_PER_MINUTE": configured.DEFAULT_TOKEN_LIMIT})
+    return settings
+
+
+@dataclass(frozen=True)
+class CoolDown:
+    """What a provider asked for.
+
+    Attributes:
+        embedder: Its alias.
+        until: No request before this moment; None: they may be sent.
+        reason: Its words.
+        pace: Requests a minute it is slowed down to; None: it is not.
+    """
+
+    embedder: str
+    until: datetime | None
+    reason: str
+    pace: float | None
+
+
+def cool_downs(using: str) -> list[CoolDown]:
+    """What the providers of all embedders asked for, where it still holds.
+
+    Args:
+        using: Database alias of our tables.
+    """
+    aliases = list(get_settings().EMBEDDERS)
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
+    found = []
+    for alias, state in zip(aliases, states, strict=True):
+        pace, is_blocked = state.pace_at(now), state.blocked_until > now
+        if is_blocked or pace is not None:
+            end = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC)
+            found.append(CoolDown(alias, end if is_blocked else None, state.reason, pace))
+    return found
+
+
+def current_pace(alias: str, using: str) -> float | None:
+    """Requests a minute an embedder is slowed down to; None: it is not.
+
+    Args:
+        alias: The embedder's.
+        using: Database alias of our tables.
+    """
+    return current_paces([alias], using)[alias]
+
+
+def current_paces(aliases: Collection[str], using: str) -> dict[str, float | None]:
+    """The same of several embedders, with as many queries as for one; none for none."""
+    if not aliases:
+        return {}
+    states, now = limit_states(using).read([_key(alias) for alias in aliases])
+    paces = {}
+    for alias, state in zip(aliases, states, strict=True):
+        pace = state.pace_at(now)
+        configured = get_settings().EMBEDDERS.get(alias)
+        limit = configured.REQUESTS_PER_MINUTE if configured else None
+        paces[alias] = None if limit and pace is not None and pace >= limit else pace
+    return paces
+
+
+def _key(alias: str) -> str:
+    return f"embedder:{alias}"
+
+
+def _reset(seconds: float | None) -> float:
+    return min(_LONGEST_RESET, max(_SHORTEST_RESET, seconds or 0.0))

@@ -1,0 +1,250 @@
+"""The statements of ``PgVectorStore``: one table per collection, on psycopg 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ai_migration.models.sql.raw import (
+    Int4Array,
+    JsonbArray,
+    TextArray,
+    VectorArray,
+    execute_raw,
+)
+from ai_migration.stores._support import dump_metadata
+from ai_migration.stores.pgvector.precision import PRECISIONS, Precision
+from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+STATEMENT_BYTES = 16 << 20
+"""Vectors in one statement, at most: the driver holds a parameter several times over."""
+
+_LOCK = 0x61695F76
+"""Advisory lock of those who create the extension or a table."""
+
+_DISTANCE = {Metric.COSINE: "<=>", Metric.INNER_PRODUCT: "<#>", Metric.L2: "<->"}
+
+
+class Column(NamedTuple):
+    """How a table keeps its vectors; ``extension`` is the schema its type is in, quoted."""
+
+    precision: Precision
+    dimensions: int
+    extension: str
+
+
+class PgVectorTable:
+    """The table of one collection.
+
+    Args:
+        connection: Django's connection to a PostgreSQL database.
+        collection: Names the table and says how long the vectors are.
+        extension: The schema pgvector's types and operators are in, quoted, which need not be
+            on the search path; empty: not known yet.
+    """
+
+    def __init__(
+        self, connection: BaseDatabaseWrapper, collection: CollectionRef, extension: str = ""
+    ) -> None:
+        self.connection = connection
+        self.collection = collection
+        self.extension = extension
+        self.name = collection.name
+
+    def column(self) -> Column | None:
+        """How the table keeps its vectors; None: there is no table."""
+        rows = self.execute(
+            "SELECT typname, atttypmod, quote_ident(nspname) FROM pg_attribute "
+            "JOIN pg_type ON pg_type.oid = atttypid "
+            "JOIN pg_namespace ON pg_namespace.oid = typnamespace "
+            "WHERE attrelid = to_regclass($1::text) AND attname = 'embedding'",
+            self.name,
+        )
+        if not rows:
+            return None
+        [[kind, dimensions, self.extension]] = rows
+        [precision] = [each for each in PRECISIONS.values() if each.type == kind]
+        return Column(precision, int(dimensions), self.extension)
+
+    def lock_creation(self) -> None:
+        """Until the transaction ends: CREATE … IF NOT EXISTS still fails when two create
+        the same at once."""
+        self.execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
+
+    def find_extension(self) -> bool:
+        """Whether the extension is there, in whatever schema."""
+        rows = self.execute(
+            "SELECT quote_ident(nspname) FROM pg_extension "
+            "JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'"
+        )
+        self.extension = rows[0][0] if rows else ""
+        return bool(rows)
+
+    def create_extension(self) -> None:
+        """Create the extension; needs the right to. In ``public``, where that is possible: the
+        first schema of the search path may be a tenant's, and be dropped with the tenant."""
+        rows = self.execute(
+            "SELECT 1 FROM pg_namespace WHERE nspname = 'public' "
+            "AND has_schema_privilege(oid, 'CREATE')"
+        )
+        where = " SCHEMA public" if rows else ""
+        self.execute(f"CREATE EXTENSION IF NOT EXISTS vector{where}")
+        self.find_extension()
+
+    def type_of(self, precision: Precision) -> str:
+        """The name of the type that keeps vectors so, wherever it is."""
+        return f"{self.extension}.{precision.type}"
+
+    def create(self, precision: Precision) -> None:
+        """Create the table. Collation "C": ids are compared byte by byte, which makes
+        writing a third faster."""
+        dimensions = int(self.collection.dimensions)
+        self.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.name} ("
+            'entity_id text COLLATE "C" NOT NULL, chunk integer NOT NULL, '
+            f"embedding {self.type_of(precision)}({dimensions}) NOT NULL, metadata jsonb, "
+            "PRIMARY KEY (entity_id, chunk))"
+        )
+
+    def drop(self) -> None:
+        """Remove the table."""
+        self.execute(f"DROP TABLE IF EXISTS {self.name}")
+
+    def upsert(
+        self,
+        entity_ids: Sequence[str],
+        chunks: Sequence[int],
+        vectors: Vectors,
+        documents: Sequence[str] | None,
+        precision: Precision,
+    ) -> None:
+        """Write vectors, in one statement unless they are very large.
+
+        Args:
+            precision: How they travel: as the table keeps them, or more precisely.
+        """
+        source = (
+            f"unnest($1::text[]), unnest($2::int[]), unnest($3::{self.type_of(precision)}[]), "
+            + ("NULL::jsonb" if documents is None else "unnest($4::jsonb[])")
+        )
+        rows = max(1, STATEMENT_BYTES // (precision.element.itemsize * vectors.shape[1]))
+        for start in range(0, len(entity_ids), rows):
+            part = slice(start, start + rows)
+            payloads = () if documents is None else (JsonbArray(documents[part]),)
+            # Set-returning functions of the select list run in step and stream their rows;
+            # in FROM they would be written to a temporary file first.
+            self.execute(
+                f"INSERT INTO {self.name} (entity_id, chunk, embedding, metadata) "
+                f"SELECT {source} ON CONFLICT (entity_id, chunk) DO UPDATE "
+                "SET embedding = excluded.embedding, metadata = excluded.metadata",
+                TextArray(entity_ids[part]),
+                Int4Array(chunks[part]),
+                VectorArray(vectors[part], precision.element),
+                *payloads,
+            )
+
+    def update_metadata(self, entity_ids: Sequence[str], documents: Sequence[str]) -> None:
+        """Replace the payload of all vectors of each entity."""
+        self.execute(
+            f"UPDATE {self.name} AS old SET metadata = new.metadata FROM "
+            "(SELECT unnest($1::text[]) AS entity_id, unnest($2::jsonb[]) AS metadata) AS new "
+            "WHERE old.entity_id = new.entity_id",
+            TextArray(entity_ids),
+            JsonbArray(documents),
+        )
+
+    def delete(self, entity_ids: Sequence[str]) -> None:
+        """Remove all vectors of these entities."""
+        self.execute(
+            f"DELETE FROM {self.name} WHERE entity_id = ANY($1::text[])", TextArray(entity_ids)
+        )
+
+    def count(self) -> int:
+        """How many vectors there are."""
+        return int(self.execute(f"SELECT count(*) FROM {self.name}")[0][0])
+
+    def has_metadata(self) -> bool:
+        """Whether any vector has a payload."""
+        found = f"SELECT EXISTS (SELECT 1 FROM {self.name} WHERE metadata IS NOT NULL)"
+        return bool(self.execute(found)[0][0])
+
+    def page(self, after: tuple[str, int], limit: int) -> list[tuple[str, int, bytes, str | None]]:
+        """The rows that follow ``after``: entity, chunk, binary vector, payload."""
+        return self.execute(
+            f"SELECT entity_id, chunk, embedding, metadata::text FROM {self.name} "
+            "WHERE (entity_id, chunk) > ($1::text, $2::int) "
+            "ORDER BY entity_id, chunk LIMIT $3::bigint",
+            *after,
+            limit,
+            binary=True,
+        )
+
+    def as_array(self, vectors: Sequence[bytes], precision: Precision) -> Vectors:
+        """Binary vectors of :meth:`page`, shape ``(n, dimensions)``."""
+        kind = [("header", ">i4"), ("elements", precision.element, (self.collection.dimensions,))]
+        return np.frombuffer(b"".join(vectors), dtype=kind)["elements"].astype(np.float32)
+
+    def matching(self, filters: Mapping[str, JSONValue], at_most: int) -> int:
+        """How many vectors the filters leave, counted no further than that."""
+        where, params = self._where(filters)
+        found = f"SELECT FROM {self.name} {where} LIMIT ${len(params) + 1}::bigint"
+        return int(self.execute(f"SELECT count(*) FROM ({found}) AS found", *params, at_most)[0][0])
+
+    def nearest(
+        self,
+        metric: Metric,
+        query: Vectors,
+        limit: int,
+        filters: Mapping[str, JSONValue],
+        precision: Precision,
+        *,
+        candidates: int | None,
+    ) -> list[tuple[str, int, float, str | None]]:
+        """Entity, chunk, distance and payload of the nearest vectors, nearest first.
+
+        Args:
+            candidates: How many that match to take from the index, for the nearest of them;
+                None: every vector that matches is compared.
+        """
+        where, params = self._where(filters)
+        operator = f"OPERATOR({self.extension}.{_DISTANCE[metric]})"
+        distance = f"embedding {operator} ${len(params) + 1}::{self.type_of(precision)}"
+        if candidates is None:
+            distance = f"({distance}) + 0"  # an index never matches a sum
+        # The sum in the end makes it sort: the planner takes an index at its word, and what a
+        # scan in relaxed order gives is nearly in order only.
+        return self.execute(
+            "SELECT entity_id, chunk, distance, metadata::text FROM ("
+            f"SELECT entity_id, chunk, {distance} AS distance, metadata FROM {self.name} {where} "
+            f"ORDER BY distance LIMIT ${len(params) + 2}::bigint) AS candidates "
+            f"ORDER BY distance + 0 LIMIT ${len(params) + 3}::bigint",
+            *params,
+            str(query.tolist()),
+            candidates or limit,
+            limit,
+        )
+
+    def _where(self, filters: Mapping[str, JSONValue]) -> tuple[str, list[Any]]:
+        """The filters as a clause, and its parameters, which are the first of a statement."""
+        if not filters:
+            return "", []
+        params: list[Any] = dump_metadata(self.collection, [filters])
+        conditions = ["metadata @> $1::jsonb"]
+        for name, value in filters.items():
+            if isinstance(value, dict | list):  # @> accepts more than what is equal
+                params += [name, *dump_metadata(self.collection, [{"": value}])]
+                conditions.append(
+                    f"metadata -> ${len(params) - 1}::text = ${len(params)}::jsonb -> ''"
+                )
+        return f"WHERE {' AND '.join(conditions)}", params
+
+    def execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
+        """Run one statement, and return its rows; see
+        :func:`~ai_migration.models.sql.raw.execute_raw`."""
+        cursor = execute_raw(self.connection, sql, params, binary=binary)
+        return cursor.fetchall() if cursor.description else []
