@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.contrib import messages
-from django.db.models import TextChoices
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -17,7 +16,7 @@ from ai_migration.admin.base import key_of
 from ai_migration.admin.pace import ChangeForm
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
-from ai_migration.jobs.steer.transitions import sources_of
+from ai_migration.jobs.steer.states import STATES, Action
 from ai_migration.models import EntityFailure, MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.types import JobChanges, JobStatus
@@ -28,32 +27,11 @@ RETRIED = 10_000
 """Failures of one error that one button tries again, at most."""
 
 
-class Action(TextChoices):
-    """What can be done to a job."""
-
-    PAUSE = "pause", gettext_lazy("Pause")
-    RESUME = "resume", gettext_lazy("Resume")
-    RETRY = "retry", gettext_lazy("Retry failed")
-    CANCEL = "cancel", gettext_lazy("Cancel")
-
-
-_FROM: dict[Action, list[JobStatus]] = {
-    Action.PAUSE: sources_of(JobStatus.PAUSED),
-    Action.RESUME: [JobStatus.PAUSED, JobStatus.FAILED],
-    Action.RETRY: [status for status in JobStatus if status != JobStatus.CANCELLED],
-    Action.CANCEL: sources_of(JobStatus.CANCELLED),
-}
 _DONE: dict[Action, str | Promise] = {
     Action.PAUSE: gettext_lazy("is paused"),
     Action.RESUME: gettext_lazy("goes on"),
     Action.RETRY: gettext_lazy("tries its failed entities again"),
     Action.CANCEL: gettext_lazy("is cancelled"),
-}
-_ALREADY: dict[Action, list[JobStatus]] = {
-    Action.PAUSE: [JobStatus.PAUSED],
-    Action.RESUME: [JobStatus.RUNNING, JobStatus.PENDING],
-    Action.CANCEL: [JobStatus.CANCELLED],
-    Action.RETRY: [],
 }
 
 
@@ -72,16 +50,14 @@ class Answer:
 
 def actions_for(job: MigrationJob) -> list[Action]:
     """What can be done to a job as it is now."""
-    return [
-        action
-        for action in Action
-        if job.status in _FROM[action] and (action is not Action.RETRY or job.failed_entities)
-    ]
+    permitted = STATES[JobStatus(job.status)].permits
+    return [each for each in permitted if each is not Action.RETRY or job.failed_entities]
 
 
 def may_change(job: MigrationJob) -> bool:
     """Whether pace and budget of a job can be changed: whether it goes on, or can."""
-    return job.status in (*_ALREADY[Action.RESUME], *_FROM[Action.RESUME])
+    state = STATES[JobStatus(job.status)]
+    return Action.RESUME in (*state.permits, *state.answers)
 
 
 def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
@@ -98,7 +74,7 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
         _calls(reason, actor)[action](job_id)
     except AIMigrationError as error:
         return _not_done(error.message)
-    if before.status in _ALREADY[action]:
+    if action in STATES[JobStatus(before.status)].answers:
         words = _("Nothing to do: %(job)s is %(status)s already.")
         return Answer(words % {"job": job_id, "status": before.status}, messages.WARNING)
     return _done(job_id, _DONE[action])
@@ -117,7 +93,7 @@ def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> Answer | None:
     """
     if not form.is_valid():
         return None
-    is_under_way = job.status in _ALREADY[Action.RESUME]
+    is_under_way = Action.RESUME in STATES[JobStatus(job.status)].answers
     if is_under_way and form.changes == JobChanges():
         return Answer(_("Nothing to do: nothing was changed."), messages.WARNING)
     try:

@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 
 from ai_migration.admin import display
 from ai_migration.admin.charts import BARS, Chart, throughput
-from ai_migration.admin.controls import Action, actions_for
+from ai_migration.admin.controls import actions_for
 from ai_migration.jobs.service import migration_service
+from ai_migration.jobs.steer.states import Action
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.types import OPEN_STATUSES, EntryStatus, MigrationProgress

@@ -22,13 +22,14 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, EstimatedList, ReadOnlyAdmin
-from ai_migration.admin.controls import Action, act, change, may_change, report, retry_like
+from ai_migration.admin.controls import act, change, may_change, report, retry_like
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
 from ai_migration.admin.pace import ChangeForm
 from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
 from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
+from ai_migration.jobs.steer.states import Action
 from ai_migration.models import MigrationJob
 from ai_migration.types import MigrationProgress
 

@@ -172,7 +172,7 @@ def test_two_who_try_again_at_once(
 ) -> None:
     """Whoever is second puts nothing into the queue: it would be counted twice."""
     job = failed_job(script, 3, 6)
-    looks = "ai_migration.jobs.service.target_of"
+    looks = "ai_migration.jobs.steer.steering.target_of"
 
     def quicker(of: Any) -> Any:
         monkeypatch.setattr(looks, target_of)

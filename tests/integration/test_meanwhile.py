@@ -11,8 +11,8 @@ from ai_migration import enqueue, migration_service
 from ai_migration.engine.worker import run_worker
 from ai_migration.exceptions import FatalEmbedderError
 from ai_migration.indexing.writing import write_batch
-from ai_migration.jobs.service import DataMigrationService
 from ai_migration.jobs.steer.scheduling import admit
+from ai_migration.jobs.steer.transitions import find_job
 from ai_migration.models import Collection, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.stores.database import DatabaseStore
@@ -71,11 +71,9 @@ def test_a_retry_that_is_asked_for_while_the_job_completes(
     before = [migration_service.get_job(job.pk)]
     assert counts(finish(job)) == (2, 0, 0, 1)
     script.react = lambda texts: None
-    get_job = DataMigrationService.get_job
     monkeypatch.setattr(
-        DataMigrationService,
-        "get_job",
-        lambda self, job_id: before.pop() if before else get_job(self, job_id),
+        "ai_migration.jobs.steer.steering.find_job",
+        lambda job_id, using: before.pop() if before else find_job(job_id, using),
     )
     assert migration_service.retry_failed(job.pk).status == JobStatus.RUNNING
     assert counts(finish(job)) == (3, 0, 0, 0)

@@ -19,7 +19,8 @@ from ai_migration.exceptions import (
 )
 from ai_migration.indexing import queue
 from ai_migration.jobs.feed.ranges import feed
-from ai_migration.jobs.steer.transitions import EDGES, transition
+from ai_migration.jobs.steer.states import STATES
+from ai_migration.jobs.steer.transitions import transition
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.types import EntryStatus, JobStatus, MigrationFilters
 from tests.integration.embedders import Script
@@ -573,12 +574,12 @@ def test_a_job_moves_along_the_edges_and_no_other_way(project: Project) -> None:
     for source, target in itertools.product(JobStatus, JobStatus):
         MigrationJob.objects.filter(pk=job.pk).update(status=source)
         before = JobEvent.objects.count()
-        if (source, target) in EDGES:
+        if target in STATES[source].edges:
             change = transition(job.pk, target, using="default", actor="me")
             assert (change.happened, change.job.status) == (True, target)
             event = JobEvent.objects.order_by("-pk")[0]
             assert (event.from_status, event.to_status, event.actor) == (source, target, "me")
-            assert event.reason == EDGES[source, target]
+            assert event.reason == STATES[source].edges[target]
             continue
         if source == target:
             assert not transition(job.pk, target, using="default").happened

@@ -16,7 +16,7 @@ from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.insight.heartbeats import LATE, SUPERVISOR, ago, worker_slots
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.findings import Diagnosis, Finding, Level
-from ai_migration.jobs.report.overview import describe_entities
+from ai_migration.jobs.report.overview import list_entities
 from ai_migration.jobs.report.progress import duration
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
@@ -198,7 +198,7 @@ class Indexes:
 
     def run(self) -> Iterator[Finding]:
         try:
-            overviews = describe_entities()
+            overviews = list_entities()
         except AIMigrationError:
             return  # the checks say so
         for each in overviews:

@@ -10,8 +10,10 @@ from django.db.models import Model, QuerySet
 
 from ai_migration.entities.filtering.moments import instant_of, parse_moment
 from ai_migration.exceptions import InvalidRequestError, shown
+from ai_migration.jobs.steer.transitions import find_job
 from ai_migration.jobs.values import require_range, require_text
-from ai_migration.models import MigrationJob
+from ai_migration.models import EntityFailure, JobEvent, MigrationJob
+from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
 
 ORDERS = {"-id": "lt", "id": "gt"}
@@ -22,26 +24,46 @@ _MAX_KEY = 2**63 - 1
 Row = TypeVar("Row", bound=Model)
 
 
-def find_jobs(
-    using: str,
+def get_job(job_id: str) -> MigrationJob:
+    """A job by its id.
+
+    Raises:
+        UnknownJobError: There is none.
+    """
+    return find_job(job_id, our_database())
+
+
+def list_jobs(
     *,
-    entity_type: str | None,
-    status: JobStatus | str | None,
-    created_by: str | None,
-    started_after: date | datetime | str | None,
-    started_before: date | datetime | str | None,
-    before: str | None,
-    limit: int,
-    order: str,
+    entity_type: str | None = None,
+    status: JobStatus | str | None = None,
+    created_by: str | None = None,
+    started_after: date | datetime | str | None = None,
+    started_before: date | datetime | str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+    order: str = "-id",
 ) -> list[MigrationJob]:
-    """A page of jobs; see ``DataMigrationService.list_jobs``.
+    """Jobs, newest first; costs the same however many there are.
+
+    Args:
+        entity_type: Only of this entity type.
+        status: Only in this state.
+        created_by: Only those that this one asked for.
+        started_after: Only those that began at this moment or later. A date means its
+            start; what names no time zone is meant in the settings' one.
+        started_before: Only those that began before this moment.
+        before: The id of the last job of the page before: only those that come after it
+            in ``order``.
+        limit: How many at most.
+        order: ``"-id"``: newest first; ``"id"``: oldest first.
 
     Raises:
         InvalidRequestError: A value is not acceptable; ``field`` says which.
     """
     require_range(limit, "limit", MAX_LIMIT)
     _require_known(order, "order", ORDERS)
-    jobs = MigrationJob.objects.using(using).order_by(order)
+    jobs = MigrationJob.objects.using(our_database()).order_by(order)
     for field, text, lookup in (
         ("entity_type", entity_type, "entity_type"),
         ("created_by", created_by, "created_by"),
@@ -63,12 +85,27 @@ def find_jobs(
     return list(jobs[:limit])
 
 
-def page_after(rows: QuerySet[Row], after: int, limit: int) -> list[Row]:
-    """A page of rows, in the order of their keys.
+def list_failures(job_id: str, *, after: int = 0, limit: int = 50) -> list[EntityFailure]:
+    """A job's failed entities, in the order they failed.
+
+    Args:
+        job_id: Which job.
+        after: Primary key of the last one of the page before.
+        limit: How many at most.
 
     Raises:
+        UnknownJobError: There is no such job.
         InvalidRequestError: A value is not acceptable; ``field`` says which.
     """
+    return _page(get_job(job_id).failures.all(), after, limit)
+
+
+def list_events(job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
+    """A job's audit log, oldest first; arguments and errors as :func:`list_failures`."""
+    return _page(get_job(job_id).events.all(), after, limit)
+
+
+def _page(rows: QuerySet[Row], after: int, limit: int) -> list[Row]:
     require_range(limit, "limit", MAX_LIMIT)
     if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= _MAX_KEY:
         raise InvalidRequestError(

@@ -130,8 +130,9 @@ class EntityOverview:
         }
 
 
-def describe_entities() -> list[EntityOverview]:
-    """Every entity type that has a model; one whose config is wrong says so.
+def list_entities() -> list[EntityOverview]:
+    """Every entity type that has a model, sorted by name, with its index and its last
+    job: a handful of queries each. One whose config is wrong says so.
 
     Raises:
         EntityConfigError: The config file itself is wrong.

@@ -10,8 +10,10 @@ from operator import or_
 from django.db.models import F, Min, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from ai_migration.jobs.steer.transitions import find_job
 from ai_migration.jobs.values import CENT
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
 from ai_migration.pace.limits import current_paces
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
@@ -20,24 +22,22 @@ RECENT_ENTRIES = 40
 """Completed entries the rate is taken from."""
 
 
-def progress_of(job: MigrationJob, using: str) -> MigrationProgress:
-    """A job's progress, from its counters and its last completed entries: a few small
-    queries at any size.
+def get_progress(job_id: str) -> MigrationProgress:
+    """Where a job stands.
+
+    Raises:
+        UnknownJobError: There is no such job.
+    """
+    return get_progress_of([find_job(job_id, our_database())])[0]
+
+
+def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
+    """Where several jobs stand, with as many queries as for one.
 
     Args:
-        job: The job, freshly read.
-        using: Database alias of our tables.
+        jobs: Freshly read, with their collections.
     """
-    return progress_of_all([job], using)[0]
-
-
-def progress_of_all(jobs: Sequence[MigrationJob], using: str) -> list[MigrationProgress]:
-    """The progress of several jobs, with as many queries as for one.
-
-    Args:
-        jobs: The jobs, freshly read, with their collections.
-        using: Database alias of our tables.
-    """
+    using = our_database()
     now = clock.now(using)
     rates = recent_rates(jobs, now, using)
     embedders = {job.collection.embedder for job in jobs if job.status in OPEN_STATUSES}

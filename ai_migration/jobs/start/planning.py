@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from ai_migration.embedders import embedders
@@ -16,27 +17,39 @@ from ai_migration.indexing.embedding.retries import as_embedder_error
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.feed.collections import active_collection
 from ai_migration.jobs.feed.removals import refusal
-from ai_migration.jobs.start.requests import CheckedRequest
+from ai_migration.jobs.start.requests import CheckedRequest, check_request
 from ai_migration.jobs.values import CENT
 from ai_migration.models import Collection, SearchableEntity
 from ai_migration.models.jobs import MILLION
+from ai_migration.models.leases import our_database
 from ai_migration.pace.limits import embedder_settings
 from ai_migration.stores import stores
-from ai_migration.types import MigrationMode, MigrationPlan, Probe
+from ai_migration.types import MigrationMode, MigrationPlan, MigrationRequest, Probe
 
 PLAN_LIMIT = 100_000
 """Rows that are looked at one by one; beyond, what was seen is extrapolated."""
 _PAGE = 2_000
 
 
-def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMIT) -> MigrationPlan:
-    """Read, render and compare as the migration would, and embed nothing.
+def plan_migration(
+    request: MigrationRequest, *, examine: int = PLAN_LIMIT, probe: bool = False
+) -> MigrationPlan:
+    """The dry run: what a start would do. Starts nothing.
 
     Args:
-        checked: What would be started.
-        using: Database alias of our tables.
-        examine: Rows that are looked at one by one.
+        request: What, and how.
+        examine: Rows that are looked at one by one; beyond, what was seen is extrapolated.
+        probe: Ask the provider for the vector of one plain text, and say what it says.
+
+    Raises:
+        AIMigrationError: As a start.
     """
+    plan = _plan(check_request(request), our_database(), examine)
+    return replace(plan, probe=_probe(plan.entity_type)) if probe else plan
+
+
+def _plan(checked: CheckedRequest, using: str, examine: int) -> MigrationPlan:
+    """Read, render and compare as the migration would, and embed nothing."""
     entity, rate_limit = checked.entity, checked.rate_limit
     target, rebuild_reason = _target(checked, using)
     total, is_estimate = checked.count()
@@ -90,8 +103,7 @@ def plan_migration(checked: CheckedRequest, using: str, examine: int = PLAN_LIMI
     )
 
 
-def probe_embedder(entity_type: str) -> Probe:
-    """Ask the provider of an entity type for the vector of one plain text."""
+def _probe(entity_type: str) -> Probe:
     try:
         probe(embedders[registry.get(entity_type).embedder])
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Failed entities that somebody looked at: some are tried again, some are given up."""
+"""Failed entities after a review: some are tried again, some are given up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db.models import Count, F, Max, QuerySet
 
 from ai_migration.jobs.steer.transitions import note
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
+from ai_migration.models.leases import our_database
 from ai_migration.types import Operation, Priority
 
 _AT_ONCE = 1_000
@@ -41,17 +42,18 @@ def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> None:
     )
 
 
-def discard(failures: Iterable[int], using: str, actor: str) -> int:
-    """Delete failures. Those of jobs become entities that were skipped, and an event says so.
+def discard_failures(failures: Iterable[int], *, actor: str = "") -> int:
+    """Give failed entities up: they stay out of the index, and are listed no more. A job's
+    count as skipped from then on, which its audit log says.
 
     Args:
         failures: Primary keys.
-        using: Database alias of our tables.
         actor: Who asks.
 
     Returns:
-        How many there were.
+        How many were listed.
     """
+    using = our_database()
     ids = list(failures)
     parts = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
     return sum(_discard(part, using, actor) for part in parts)

@@ -1,4 +1,4 @@
-"""The state machine of jobs: the edges are data, a change is one conditional UPDATE."""
+"""Move jobs between states: each transition is one conditional UPDATE and an audit event."""
 
 from __future__ import annotations
 
@@ -13,39 +13,10 @@ from ai_migration.exceptions import (
     InvalidTransitionError,
     UnknownJobError,
 )
+from ai_migration.jobs.steer.states import STATES, sources_of
 from ai_migration.models import JobEvent, MigrationJob
 from ai_migration.models.sql.clock import Now
 from ai_migration.types import OPEN_STATUSES, JobStatus
-
-S = JobStatus
-
-EDGES: dict[tuple[JobStatus, JobStatus], str] = {
-    (S.PENDING, S.RUNNING): "a slot of MAX_CONCURRENT_JOBS is free",
-    (S.PENDING, S.PAUSED): "somebody paused it before it began",
-    (S.PENDING, S.CANCELLED): "somebody cancelled it before it began",
-    (S.RUNNING, S.PAUSED): "somebody paused it",
-    (S.RUNNING, S.COMPLETED): "every entity is indexed, skipped, removed or listed as failed",
-    (S.RUNNING, S.FAILED): "it cannot go on until somebody acts",
-    (S.RUNNING, S.CANCELLED): "somebody cancelled it",
-    (S.PAUSED, S.RUNNING): "somebody resumed it",
-    (S.PAUSED, S.PENDING): "somebody resumed it, and no slot is free",
-    (S.PAUSED, S.CANCELLED): "somebody cancelled it",
-    (S.FAILED, S.RUNNING): "somebody resumed it after the cause was removed",
-    (S.FAILED, S.PENDING): "somebody resumed it, and no slot is free",
-    (S.FAILED, S.CANCELLED): "somebody gave it up",
-    (S.COMPLETED, S.RUNNING): "somebody retries its failed entities",
-    (S.COMPLETED, S.PENDING): "somebody retries its failed entities, and no slot is free",
-}
-"""From where to where a job can go, and why it would."""
-
-ADVICE = {
-    S.PENDING: "It waits for a free slot: it can be paused or cancelled.",
-    S.RUNNING: "It can be paused or cancelled.",
-    S.PAUSED: "It can be resumed or cancelled.",
-    S.COMPLETED: "It is done; start a new migration, or retry its failed entities.",
-    S.FAILED: "It can be resumed after its cause is removed, or cancelled.",
-    S.CANCELLED: "It is over; start a new migration.",
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +28,7 @@ class Change:
 
 
 def find_job(job_id: str, using: str) -> MigrationJob:
-    """A job by its id, whatever somebody typed for it.
+    """Return a job by its id, whatever was typed for it.
 
     Raises:
         UnknownJobError: There is none.
@@ -70,9 +41,12 @@ def find_job(job_id: str, using: str) -> MigrationJob:
         raise UnknownJobError(job_id) from error
 
 
-def sources_of(target: JobStatus) -> list[JobStatus]:
-    """The states from which a job can become ``target``."""
-    return [source for source, to in EDGES if to == target]
+def refused(
+    job: MigrationJob, target: JobStatus = JobStatus.RUNNING, advice: str = ""
+) -> InvalidTransitionError:
+    """Return the error that says why a job does not become ``target``, and what to do."""
+    status = JobStatus(job.status)
+    return InvalidTransitionError(job.pk, status, target, advice or STATES[status].advice)
 
 
 def transition(
@@ -108,15 +82,15 @@ def transition(
         current = JobStatus(job.status)
         if current == target:
             return Change(job, happened=False)
-        if current not in allowed or (current, target) not in EDGES:
-            raise InvalidTransitionError(job_id, current, target, ADVICE[current])
+        if current not in allowed or target not in STATES[current].edges:
+            raise refused(job, target)
         try:
             with transaction.atomic(using=using):
                 moved = jobs.filter(pk=job_id, status=current).update(
                     status=target, last_updated_at=Now(), **values
                 )
                 if moved:
-                    why = reason or EDGES[current, target]
+                    why = reason or STATES[current].edges[target]
                     record(job_id, current, target, why, using=using, actor=actor)
         except IntegrityError as error:
             other = (
@@ -129,7 +103,7 @@ def transition(
             raise ConflictingJobError(job.entity_type, other.pk, other.status) from error
         if moved:
             return Change(jobs.get(pk=job_id), happened=True)
-        # Somebody else moved it in between: look again where it is now.
+        # It was moved in between: look again where it is now.
 
 
 def note(job_id: str, words: str, *, using: str, actor: str) -> None:

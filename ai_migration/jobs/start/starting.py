@@ -1,0 +1,122 @@
+"""Start a migration: the job, its collection, and the first line of its audit log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from ai_migration.dispatch import wake
+from ai_migration.entities.filtering.filters import dump_filters
+from ai_migration.exceptions import AIMigrationError, ConflictingJobError
+from ai_migration.indexing.standbys import source_position
+from ai_migration.indexing.targets import target_for
+from ai_migration.jobs.feed.collections import active_collection, new_collection
+from ai_migration.jobs.start.repeats import repeatable
+from ai_migration.jobs.start.requests import CheckedRequest, check_request
+from ai_migration.jobs.steer.scheduling import start_waiting
+from ai_migration.jobs.steer.transitions import find_job, record
+from ai_migration.models import Collection, MigrationJob
+from ai_migration.models.leases import our_database
+from ai_migration.models.sql import clock
+from ai_migration.models.sql.tenants import require_own_schema
+from ai_migration.stores import stores
+from ai_migration.types import OPEN_STATUSES, MigrationMode, MigrationRequest
+
+
+def index_all_entities(entity_type: str, *, created_by: str = "") -> MigrationJob:
+    """Index everything of one entity type: :func:`start_migration` with the defaults."""
+    return start_migration(MigrationRequest(entity_type, created_by=created_by))
+
+
+def start_migration(request: MigrationRequest) -> MigrationJob:
+    """Start a migration.
+
+    Args:
+        request: What, and how.
+
+    Returns:
+        The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run. Where its
+        idempotency key was used before: the job it started then, as that is now.
+
+    Raises:
+        UnknownEntityTypeError: No such entity type; names the known ones.
+        InvalidRequestError: A value is not acceptable; ``field`` says which.
+        EntityConfigError: The entity type's config is wrong.
+        ConflictingJobError: Another open job writes the same collection.
+        IdempotencyConflictError: Its idempotency key was used for another request.
+        RebuildRequiredError: The embedder changed; only ``rebuild`` can go on.
+        TenantError: The connection is in a schema that our tables are not in.
+        SettingsError: The settings, or the embedder or store they name, are wrong.
+    """
+    using = our_database()
+    require_own_schema(using)
+    checked = check_request(request)
+    asked = repeatable(request, checked)
+    if (first := asked.first_job(using)) is not None:
+        return first
+    total, is_estimate = checked.count()
+    job = MigrationJob(
+        entity_type=checked.entity.name,
+        mode=checked.mode,
+        rebuild=checked.rebuild,
+        reindex_existing=checked.mode is MigrationMode.ALL,
+        allow_removals=checked.allow_removals,
+        filter_config=dump_filters(checked.filters),
+        config_snapshot=checked.entity.snapshot,
+        total_entities=total,
+        total_is_estimate=is_estimate,
+        batch_size=checked.batch_size,
+        adapts_batch_size=checked.adapts_batch_size,
+        rate_limit=checked.rate_limit,
+        **asdict(checked.budget),
+        created_by=checked.created_by,
+        idempotency_key=asked.key,
+        request_fingerprint=asked.fingerprint,
+        epoch=clock.now_microseconds(using),  # before the position: it is no later
+        source_position=source_position(checked.entity),
+    )
+    try:
+        with transaction.atomic(using=using):
+            job.collection = _collection(checked, using)
+            job.save(using=using, force_insert=True)
+            why = f"started: {checked.note}" if checked.note else "started"
+            record(job.pk, "", job.status, why, using=using, actor=job.created_by)
+    except (IntegrityError, ConflictingJobError) as error:
+        if (first := asked.first_job(using)) is not None:
+            return first  # the same request, at the same moment
+        jobs = MigrationJob.objects.using(using).filter(entity_type=job.entity_type)
+        if isinstance(error, IntegrityError) and (other := _open_among(jobs)) is not None:
+            raise other from error  # the same start, at the same moment
+        raise
+    start_waiting(using)
+    wake()
+    return find_job(job.pk, using)
+
+
+def _collection(checked: CheckedRequest, using: str) -> Collection:
+    """Return the collection a new job writes to: the ACTIVE one, or a new one."""
+    entity = checked.entity
+    active = active_collection(entity.name, using)
+    if active is None:
+        return new_collection(entity, using)
+    conflict = _open_among(active.jobs.using(using))
+    if checked.rebuild and (conflict is None or stores[active.store].exists(active.ref)):
+        return new_collection(entity, using)
+    if conflict is not None:
+        raise conflict
+    store = target_for(entity, active).store
+    if not store.exists(active.ref):
+        raise AIMigrationError(
+            f"The vectors of {entity.name!r} are gone from store {active.store!r}, while the "
+            f"ledger still lists them. Rebuild with: manage.py migrate_ai_entities "
+            f"{entity.name} --rebuild"
+        )
+    return active
+
+
+def _open_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
+    """Return the conflict with the first of these jobs that is open."""
+    job = jobs.filter(status__in=OPEN_STATUSES).first()
+    return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
