@@ -20,10 +20,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WakeUp:
-    """What a message says: work in this slot, if it is still in this generation."""
+    """What a message says: work in this slot, if its fencing token is still this one."""
 
     slot_id: int
-    generation: int
+    token: int
+
+    @property
+    def generation(self) -> int:
+        """The token, by its name before 0.1."""
+        return self.token
 
 
 class Dispatcher(ABC):

@@ -8,12 +8,12 @@ import logging
 logger = logging.getLogger("ai_migration")
 
 
-def run_slice(slot_id: int, generation: int) -> int:
+def run_slice(slot_id: int, token: int) -> int:
     """Work for one slice in a slot.
 
     Args:
         slot_id: The slot.
-        generation: The generation it was in when this was asked for; is it in another one
+        token: Its token when this was asked for; has it another one
             now, nothing happens.
 
     Returns:
@@ -28,7 +28,7 @@ def run_slice(slot_id: int, generation: int) -> int:
         if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
             connections.close_all()  # what another task told its sessions is not for this one
         dispatcher = get_dispatcher()
-        wake_up = WakeUp(slot_id, generation)
+        wake_up = WakeUp(slot_id, token)
         report = work(wake_up, dispatcher.send, should_stop=dispatcher.is_stopping)
     except Exception:
         logger.exception("A slice in slot %s ended; the supervisor recovers it", slot_id)

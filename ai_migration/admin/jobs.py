@@ -34,7 +34,7 @@ from ai_migration.models import MigrationJob
 from ai_migration.types import MigrationProgress
 
 _TEMPLATES = "admin/ai_migration/migrationjob"
-_LONG = ("filter_config", "config_snapshot", "left_configs", "collection__config_snapshot")
+_LONG = ("filter_config", "config_snapshot", "superseded_configs", "collection__config_snapshot")
 
 
 class JobList(EstimatedList):

@@ -99,11 +99,11 @@ class DjangoQDispatcher(Dispatcher):
         then costs the transaction nothing: the supervisor asks again."""
         from django_q.conf import Conf
 
-        number, generation = wake_up.slot_id, wake_up.generation
+        number, token = wake_up.slot_id, wake_up.token
 
         def put() -> None:
-            name = f"ai_migration slot {number} generation {generation}"
-            _put(TASK, number, generation, name=name)
+            name = f"ai_migration slot {number} token {token}"
+            _put(TASK, number, token, name=name)
 
         if our_database() == Conf.ORM:
             put()

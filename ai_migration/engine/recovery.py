@@ -1,7 +1,7 @@
-"""Recovery in passing: whoever looks at the jobs does what the supervisor should have done.
+"""Opportunistic recovery: a look at the jobs does what the supervisor should have done.
 
-A cluster's scheduler can be blocked, and a host without one has no supervisor at all. Nobody
-would notice but the people who look: so looking recovers.
+A cluster's scheduler can be blocked, and a host without one has no supervisor at all. Where
+people look at jobs, they would wait in vain: so looking recovers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ logger = logging.getLogger("ai_migration")
 
 EVERY = timedelta(seconds=10)
 """At most so often, over all processes and hosts."""
-_NAME = "passer-by"
+RECOVERY = "opportunistic-recovery"
+"""Name of the row that says when it was done last."""
 
 
-def recover_in_passing() -> None:
-    """The supervisor's tick, and a wake-up for idle slots, unless somebody did it just now.
+def recover_opportunistically() -> None:
+    """Run the supervisor's tick and wake idle slots, unless that was done a moment ago.
 
     For every place where people look at jobs: costs one look at one row when there is
     nothing to do, never fails, and happens after the caller's transaction, if there is one.
@@ -52,14 +53,14 @@ def _recover() -> None:
 def _forgiving() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whoever looked was not here for this
-        logger.info("Nothing was recovered in passing: %s", error)
+    except Exception as error:  # the caller wanted something else
+        logger.info("Opportunistic recovery failed: %s", error)
 
 
 def _is_due() -> bool:
     """Whether it is time; then it is not, for everybody else."""
-    slots = WorkerSlot.objects.using(our_database()).filter(name=_NAME)
+    slots = WorkerSlot.objects.using(our_database()).filter(name=RECOVERY)
     due = Q(last_seen_at=None) | Q(last_seen_at__lt=clock.after(-EVERY.total_seconds()))
     if not slots.exists():
-        slots.get_or_create(name=_NAME)
+        slots.get_or_create(name=RECOVERY)
     return slots.filter(due).exists() and bool(slots.filter(due).update(last_seen_at=Now()))

@@ -1,8 +1,8 @@
 """The slots of a cluster: who is asked to work, and what comes of it.
 
 The row of a slot is the truth. A message is only a wake-up: it names a slot and the
-generation the slot was in, and taking the slot is one conditional UPDATE that ends that
-generation. So a message that comes twice, late or forked does nothing, and one that is lost
+token the slot had, and taking the slot is one conditional UPDATE that gives it a new
+one. So a message that comes twice, late or forked does nothing, and one that is lost
 is sent again by the supervisor.
 """
 
@@ -79,7 +79,7 @@ def wake_one(send: Send) -> bool:
     known = {slot.name: slot for slot in slots.filter(name__in=names)}
     for name in names:
         slot = known.get(name) or slots.get_or_create(name=name)[0]
-        if slot.lease_expires_at is None and _ask(slot.pk, slot.generation, using, send):
+        if slot.lease_expires_at is None and _ask(slot.pk, slot.token, using, send):
             return True
     return False
 
@@ -116,7 +116,7 @@ def work(
     """
     with own_sessions():
         require_ready()
-        lease = take(wake_up.slot_id, wake_up.generation, holder_name())
+        lease = take(wake_up.slot_id, wake_up.token, holder_name())
         return None if lease is None else _work(lease, send, should_stop)
 
 
@@ -173,7 +173,7 @@ def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
                 if not (is_idle and _others_awake(lease)) and has_work(
                     lease.using, within=get_settings().SLICE_SECONDS
                 ):
-                    _ask(lease.slot_id, lease.generation + 1, lease.using, send)
+                    _ask(lease.slot_id, lease.token + 1, lease.using, send)
             return
         except UNAVAILABLE:
             connections.close_all()
@@ -195,7 +195,7 @@ def _names() -> list[str]:
     return [f"{_NAME}-{number}" for number in range(1, get_settings().WORKERS + 1)]
 
 
-def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
+def _ask(slot_id: int, token: int, using: str, send: Send) -> bool:
     """Send a message for a slot, unless it is held or one is on its way."""
     with transaction.atomic(using=using):
         asked = (
@@ -205,10 +205,10 @@ def _ask(slot_id: int, generation: int, using: str, send: Send) -> bool:
                 Q(woken_at=None) | Q(woken_at__lt=clock.after(-LOST_AFTER.total_seconds())),
                 pk=slot_id,
                 name__in=_names(),  # WORKERS may be fewer by now
-                generation=generation,
+                token=token,
             )
             .update(woken_at=Now())
         )
         if asked:
-            send(WakeUp(slot_id, generation))
+            send(WakeUp(slot_id, token))
     return bool(asked)

@@ -153,7 +153,7 @@ def claim(
         QueueEntry.objects.using(lease.using).filter(pk__in=[entry.pk for entry in entries]).update(
             status=EntryStatus.CLAIMED,
             claimed_by=lease.slot_id,
-            fence=lease.generation,
+            fence=lease.token,
             claimed_at=Now(),
             claims=F("claims") + 1,
         )
@@ -179,11 +179,11 @@ def owned(lease: Lease, entry_ids: Sequence[int]) -> QuerySet[QueueEntry]:
         pk__in=entry_ids,
         status=EntryStatus.CLAIMED,
         claimed_by=lease.slot_id,
-        fence=lease.generation,
+        fence=lease.token,
     )
 
 
-def give_back(
+def requeue(
     lease: Lease,
     entry_ids: Sequence[int],
     *,

@@ -123,7 +123,7 @@ def _settle_entries(
     owned = queue.owned(lease, batch.entry_ids)
     if retryable:
         errors = [e for o in outcomes for e in o.plan.embed.errors.values()]
-        updated = queue.give_back(
+        updated = queue.requeue(
             lease,
             batch.entry_ids,
             delay=retry_delay or 0.0,

@@ -13,7 +13,7 @@ from types import FrameType
 from django.core.management.base import OutputWrapper
 from django.db import InterfaceError, OperationalError, connections
 
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.views import WORKED_FOR, Silent, View, view_of
@@ -99,7 +99,7 @@ class Foreground:
         """Follow a job that others work for, until it ends or a signal came."""
         with self._view:
             while not self._poll():
-                recover_in_passing()
+                recover_opportunistically()
                 time.sleep(_LOOK_EVERY)
             self._look()
         return self.progress

@@ -54,8 +54,10 @@ class MigrationJob(OwnModel):
     )
     filter_config = models.JSONField(default=dict)
     config_snapshot = models.JSONField(default=dict)
-    left_configs = models.JSONField(
-        default=dict, help_text=_("Configs it followed before: when they were left, microseconds.")
+    superseded_configs = models.JSONField(
+        default=dict,
+        db_column="left_configs",
+        help_text=_("Configs it followed before: when they were superseded, microseconds."),
     )
 
     total_entities = models.PositiveBigIntegerField(default=0)

@@ -31,16 +31,16 @@ def our_database() -> str:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work in one slot, in one generation.
+    """The right to work in one slot, under one token.
 
     Attributes:
         slot_id: The slot.
-        generation: The fencing token: every write of the holder filters on it.
+        token: The fencing token: every write of the holder filters on it.
         using: Database alias of our tables.
     """
 
     slot_id: int
-    generation: int
+    token: int
     using: str
 
     def renew(self) -> None:
@@ -52,17 +52,17 @@ class Lease:
         updated = _slots(self).update(lease_expires_at=_expiry(), last_seen_at=Now())
         if not updated:
             raise OwnershipLostError(
-                f"Worker slot {self.slot_id} no longer belongs to generation "
-                f"{self.generation}: its lease ran out. Results in hand are dropped; "
-                f"whoever owns the work now does it again."
+                f"Worker slot {self.slot_id} is no longer held under token "
+                f"{self.token}: its lease ran out. Results in hand are dropped; "
+                f"the work is done again by its new owner."
             )
 
     def release(self) -> None:
         """Give the slot back; what is still claimed returns to the queue. Its worker lives, so
         that this counts as no crash."""
-        if _slots(self).update(lease_expires_at=None, holder="", generation=F("generation") + 1):
+        if _slots(self).update(lease_expires_at=None, holder="", token=F("token") + 1):
             QueueEntry.objects.using(self.using).filter(
-                status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.generation
+                status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.token
             ).update(status=EntryStatus.PENDING, claimed_by=None, available_at=None, claims=0)
         return_orphans(self.using)
 
@@ -78,16 +78,16 @@ def acquire(name: str, holder: str) -> Lease | None:
         The lease, or None while somebody else's is running.
     """
     slot, _ = WorkerSlot.objects.using(our_database()).get_or_create(name=name)
-    return take(slot.pk, slot.generation, holder)
+    return take(slot.pk, slot.token, holder)
 
 
-def take(slot_id: int, generation: int, holder: str) -> Lease | None:
-    """Take a slot in the generation it is known in: whoever knew it and comes later, or
+def take(slot_id: int, token: int, holder: str) -> Lease | None:
+    """Take a slot whose token is known: whoever knew it and comes later, or
     twice, gets nothing.
 
     Args:
         slot_id: The slot.
-        generation: Its generation.
+        token: Its token, as last read.
         holder: Who takes it, ``host:pid``.
 
     Returns:
@@ -99,17 +99,17 @@ def take(slot_id: int, generation: int, holder: str) -> Lease | None:
         .filter(
             Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now()),
             pk=slot_id,
-            generation=generation,
+            token=token,
         )
         .update(
-            generation=F("generation") + 1,
+            token=F("token") + 1,
             lease_expires_at=_expiry(),
             holder=holder,
             last_seen_at=Now(),
             woken_at=None,
         )
     )
-    return Lease(slot_id, generation + 1, using) if taken else None
+    return Lease(slot_id, token + 1, using) if taken else None
 
 
 def lock(name: str, using: str) -> None:
@@ -141,7 +141,7 @@ def expire(using: str, holders: set[str] | None = None) -> int:
             # A worker that froze within a transaction has its slot locked: pass it over.
             free = slots.select_for_update(skip_locked=True).values_list("pk", flat=True)
             slots = slots.filter(pk__in=list(free))
-        slots.update(generation=F("generation") + 1, lease_expires_at=None, holder="")
+        slots.update(token=F("token") + 1, lease_expires_at=None, holder="")
     return return_orphans(using)
 
 
@@ -149,7 +149,7 @@ def return_orphans(using: str) -> int:
     """Put entries whose claim no lease stands behind back into the queue. Their ``claims``
     stay: their worker died, and may have died of them."""
     held = WorkerSlot.objects.filter(
-        pk=OuterRef("claimed_by"), generation=OuterRef("fence"), lease_expires_at__isnull=False
+        pk=OuterRef("claimed_by"), token=OuterRef("fence"), lease_expires_at__isnull=False
     )
     return (
         QueueEntry.objects.using(using)
@@ -160,9 +160,7 @@ def return_orphans(using: str) -> int:
 
 
 def _slots(lease: Lease) -> QuerySet[WorkerSlot]:
-    return WorkerSlot.objects.using(lease.using).filter(
-        pk=lease.slot_id, generation=lease.generation
-    )
+    return WorkerSlot.objects.using(lease.using).filter(pk=lease.slot_id, token=lease.token)
 
 
 def _expiry() -> Combinable:

@@ -21,7 +21,7 @@ class QueueEntry(OwnModel):
     """A primary-key range of one entity type (from a job), or explicit ids (live traffic).
 
     A range is ``lower < key <= upper``; ``lower`` is null for the first one.
-    A claimed entry belongs to ``claimed_by`` in the slot's generation ``fence``.
+    A claimed entry belongs to ``claimed_by`` under the slot's token ``fence``.
     """
 
     job = models.ForeignKey(

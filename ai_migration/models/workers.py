@@ -10,19 +10,17 @@ from ai_migration.models.sql.clock import MomentField
 
 class WorkerSlot(OwnModel):
     """A place for one worker. Holding it is a lease by the database's clock; each
-    holder gets a new ``generation``, the fencing token of all it claims."""
+    holder gets a new fencing ``token``, which all it claims carries."""
 
     name = models.CharField(max_length=255, unique=True)
-    generation = models.PositiveBigIntegerField(default=0)
+    token = models.PositiveBigIntegerField(default=0, db_column="generation")
     lease_expires_at = MomentField(null=True)
     holder = models.CharField(max_length=255, blank=True, default="", help_text="host:pid")
     last_seen_at = MomentField(null=True)
-    woken_at = MomentField(
-        null=True, help_text="When somebody was last asked to work in this generation."
-    )
+    woken_at = MomentField(null=True, help_text="When a worker was last asked to take this slot.")
 
     class Meta(OwnModel.Meta):
         db_table = "ai_worker_slots"
 
     def __str__(self) -> str:
-        return f"{self.name} (generation {self.generation})"
+        return f"{self.name} (token {self.token})"

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.rest.access import Access, HasPermission, ScopeThrottle
 from ai_migration.rest.errors import handle_exception
 from ai_migration.rest.openapi import MigrationAutoSchema
@@ -56,5 +56,5 @@ class PassingView(MigrationView):
     ) -> Response:
         answer = super().finalize_response(request, response, *args, **kwargs)
         if response.status_code < 400:
-            recover_in_passing()
+            recover_opportunistically()
         return answer

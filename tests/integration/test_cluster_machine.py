@@ -114,7 +114,7 @@ class Cluster(Service):
             return
         with connection.execute_wrapper(Killer(statements)):
             try:
-                lease = take(message.slot_id, message.generation, "dead:1")
+                lease = take(message.slot_id, message.token, "dead:1")
                 if lease is not None:
                     Slice(lease).run()
             except (Killed, OwnershipLostError):
@@ -141,7 +141,7 @@ class Cluster(Service):
     def what_is_claimed_is_fenced(self) -> None:
         for entry in QueueEntry.objects.filter(status="CLAIMED").select_related("claimed_by"):
             assert entry.claimed_by is not None
-            assert entry.fence <= entry.claimed_by.generation
+            assert entry.fence <= entry.claimed_by.token
 
     # What must come of it
 

@@ -182,8 +182,8 @@ def test_tasks_work_and_never_raise(
     done = 0
     while sent:
         message = sent.pop(0)
-        done += tasks.run_slice(message.slot_id, message.generation)
-        assert tasks.run_slice(message.slot_id, message.generation) == 0, "twice is once"
+        done += tasks.run_slice(message.slot_id, message.token)
+        assert tasks.run_slice(message.slot_id, message.token) == 0, "twice is once"
     assert done >= 3
     assert progress(job).status == JobStatus.COMPLETED
 

@@ -154,7 +154,7 @@ def test_claims_of_the_dead(project: Project) -> None:
     lease = acquire("worker-1", "here:1")
     assert lease
     QueueEntry.objects.update(
-        status=EntryStatus.CLAIMED, claimed_by=lease.slot_id, fence=lease.generation
+        status=EntryStatus.CLAIMED, claimed_by=lease.slot_id, fence=lease.token
     )
     assert errors() == []
     assert "1 entries are worked for" in facts()

@@ -62,7 +62,7 @@ def test_the_dead_and_the_overtaken_are_counted(project: Project) -> None:
 
     def lose(texts: object) -> None:
         script.react = lambda texts: None
-        WorkerSlot.objects.filter(name="worker").update(generation=F("generation") + 1)
+        WorkerSlot.objects.filter(name="worker").update(token=F("token") + 1)
         connection.close()
 
     script.react = lose

@@ -156,7 +156,7 @@ def test_what_is_given_back_is_no_crash(poison: Poison) -> None:
     for _ in range(CRASHES + 1):
         worker = lease("worker")
         (entry,) = queue.claim(worker, 8)
-        queue.give_back(worker, [entry.pk])
+        queue.requeue(worker, [entry.pk])
         (entry,) = queue.claim(worker, 8)
         worker.release()  # as after a restart of the database
     tick()
@@ -170,7 +170,7 @@ def test_a_stolen_lease_keeps_the_count(poison: Poison) -> None:
     feed(MigrationJob.objects.get().pk, our_database())
     worker = lease("worker")
     queue.claim(worker, 8)
-    WorkerSlot.objects.update(generation=F("generation") + 1)
+    WorkerSlot.objects.update(token=F("token") + 1)
     worker.release()
     (entry,) = QueueEntry.objects.all()
     assert (entry.claims, entry.status) == (1, EntryStatus.PENDING)

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ai_migration.dispatch import Dispatcher, WakeUp
 from ai_migration.engine import recovery
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import RECOVERY, recover_opportunistically
 from ai_migration.indexing import queue
 from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
@@ -49,7 +49,7 @@ def job(project: Project) -> MigrationJob:
 
 
 def abandon() -> None:
-    WorkerSlot.objects.filter(name="passer-by").update(last_seen_at=F("last_seen_at") - MINUTE)
+    WorkerSlot.objects.filter(name=RECOVERY).update(last_seen_at=F("last_seen_at") - MINUTE)
     taken = acquire("dead", "dead:1")
     assert taken is not None
     assert queue.claim(taken, 8)
@@ -64,23 +64,23 @@ def is_recovered() -> bool:
 
 
 def test_looking_recovers_and_wakes(job: MigrationJob) -> None:
-    recover_in_passing()
+    recover_opportunistically()
     assert is_recovered()
     assert len(SENT) == 2
 
 
 def test_it_happens_once_in_a_while_and_costs_nothing_between(job: MigrationJob) -> None:
-    recover_in_passing()
+    recover_opportunistically()
     QueueEntry.objects.update(status=EntryStatus.CLAIMED)
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        recover_in_passing()
+        recover_opportunistically()
     assert not is_recovered()
     assert len(queries) == 2
     assert all(query["sql"].startswith("SELECT") for query in queries)
     WorkerSlot.objects.update(last_seen_at=F("last_seen_at") - MINUTE)
-    recover_in_passing()
+    recover_opportunistically()
     assert is_recovered()
 
 
@@ -93,7 +93,7 @@ def test_commands_recover(job: MigrationJob, arguments: list[str], capsys: Any) 
 
 def test_it_waits_for_the_callers_transaction(job: MigrationJob) -> None:
     with transaction.atomic():
-        recover_in_passing()
+        recover_opportunistically()
         assert not is_recovered()
     assert is_recovered()
 
@@ -105,6 +105,6 @@ def test_it_never_fails(
         raise RuntimeError("no")
 
     monkeypatch.setattr(recovery, "tick", fail)
-    recover_in_passing()
+    recover_opportunistically()
     assert not is_recovered()
     assert capsys.readouterr() == ("", "")

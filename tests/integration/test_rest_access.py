@@ -23,6 +23,7 @@ from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
+from ai_migration.engine.recovery import RECOVERY
 from ai_migration.models import WorkerSlot
 from tests.databases import FreshDatabase
 from tests.integration.rest import ALL, ROOT, Api, error
@@ -157,9 +158,9 @@ def test_urls_may_be_included_anywhere_and_twice(api: Api, settings: Any) -> Non
 
 def test_whoever_looks_does_the_supervisors_work(api: Api) -> None:
     api.get("entities")
-    assert not WorkerSlot.objects.filter(name="passer-by").exists()
+    assert not WorkerSlot.objects.filter(name=RECOVERY).exists()
     api.get("jobs")
-    assert WorkerSlot.objects.filter(name="passer-by", last_seen_at__isnull=False).exists()
+    assert WorkerSlot.objects.filter(name=RECOVERY, last_seen_at__isnull=False).exists()
 
 
 def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> None:

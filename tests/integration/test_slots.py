@@ -92,11 +92,11 @@ def test_a_message_that_comes_twice_late_or_forked_does_nothing(bus: Bus) -> Non
     (message,) = bus.waiting
     bus.deliver()
     assert progress(job).status == JobStatus.COMPLETED
-    before = [slot.generation for slot in slots()]
+    before = [slot.token for slot in slots()]
     assert work(message, bus.send) is None
-    assert work(WakeUp(message.slot_id, message.generation + 50), bus.send) is None
+    assert work(WakeUp(message.slot_id, message.token + 50), bus.send) is None
     assert work(WakeUp(10_000, 0), bus.send) is None
-    assert [slot.generation for slot in slots()] == before
+    assert [slot.token for slot in slots()] == before
     assert not bus.waiting
 
 
@@ -105,10 +105,10 @@ def test_a_message_for_a_slot_that_is_held_does_nothing(bus: Bus) -> None:
     start()
     wake_one(bus.send)
     (message,) = bus.waiting
-    held = take(message.slot_id, message.generation, "other:1")
+    held = take(message.slot_id, message.token, "other:1")
     assert held is not None
     assert work(message, bus.send) is None
-    assert work(WakeUp(message.slot_id, held.generation), bus.send) is None
+    assert work(WakeUp(message.slot_id, held.token), bus.send) is None
 
 
 def test_a_message_that_was_lost_is_sent_again(bus: Bus) -> None:
@@ -150,7 +150,7 @@ def test_a_worker_whose_lease_was_lost_hands_nothing_over(
     def lose(*_: object) -> None:
         from ai_migration.exceptions import OwnershipLostError
 
-        WorkerSlot.objects.update(generation=F("generation") + 3, lease_expires_at=None)
+        WorkerSlot.objects.update(token=F("token") + 3, lease_expires_at=None)
         raise OwnershipLostError("taken")
 
     monkeypatch.setattr("ai_migration.engine.slots._slice", lose)
@@ -207,7 +207,7 @@ def test_of_two_that_leave_one_is_called_back(bus: Bus, project: Project) -> Non
     make_articles(3)
     start()
     wake_all(bus.send)
-    leases = [take(message.slot_id, message.generation, "me:1") for message in bus.waiting]
+    leases = [take(message.slot_id, message.token, "me:1") for message in bus.waiting]
     bus.waiting.clear()
     throttle(10)
     for lease in leases:

@@ -230,9 +230,9 @@ def test_a_deploy_that_is_taken_back_is_followed(project: Project, how: str) -> 
     run_slice(should_stop=lambda: len(script.texts) >= sent + 15)
     project.article(template=OLD)
     if how == "later":
-        left = MigrationJob.objects.get(pk=job.pk).left_configs
+        left = MigrationJob.objects.get(pk=job.pk).superseded_configs
         long_ago = {config: at - 601_000_000 for config, at in left.items()}
-        MigrationJob.objects.filter(pk=job.pk).update(left_configs=long_ago)
+        MigrationJob.objects.filter(pk=job.pk).update(superseded_configs=long_ago)
     else:
         migration_service.pause_migration(job.pk)
         migration_service.resume_migration(job.pk)

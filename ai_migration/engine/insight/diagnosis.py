@@ -148,7 +148,7 @@ class Entries:
         held = (
             WorkerSlot.objects.annotate(over=ago("lease_expires_at"))
             .filter(over__lt=LATE)
-            .filter(pk=OuterRef("claimed_by"), generation=OuterRef("fence"))
+            .filter(pk=OuterRef("claimed_by"), token=OuterRef("fence"))
         )
         if count := entries.exclude(Exists(held)).count():
             fact = f"{count:,} claimed entries belong to workers that died"

@@ -52,7 +52,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
         # Locks the job: who pauses or cancels it, or asks for a retry, comes before or after.
         jobs = MigrationJob.objects.using(using).filter(pk=job.pk, status=JobStatus.RUNNING)
         if not jobs.update(last_updated_at=Now()):
-            queue.give_back(lease, [entry.pk])
+            queue.requeue(lease, [entry.pk])
             return
         if not queue.owned(lease, [entry.pk]).update(
             status=EntryStatus.COMPLETED, completed_at=Now(), claimed_by=None, claims=0

@@ -19,7 +19,7 @@ from ai_migration.exceptions import (
     ReplicaBehindError,
 )
 from ai_migration.indexing.batches import Batch
-from ai_migration.jobs.feed.following import has_left
+from ai_migration.jobs.feed.following import is_superseded
 from ai_migration.jobs.feed.ranges import feed
 from ai_migration.jobs.steer.scheduling import start_waiting
 from ai_migration.jobs.steer.transitions import transition
@@ -210,7 +210,7 @@ class JobWatch:
 
 def _has_left(job: MigrationJob) -> bool:
     with suppress(AIMigrationError):  # a wrong config is said when the job is fed
-        return bool(job.left_configs) and has_left(job, registry.get(job.entity_type))
+        return bool(job.superseded_configs) and is_superseded(job, registry.get(job.entity_type))
     return False
 
 

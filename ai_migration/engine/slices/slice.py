@@ -137,7 +137,7 @@ class Slice:
             self._heartbeat()
             stopping = self._should_stop() or self._time_is_up
             if stopping:
-                queue.give_back(self.lease, [entry.pk for entry in self._reading.cancel()])
+                queue.requeue(self.lease, [entry.pk for entry in self._reading.cancel()])
             elif not is_dry and self._wants_more:
                 is_dry = not self._claim()
             self._take_read()
@@ -287,7 +287,7 @@ class Slice:
             if all(plan.target.embedder is not pool.embedder for plan in batch.plans):
                 continue
             self._open.remove(batch)
-            queue.give_back(
+            queue.requeue(
                 self.lease, batch.entry_ids, delay=60, error=error.message, is_attempt=True
             )
 
@@ -360,7 +360,7 @@ class Slice:
             raise error
         if isinstance(error, ReplicaBehindError):
             self._jobs.throttle(entries[0].job_id, STANDBY_SECONDS, error.message)
-            queue.give_back(self.lease, [entry.pk for entry in entries], delay=STANDBY_SECONDS)
+            queue.requeue(self.lease, [entry.pk for entry in entries], delay=STANDBY_SECONDS)
             return
         message = str(error) or type(error).__name__
         if not isinstance(error, AIMigrationError):
@@ -370,7 +370,7 @@ class Slice:
         transient = isinstance(error, StoreError) and error.transient
         if not transient or attempts >= get_settings().MAX_ATTEMPTS:
             self._jobs.fail(entries[0].job_id, message)
-        queue.give_back(
+        queue.requeue(
             self.lease,
             [entry.pk for entry in entries],
             delay=get_settings().RETRY_DELAY_SECONDS * 2 ** min(attempts, 10),

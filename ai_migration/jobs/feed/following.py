@@ -34,7 +34,7 @@ _COUNTERS = (
 )
 
 
-def has_left(job: MigrationJob, entity: Entity) -> bool:
+def is_superseded(job: MigrationJob, entity: Entity) -> bool:
     """Whether a job left the entity's config as it is here, a short while ago: this process
     was not deployed yet.
 
@@ -42,7 +42,7 @@ def has_left(job: MigrationJob, entity: Entity) -> bool:
         job: The job, freshly read.
         entity: Its entity type, as this process has it configured.
     """
-    left: int | None = job.left_configs.get(_digest(entity.snapshot))
+    left: int | None = job.superseded_configs.get(_digest(entity.snapshot))
     if left is None:
         return False
     return timedelta(microseconds=clock.now_microseconds(_using(job)) - left) < STAYS_LEFT
@@ -58,9 +58,9 @@ def follow_config(job: MigrationJob, entity: Entity) -> None:
     left, job.config_snapshot = _digest(job.config_snapshot), entity.snapshot
     fields = ["config_snapshot"]
     if change in (ConfigChange.TEXT, ConfigChange.METADATA):
-        job.left_configs = {**job.left_configs, left: clock.now_microseconds(using)}
+        job.superseded_configs = {**job.superseded_configs, left: clock.now_microseconds(using)}
         job.entries.using(using).filter(status__in=OPEN_ENTRIES).delete()
-        fields += ["left_configs", *_start_over(job, using)]
+        fields += ["superseded_configs", *_start_over(job, using)]
         words = f"the config changed ({change.value}): the rows are compared from the start"
         note(job.pk, words, using=using, actor="engine")
     job.save(update_fields=fields)

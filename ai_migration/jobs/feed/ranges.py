@@ -18,7 +18,7 @@ from ai_migration.entities.filtering.filters import apply_filters, load_filters
 from ai_migration.entities.rows.paging import next_bound
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.standbys import require_shown
-from ai_migration.jobs.feed.following import follow_config, has_left, start_over_if_refused
+from ai_migration.jobs.feed.following import follow_config, is_superseded, start_over_if_refused
 from ai_migration.jobs.feed.removals import require_few_removals
 from ai_migration.models import (
     EntityFailure,
@@ -70,7 +70,7 @@ def feed(job_id: str, using: str) -> int:
                 f"The index that {job_id} fills was replaced by a newer one: start a new migration."
             )
         entity = registry.get(job.entity_type)
-        if has_left(job, entity):
+        if is_superseded(job, entity):
             return 0
         start_over_if_refused(job)
         require_shown(job, entity)

@@ -161,7 +161,7 @@ def _go_on(
             reason=reason,
             breaker_processed=F("processed_entities"),
             breaker_failed=F("failed_entities"),
-            left_configs={},  # a resume says that the config now is the right one
+            superseded_configs={},  # a resume says that the config now is the right one
             **values,
         )
         if moved.happened and failures is not None:

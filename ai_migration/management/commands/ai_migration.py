@@ -12,7 +12,7 @@ from django.core.management.base import CommandParser
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.readiness import require_ready
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slices.slice import SliceReport
 from ai_migration.engine.worker import run_worker, settle_in
@@ -117,7 +117,7 @@ class Command(ServiceCommand):
         }
         code = actions[options["action"]](**options)
         if options["action"] in _PASSING:
-            recover_in_passing()
+            recover_opportunistically()
         return code
 
     def _jobs(self, *, entity_type: str, status: str, limit: int, **_: Any) -> int:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from ai_migration.conf import NO_MESSAGES, get_settings
 from ai_migration.engine.readiness import require_ready
-from ai_migration.engine.recovery import recover_in_passing
+from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.entities import registry
 from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
@@ -137,7 +137,7 @@ class Command(ServiceCommand):
     def _work(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
         """Work for a job until it ends, or leave that to others."""
         if options["detach"]:
-            recover_in_passing()
+            recover_opportunistically()
             progress = migration_service.get_progress(job_id)
         else:
             if not self.as_json:
