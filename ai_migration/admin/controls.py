@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
 from ai_migration.admin.base import key_of
-from ai_migration.admin.pace import ChangeForm
+from ai_migration.admin.pace import AdjustForm
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import STATES, Action
@@ -80,7 +80,7 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
     return _done(job_id, _DONE[action])
 
 
-def change(job: MigrationJob, form: ChangeForm, *, actor: str) -> Answer | None:
+def change(job: MigrationJob, form: AdjustForm, *, actor: str) -> Answer | None:
     """Change pace and budget of a job; one that is paused or failed goes on.
 
     Args:

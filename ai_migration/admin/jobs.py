@@ -25,7 +25,7 @@ from ai_migration.admin.base import START, EstimatedList, ReadOnlyAdmin
 from ai_migration.admin.controls import act, change, may_change, report, retry_like
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
-from ai_migration.admin.pace import ChangeForm
+from ai_migration.admin.pace import AdjustForm
 from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
 from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
@@ -212,7 +212,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         except UnknownJobError as error:
             messages.error(request, error.message)
             return redirect("admin:ai_migration_migrationjob_changelist")
-        form = ChangeForm(job) if may_change(job) else None
+        form = AdjustForm(job) if may_change(job) else None
         return self._page(request, job, form, **(extra_context or {}))
 
     @method_decorator(require_safe)
@@ -252,7 +252,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
             job = migration_service.get_job(job_id)
         except UnknownJobError:
             return redirect(page)  # which says so
-        form = ChangeForm(job, request.POST)
+        form = AdjustForm(job, request.POST)
         answer = change(job, form, actor=request.user.get_username())
         if answer is None:
             return self._page(request, job, form)
@@ -260,7 +260,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         return redirect(page)
 
     def _page(
-        self, request: HttpRequest, job: MigrationJob, form: ChangeForm | None, **extra: Any
+        self, request: HttpRequest, job: MigrationJob, form: AdjustForm | None, **extra: Any
     ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),

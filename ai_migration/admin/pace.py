@@ -58,7 +58,7 @@ class PaceForm(forms.Form):
         self.add_error(error.field if error.field in self.fields else None, error.message)
 
 
-class ChangeForm(PaceForm):
+class AdjustForm(PaceForm):
     """What of a job can be changed; what is left empty stays as it is.
 
     Args:

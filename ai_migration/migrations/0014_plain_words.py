@@ -32,6 +32,16 @@ class Migration(migrations.Migration):
             new_name='superseded_configs',
         ),
         migrations.AlterField(
+            model_name='enginemetrics',
+            name='fences_lost',
+            field=models.PositiveBigIntegerField(db_column='fences_lost', default=0, help_text='Results dropped because another worker owned the work by then.'),
+        ),
+        migrations.RenameField(
+            model_name='enginemetrics',
+            old_name='fences_lost',
+            new_name='leases_lost',
+        ),
+        migrations.AlterField(
             model_name='workerslot',
             name='woken_at',
             field=models.DateTimeField(help_text='When a worker was last asked to take this slot.', null=True),

@@ -64,7 +64,7 @@ class Lease:
             QueueEntry.objects.using(self.using).filter(
                 status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.token
             ).update(status=EntryStatus.PENDING, claimed_by=None, available_at=None, claims=0)
-        return_orphans(self.using)
+        requeue_abandoned(self.using)
 
 
 def acquire(name: str, holder: str) -> Lease | None:
@@ -142,10 +142,10 @@ def expire(using: str, holders: set[str] | None = None) -> int:
             free = slots.select_for_update(skip_locked=True).values_list("pk", flat=True)
             slots = slots.filter(pk__in=list(free))
         slots.update(token=F("token") + 1, lease_expires_at=None, holder="")
-    return return_orphans(using)
+    return requeue_abandoned(using)
 
 
-def return_orphans(using: str) -> int:
+def requeue_abandoned(using: str) -> int:
     """Put entries whose claim no lease stands behind back into the queue. Their ``claims``
     stay: their worker died, and may have died of them."""
     held = WorkerSlot.objects.filter(

@@ -27,8 +27,10 @@ class EngineMetrics(OwnModel):
     recoveries = models.PositiveBigIntegerField(
         default=0, help_text="Entries of dead workers that went back to the queue."
     )
-    fences_lost = models.PositiveBigIntegerField(
-        default=0, help_text="Results that were dropped: somebody else owned the work by then."
+    leases_lost = models.PositiveBigIntegerField(
+        db_column="fences_lost",
+        default=0,
+        help_text="Results dropped because another worker owned the work by then.",
     )
 
     class Meta(OwnModel.Meta):

@@ -48,7 +48,7 @@ class MigrationView(APIView):
         return str(self.request.user.get_username())
 
 
-class PassingView(MigrationView):
+class RecoveringView(MigrationView):
     """Whoever looks at jobs, or steers one, does the supervisor's work in passing."""
 
     def finalize_response(

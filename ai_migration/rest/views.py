@@ -16,14 +16,14 @@ from ai_migration.jobs.report.documents import event_document, failure_document,
 from ai_migration.jobs.service import migration_service
 from ai_migration.rest import answers, requests
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
-from ai_migration.rest.base import MigrationView, PassingView
+from ai_migration.rest.base import MigrationView, RecoveringView
 from ai_migration.rest.openapi import IDEMPOTENCY_KEY, operation
 from ai_migration.rest.requests import parsed
 
 Row = TypeVar("Row")
 
 
-class StartView(PassingView):
+class StartView(RecoveringView):
     access = {"POST": START}
 
     @operation(
@@ -61,7 +61,7 @@ class PlanView(MigrationView):
         return Response(plan.as_json())
 
 
-class JobsView(PassingView):
+class JobsView(RecoveringView):
     access = {"GET": VIEW}
 
     @operation("listJobs", answers.JobPage, parameters=[requests.JobsQuery])
@@ -75,7 +75,7 @@ class JobsView(PassingView):
         return page(request, find, asked["limit"], job_document)
 
 
-class JobView(PassingView):
+class JobView(RecoveringView):
     access = {"GET": VIEW, "DELETE": CONTROL}
 
     @operation("getJob", answers.JobProgress, errors=["unknown_job"])
@@ -93,7 +93,7 @@ class JobView(PassingView):
         return Response(status=204)
 
 
-class PauseView(PassingView):
+class PauseView(RecoveringView):
     access = {"POST": CONTROL}
 
     @operation("pauseJob", answers.Job, errors=["unknown_job", "invalid_transition"])
@@ -104,7 +104,7 @@ class PauseView(PassingView):
         )
 
 
-class ResumeView(PassingView):
+class ResumeView(RecoveringView):
     access = {"POST": CONTROL}
 
     @operation(
@@ -120,7 +120,7 @@ class ResumeView(PassingView):
         return Response(job_document(job))
 
 
-class RetryFailedView(PassingView):
+class RetryFailedView(RecoveringView):
     access = {"POST": CONTROL}
 
     @operation(
@@ -134,7 +134,7 @@ class RetryFailedView(PassingView):
         return Response(job_document(job))
 
 
-class FailuresView(PassingView):
+class FailuresView(RecoveringView):
     access = {"GET": VIEW}
 
     @operation(
@@ -148,7 +148,7 @@ class FailuresView(PassingView):
         return page_of_job(request, job_id, migration_service.list_failures, failure_document)
 
 
-class EventsView(PassingView):
+class EventsView(RecoveringView):
     access = {"GET": VIEW}
 
     @operation(

@@ -12,8 +12,8 @@ from ai_migration.engine.insight.metrics import (
     KEEP_FOR,
     EngineMinute,
     Tally,
+    add_to_minute,
     engine_minutes,
-    record,
 )
 from ai_migration.engine.slices.slice import Slice
 from ai_migration.engine.upkeep.supervisor import clean_up, tick
@@ -43,7 +43,7 @@ def test_a_run_is_counted(project: Project) -> None:
     job.refresh_from_db()
     assert counted.texts == job.embedded_texts > 12
     assert counted.batch_seconds > 0
-    assert (counted.recoveries, counted.fences_lost) == (0, 0)
+    assert (counted.recoveries, counted.leases_lost) == (0, 0)
     Slice(held).run()
     assert total() == counted, "nothing is counted, or written, of a slice without work"
 
@@ -68,7 +68,7 @@ def test_the_dead_and_the_overtaken_are_counted(project: Project) -> None:
     script.react = lose
     with pytest.raises(OwnershipLostError):
         Slice(lease("worker")).run()
-    assert total().fences_lost >= 1
+    assert total().leases_lost >= 1
     assert total().batches == 0
 
 
@@ -76,7 +76,7 @@ def test_minutes_add_up_over_slots(project: Project) -> None:
     using = our_database()
     for name in ("one", "two"):
         for _ in range(2):
-            record(lease(name).slot_id, Tally(batches=1, batch_seconds=0.5), using)
+            add_to_minute(lease(name).slot_id, Tally(batches=1, batch_seconds=0.5), using)
             die()
     assert EngineMetrics.objects.values("slot").distinct().count() == 2
     EngineMetrics.objects.update(minute=EngineMetrics.objects.earliest("minute").minute)

@@ -32,7 +32,7 @@ class Tally:
         entities: Entities that were indexed, skipped, removed or recorded as failed.
         texts: Texts that were embedded.
         recoveries: Entries of dead workers that went back to the queue.
-        fences_lost: Results that were dropped: somebody else owned the work by then.
+        leases_lost: Results dropped because another worker owned the work by then.
     """
 
     slices: int = 0
@@ -42,7 +42,7 @@ class Tally:
     entities: int = 0
     texts: int = 0
     recoveries: int = 0
-    fences_lost: int = 0
+    leases_lost: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*map(sum, zip(astuple(self), astuple(other), strict=True)))
@@ -61,7 +61,7 @@ class EngineMinute:
     tally: Tally
 
 
-def record(slot_id: int, tally: Tally, using: str) -> None:
+def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
     """Add to what a slot did in this minute. Nothing is written for nothing, and nothing
     fails: what is not counted is done all the same.
 

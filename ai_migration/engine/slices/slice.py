@@ -19,7 +19,7 @@ from typing import Any
 from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
-from ai_migration.engine.insight.metrics import Tally, record
+from ai_migration.engine.insight.metrics import Tally, add_to_minute
 from ai_migration.engine.slices.finishing import finish_job
 from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
 from ai_migration.engine.slices.pools import EmbedPools
@@ -124,10 +124,10 @@ class Slice:
                     is_idle = self._loop()
                 wait = self._pools.wakes_in or 0.0
         except OwnershipLostError:
-            self._tally += Tally(fences_lost=1)
+            self._tally += Tally(leases_lost=1)
             raise
         finally:
-            record(self.lease.slot_id, self._tally, using)
+            add_to_minute(self.lease.slot_id, self._tally, using)
         return SliceReport(self._written, is_idle, wait)
 
     def _loop(self) -> bool:
@@ -229,7 +229,7 @@ class Slice:
             self._reading.start(entries, entity, reader, targets, job)
         except OwnershipLostError as error:
             logger.warning("%s", error)
-            self._tally += Tally(fences_lost=1)
+            self._tally += Tally(leases_lost=1)
             self.lease.renew()  # it may be only the entry that is no longer ours
         except Exception as error:
             self._give_up(entries, error)
@@ -275,14 +275,14 @@ class Slice:
                 pool.drop_waiting()
                 self._jobs.fail(job_id, error.message)
                 if job_id is None:
-                    self._give_back_live(pool, error)
+                    self._requeue_live(pool, error)
             if pool.tokens_missing and job_id is not None and pool.budget is not None:
                 unused = pool.budget.unused
                 self._jobs.pause_spent(job_id, pool.tokens_missing, unused=unused)
             if pool.blocked_for > 1:
                 self._jobs.throttle(job_id, pool.blocked_for, pool.block_reason)
 
-    def _give_back_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
+    def _requeue_live(self, pool: EmbedPool, error: FatalEmbedderError) -> None:
         for batch in [batch for batch in self._open if batch.job is None]:
             if all(plan.target.embedder is not pool.embedder for plan in batch.plans):
                 continue
@@ -335,7 +335,7 @@ class Slice:
             logger.warning("%s", error)
             if budget is not None:
                 budget.forfeit(batch.spent)
-            self._tally += Tally(fences_lost=1)
+            self._tally += Tally(leases_lost=1)
             self.lease.renew()  # it may be only the entries that are no longer ours
         else:
             if budget is not None:

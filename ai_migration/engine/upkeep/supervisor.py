@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from ai_migration.conf import get_settings
 from ai_migration.engine.holders import dead_holders
-from ai_migration.engine.insight.metrics import Tally, drop_old_metrics, record
+from ai_migration.engine.insight.metrics import Tally, add_to_minute, drop_old_metrics
 from ai_migration.engine.upkeep.quarantine import quarantine
 from ai_migration.jobs.feed.collections import drop_retired
 from ai_migration.jobs.steer.scheduling import start_waiting
@@ -39,7 +39,7 @@ def tick() -> TickReport:
     recovered = expire(using, dead_holders(using))
     if recovered:
         slot, _ = WorkerSlot.objects.using(using).get_or_create(name="supervisor")
-        record(slot.pk, Tally(recoveries=recovered), using)
+        add_to_minute(slot.pk, Tally(recoveries=recovered), using)
     QueueEntry.objects.using(using).filter(
         status=EntryStatus.PENDING, job__status=JobStatus.CANCELLED
     ).delete()

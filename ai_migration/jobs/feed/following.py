@@ -20,7 +20,7 @@ from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql import clock
 from ai_migration.types import JSONValue
 
-STAYS_LEFT = timedelta(minutes=10)
+SUPERSEDED_FOR = timedelta(minutes=10)
 """As long as a deploy takes; afterwards an old config is one that somebody went back to."""
 
 _COUNTERS = (
@@ -45,7 +45,7 @@ def is_superseded(job: MigrationJob, entity: Entity) -> bool:
     left: int | None = job.superseded_configs.get(_digest(entity.snapshot))
     if left is None:
         return False
-    return timedelta(microseconds=clock.now_microseconds(_using(job)) - left) < STAYS_LEFT
+    return timedelta(microseconds=clock.now_microseconds(_using(job)) - left) < SUPERSEDED_FOR
 
 
 def follow_config(job: MigrationJob, entity: Entity) -> None:

@@ -16,7 +16,7 @@ from ai_migration.jobs.feed.collections import active_collection, new_collection
 from ai_migration.jobs.start.repeats import repeatable
 from ai_migration.jobs.start.requests import CheckedRequest, check_request
 from ai_migration.jobs.steer.scheduling import start_waiting
-from ai_migration.jobs.steer.transitions import find_job, record
+from ai_migration.jobs.steer.transitions import find_job, write_event
 from ai_migration.models import Collection, MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
@@ -82,7 +82,7 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
             job.collection = _collection(checked, using)
             job.save(using=using, force_insert=True)
             why = f"started: {checked.note}" if checked.note else "started"
-            record(job.pk, "", job.status, why, using=using, actor=job.created_by)
+            write_event(job.pk, "", job.status, why, using=using, actor=job.created_by)
     except (IntegrityError, ConflictingJobError) as error:
         if (first := asked.first_job(using)) is not None:
             return first  # the same request, at the same moment

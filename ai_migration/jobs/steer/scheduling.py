@@ -9,7 +9,7 @@ from django.db import transaction
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidTransitionError
-from ai_migration.jobs.steer.transitions import Change, find_job, transition
+from ai_migration.jobs.steer.transitions import Transitioned, find_job, transition
 from ai_migration.models import MigrationJob
 from ai_migration.models.leases import lock
 from ai_migration.models.sql.clock import Now
@@ -42,7 +42,9 @@ def start_waiting(using: str) -> list[str]:
     return started
 
 
-def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: Any) -> Change:
+def admit(
+    job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: Any
+) -> Transitioned:
     """Let a paused, failed or completed job go on: RUNNING if a slot is free, else PENDING.
     Nothing happens if somebody else was quicker.
 
@@ -54,7 +56,7 @@ def admit(job: MigrationJob, *, using: str, actor: str, reason: str = "", **valu
         target = JobStatus.RUNNING if _lock_and_count(using) > 0 else JobStatus.PENDING
         now = find_job(job.pk, using)
         if now.status in (JobStatus.RUNNING, JobStatus.PENDING):
-            return Change(now, happened=False)
+            return Transitioned(now, happened=False)
         return transition(
             job.pk,
             target,

@@ -20,7 +20,7 @@ from ai_migration.types import OPEN_STATUSES, JobStatus
 
 
 @dataclass(frozen=True)
-class Change:
+class Transitioned:
     """What a transition did: nothing, when the job was there already."""
 
     job: MigrationJob
@@ -58,7 +58,7 @@ def transition(
     reason: str = "",
     sources: Iterable[JobStatus] | None = None,
     **values: Any,
-) -> Change:
+) -> Transitioned:
     """Move a job, and note it in the audit log, in one transaction.
 
     Args:
@@ -81,7 +81,7 @@ def transition(
         job = find_job(job_id, using)
         current = JobStatus(job.status)
         if current == target:
-            return Change(job, happened=False)
+            return Transitioned(job, happened=False)
         if current not in allowed or target not in STATES[current].edges:
             raise refused(job, target)
         try:
@@ -91,7 +91,7 @@ def transition(
                 )
                 if moved:
                     why = reason or STATES[current].edges[target]
-                    record(job_id, current, target, why, using=using, actor=actor)
+                    write_event(job_id, current, target, why, using=using, actor=actor)
         except IntegrityError as error:
             other = (
                 jobs.filter(collection=job.collection_id, status__in=OPEN_STATUSES)
@@ -102,7 +102,7 @@ def transition(
                 raise
             raise ConflictingJobError(job.entity_type, other.pk, other.status) from error
         if moved:
-            return Change(jobs.get(pk=job_id), happened=True)
+            return Transitioned(jobs.get(pk=job_id), happened=True)
         # It was moved in between: look again where it is now.
 
 
@@ -117,10 +117,12 @@ def note(job_id: str, words: str, *, using: str, actor: str) -> None:
         actor: Who did it.
     """
     status = MigrationJob.objects.using(using).values_list("status", flat=True).get(pk=job_id)
-    record(job_id, status, status, words, using=using, actor=actor)
+    write_event(job_id, status, status, words, using=using, actor=actor)
 
 
-def record(job_id: str, before: str, after: str, reason: str, *, using: str, actor: str) -> None:
+def write_event(
+    job_id: str, before: str, after: str, reason: str, *, using: str, actor: str
+) -> None:
     """Write a line in the audit log.
 
     Args:
