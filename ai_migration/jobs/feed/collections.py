@@ -1,5 +1,4 @@
-"""Generations: which collection a job fills, when it becomes ACTIVE, and whether the
-config still fits it."""
+"""Choose the collection a job fills, activate it, and compare its config with the one now."""
 
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ from django.db.models import QuerySet, Sum
 
 from ai_migration.embedders import embedders
 from ai_migration.entities.entity import Entity
-from ai_migration.exceptions import ConflictingJobError, StoreError
+from ai_migration.exceptions import AIMigrationError, ConflictingJobError, StoreError
+from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.steer.transitions import transition
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.sql import clock
@@ -27,7 +27,7 @@ class ConfigChange(Enum):
     OPERATIONAL = "nothing to do for what is indexed"
     METADATA = "payloads are written again, nothing is embedded"
     TEXT = "texts that differ are embedded again"
-    EMBEDDER = "a new generation has to be built"
+    EMBEDDER = "the index has to be rebuilt"
 
 
 def config_change(collection: Collection, entity: Entity) -> ConfigChange:
@@ -59,15 +59,42 @@ def active_collection(entity_type: str, using: str) -> Collection | None:
     )
 
 
-def new_collection(entity: Entity, using: str) -> Collection:
-    """A fresh collection: ACTIVE at once where nothing serves searches now (the first
-    backfill, or the store was lost), else BUILDING beside the ACTIVE one. Call it inside
-    the transaction that saves its job.
+def collection_for(entity: Entity, *, rebuild: bool, using: str) -> Collection:
+    """Return the collection a new job fills: the ACTIVE one, or a new one where there is none
+    or a rebuild is asked for. Call it inside the transaction that saves the job.
 
     Raises:
-        ConflictingJobError: One is being built already.
+        ConflictingJobError: Another open job fills it, or builds one.
+        RebuildRequiredError: The config names another embedder or store.
         StoreError: The store cannot create it, or it is not empty there.
+        AIMigrationError: Its vectors are gone.
     """
+    active = active_collection(entity.name, using)
+    conflict = None if active is None else conflict_among(active.jobs.using(using))
+    if active is None or (
+        rebuild and (conflict is None or stores[active.store].exists(active.ref))
+    ):
+        return _new_collection(entity, using)
+    if conflict is not None:
+        raise conflict
+    if not target_for(entity, active).store.exists(active.ref):
+        raise AIMigrationError(
+            f"The vectors of {entity.name!r} are gone from store {active.store!r}, while the "
+            f"ledger still lists them. Rebuild with: manage.py migrate_ai_entities "
+            f"{entity.name} --rebuild"
+        )
+    return active
+
+
+def conflict_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
+    """Return the conflict with the first of these jobs that is open."""
+    job = jobs.filter(status__in=OPEN_STATUSES).first()
+    return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
+
+
+def _new_collection(entity: Entity, using: str) -> Collection:
+    """Return a new collection: ACTIVE at once where nothing serves searches now (the first
+    backfill, or the store was lost), else BUILDING beside the ACTIVE one."""
     embedder = embedders[entity.embedder]
     active = active_collection(entity.name, using)
     if active is not None and not stores[active.store].exists(active.ref):
@@ -110,9 +137,8 @@ def _abandon_building(entity_type: str, using: str) -> None:
     for collection in Collection.objects.using(using).filter(
         entity_type=entity_type, status=CollectionStatus.BUILDING
     ):
-        job = collection.jobs.using(using).filter(status__in=OPEN_STATUSES).first()
-        if job is not None:
-            raise ConflictingJobError(entity_type, job.pk, job.status)
+        if (conflict := conflict_among(collection.jobs.using(using))) is not None:
+            raise conflict
         drop(collection, using)
 
 

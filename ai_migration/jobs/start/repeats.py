@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from ai_migration.entities.filtering.filters import dump_filters
 from ai_migration.exceptions import IdempotencyConflictError
 from ai_migration.jobs.start.requests import CheckedRequest
 from ai_migration.models import MigrationJob
@@ -49,7 +48,7 @@ def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable
     asked: JSONValue = {
         "entity_type": checked.entity.name,
         "mode": checked.mode,
-        "filters": dump_filters(checked.filters),
+        "filters": checked.filter_config,
         "batch_size": request.batch_size,
         "rate_limit": request.rate_limit,
         "max_tokens": request.max_tokens,

@@ -13,7 +13,12 @@ from ai_migration.conf import MAX_BATCH_SIZE, get_settings
 from ai_migration.embedders import embedders
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filtering.filters import MAX_ENTITY_IDS, apply_filters, unfit_filter
+from ai_migration.entities.filtering.filters import (
+    MAX_ENTITY_IDS,
+    apply_filters,
+    dump_filters,
+    unfit_filter,
+)
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError, shown
 from ai_migration.jobs.values import (
     MAX_RATE_LIMIT,
@@ -27,7 +32,7 @@ from ai_migration.models.sql.outages import in_words
 from ai_migration.models.sql.savepoints import sparing
 from ai_migration.pace.batch_sizes import first_batch_size
 from ai_migration.stores import stores
-from ai_migration.types import MigrationFilters, MigrationMode, MigrationRequest
+from ai_migration.types import JSONValue, MigrationFilters, MigrationMode, MigrationRequest
 
 MAX_KEY = 255
 MAX_NOTE = 1_000
@@ -43,6 +48,7 @@ class CheckedRequest:
         entity: The entity type.
         mode: Which matching entities are embedded.
         filters: With each id once, as the ledger writes it.
+        filter_config: The same, as the job stores it.
         rows: The source rows that match; explicit ids are not applied.
         batch_size: Source rows in one queue entry.
         adapts_batch_size: Whether that is a start only, because nobody asked for it.
@@ -57,6 +63,7 @@ class CheckedRequest:
     entity: Entity
     mode: MigrationMode
     filters: MigrationFilters
+    filter_config: dict[str, JSONValue]
     rows: QuerySet[Any]
     batch_size: int
     adapts_batch_size: bool
@@ -162,6 +169,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         entity=entity,
         mode=MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode),
         filters=filters,
+        filter_config=dump_filters(filters),
         rows=apply_filters(entity, entity.rows(), filters),
         batch_size=(
             first_batch_size(embedders[entity.embedder])

@@ -5,24 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 
 from ai_migration.dispatch import wake
-from ai_migration.entities.filtering.filters import dump_filters
-from ai_migration.exceptions import AIMigrationError, ConflictingJobError
+from ai_migration.exceptions import ConflictingJobError
 from ai_migration.indexing.standbys import source_position
-from ai_migration.indexing.targets import target_for
-from ai_migration.jobs.feed.collections import active_collection, new_collection
+from ai_migration.jobs.feed.collections import collection_for, conflict_among
 from ai_migration.jobs.start.repeats import repeatable
-from ai_migration.jobs.start.requests import CheckedRequest, check_request
+from ai_migration.jobs.start.requests import check_request
 from ai_migration.jobs.steer.scheduling import start_waiting
-from ai_migration.jobs.steer.transitions import find_job, write_event
-from ai_migration.models import Collection, MigrationJob
+from ai_migration.jobs.steer.transitions import write_event
+from ai_migration.models import MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.tenants import require_own_schema
-from ai_migration.stores import stores
-from ai_migration.types import OPEN_STATUSES, MigrationMode, MigrationRequest
+from ai_migration.types import MigrationMode, MigrationRequest
 
 
 def index_all_entities(entity_type: str, *, created_by: str = "") -> MigrationJob:
@@ -63,7 +59,7 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
         rebuild=checked.rebuild,
         reindex_existing=checked.mode is MigrationMode.ALL,
         allow_removals=checked.allow_removals,
-        filter_config=dump_filters(checked.filters),
+        filter_config=checked.filter_config,
         config_snapshot=checked.entity.snapshot,
         total_entities=total,
         total_is_estimate=is_estimate,
@@ -79,7 +75,7 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
     )
     try:
         with transaction.atomic(using=using):
-            job.collection = _collection(checked, using)
+            job.collection = collection_for(checked.entity, rebuild=checked.rebuild, using=using)
             job.save(using=using, force_insert=True)
             why = f"started: {checked.note}" if checked.note else "started"
             write_event(job.pk, "", job.status, why, using=using, actor=job.created_by)
@@ -87,36 +83,10 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
         if (first := asked.first_job(using)) is not None:
             return first  # the same request, at the same moment
         jobs = MigrationJob.objects.using(using).filter(entity_type=job.entity_type)
-        if isinstance(error, IntegrityError) and (other := _open_among(jobs)) is not None:
+        if isinstance(error, IntegrityError) and (other := conflict_among(jobs)) is not None:
             raise other from error  # the same start, at the same moment
         raise
     start_waiting(using)
     wake()
-    return find_job(job.pk, using)
-
-
-def _collection(checked: CheckedRequest, using: str) -> Collection:
-    """Return the collection a new job writes to: the ACTIVE one, or a new one."""
-    entity = checked.entity
-    active = active_collection(entity.name, using)
-    if active is None:
-        return new_collection(entity, using)
-    conflict = _open_among(active.jobs.using(using))
-    if checked.rebuild and (conflict is None or stores[active.store].exists(active.ref)):
-        return new_collection(entity, using)
-    if conflict is not None:
-        raise conflict
-    store = target_for(entity, active).store
-    if not store.exists(active.ref):
-        raise AIMigrationError(
-            f"The vectors of {entity.name!r} are gone from store {active.store!r}, while the "
-            f"ledger still lists them. Rebuild with: manage.py migrate_ai_entities "
-            f"{entity.name} --rebuild"
-        )
-    return active
-
-
-def _open_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
-    """Return the conflict with the first of these jobs that is open."""
-    job = jobs.filter(status__in=OPEN_STATUSES).first()
-    return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
+    job.refresh_from_db()
+    return job
