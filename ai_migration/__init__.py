@@ -6,8 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ai_migration.engine.insight.diagnosis import diagnose
+    from ai_migration.engine.insight.status import engine_status
+    from ai_migration.engine.rounds import supervise
+    from ai_migration.engine.worker import run_worker
     from ai_migration.entities.config.decorator import ai_capable
     from ai_migration.exceptions import AIMigrationError
+    from ai_migration.indexing.permission import may_search
     from ai_migration.indexing.queue import enqueue
     from ai_migration.indexing.search import search
     from ai_migration.jobs.service import migration_service
@@ -27,9 +32,14 @@ _HOMES = {
     "MigrationMode": "ai_migration.types",
     "MigrationRequest": "ai_migration.types",
     "ai_capable": "ai_migration.entities.config.decorator",
+    "diagnose": "ai_migration.engine.insight.diagnosis",
+    "engine_status": "ai_migration.engine.insight.status",
     "enqueue": "ai_migration.indexing.queue",
+    "may_search": "ai_migration.indexing.permission",
     "migration_service": "ai_migration.jobs.service",
+    "run_worker": "ai_migration.engine.worker",
     "search": "ai_migration.indexing.search",
+    "supervise": "ai_migration.engine.rounds",
 }
 
 __all__ = [
@@ -39,9 +49,14 @@ __all__ = [
     "MigrationMode",
     "MigrationRequest",
     "ai_capable",
+    "diagnose",
+    "engine_status",
     "enqueue",
+    "may_search",
     "migration_service",
+    "run_worker",
     "search",
+    "supervise",
 ]
 
 

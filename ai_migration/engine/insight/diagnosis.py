@@ -32,8 +32,8 @@ _CLUSTER = "Start the cluster: manage.py qcluster"
 _RECOVER = "Run: manage.py ai_migration supervise"
 
 
-def diagnose(wait: float) -> list[Finding]:
-    """Look at everything.
+def diagnose(wait: float = 0) -> list[Finding]:
+    """Look at everything that ``ai_migration doctor`` looks at, but for the system checks.
 
     Args:
         wait: Seconds a cluster is given to run a task; 0: send it none.

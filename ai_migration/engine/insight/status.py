@@ -70,7 +70,7 @@ class EngineStatus:
 
 
 def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
-    """Look at the queue, the workers and what they did.
+    """Look at the queue, the workers and what they did, in a few bounded queries.
 
     Args:
         last: How far back the throughput goes.
