@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command that is named on the command line."""
+    """Run the command named on the command line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
     from django.core.management import execute_from_command_line
 

@@ -1,4 +1,4 @@
-"""A shop: the rows of an application that is there already."""
+"""A shop: rows of an existing application."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ai_migration import ai_capable
 
 
 class Category(models.Model):
-    """Where a product stands in the shop."""
+    """A category of products; categories form a tree."""
 
     name = models.CharField(max_length=100)
     slug = models.SlugField(max_length=100, unique=True)
@@ -44,7 +44,7 @@ class Product(models.Model):
         return self.name
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and say when. (Not ``auto_now``: seeding twice gives the same rows.)"""
+        """Save with a new ``updated_at``. (Not ``auto_now``: seeding twice gives the same rows.)"""
         self.updated_at = timezone.now()
         super().save(*args, **kwargs)
 
@@ -64,10 +64,10 @@ class Product(models.Model):
     features=["embedding", "search"],
 )
 class Order(models.Model):
-    """What a customer bought. Its entity type is declared right here."""
+    """A customer's order. Its entity type is declared by the decorator."""
 
     class Status(models.TextChoices):
-        """How far it is."""
+        """State of an order."""
 
         NEW = "new"
         PAID = "paid"

@@ -1,4 +1,4 @@
-"""Rows for the shop: varied, and the same for the same seed, whatever was there before."""
+"""Rows for the shop: varied, and always the same for the same seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int], None]
 
 
 def seed_categories() -> dict[str, Category]:
-    """The categories by slug, created where they are missing."""
+    """Create missing categories, and return all of them by slug."""
     for group in words.GROUPS:
         parent, _ = Category.objects.get_or_create(
             slug=slugify(group.parent), defaults={"name": group.parent}
@@ -39,15 +39,15 @@ def seed_categories() -> dict[str, Category]:
 
 
 def seed_products(count: int, seed: int, progress: Progress) -> int:
-    """Make the first ``count`` products of a seed; those that are there stay as they are.
+    """Create the first ``count`` products of a seed; existing ones are not touched.
 
     Args:
-        count: Products of this seed there shall be.
-        seed: Which products.
-        progress: Called with the number of products there are, after each batch.
+        count: Number of products of this seed.
+        seed: Seed of the products.
+        progress: Called after each batch with the number of products so far.
 
     Returns:
-        How many were created.
+        Number of rows created.
     """
     categories = seed_categories()
     prefix = f"{SKU_PREFIX}{seed}-"
@@ -64,10 +64,10 @@ def seed_products(count: int, seed: int, progress: Progress) -> int:
 
 
 def seed_orders(count: int, seed: int, progress: Progress) -> int:
-    """Make the first ``count`` orders of a seed, each of one to four seeded products.
+    """Create the first ``count`` orders of a seed, each of one to four seeded products.
 
     Returns:
-        How many were created.
+        Number of rows created.
     """
     products = list(
         Product.objects.filter(sku__startswith=f"{SKU_PREFIX}{seed}-")
@@ -103,7 +103,7 @@ def clear() -> None:
 
 
 def make_product(number: int, seed: int, sku: str, categories: dict[str, Category]) -> Product:
-    """The product of that number: about 300 characters of text."""
+    """Return the product of this number, with about 300 characters of text."""
     random = Random(seed << 40 | number)
     pick = random.choice
     group = pick(words.GROUPS)
@@ -139,7 +139,7 @@ def make_product(number: int, seed: int, sku: str, categories: dict[str, Categor
 
 
 def make_order(number: int, seed: int, order_number: str) -> Order:
-    """The order of that number."""
+    """Return the order of this number."""
     random = Random(seed << 40 | number)
     return Order(
         number=order_number,
@@ -157,7 +157,7 @@ def _lines(order: Order, seed: int, products: list[int]) -> Iterator[OrderLine]:
 
 
 def _batches(start: int, count: int, make: Callable[[int], M]) -> Iterator[tuple[int, list[M]]]:
-    """Rows ``start + 1`` to ``count``, with how many there were before each batch."""
+    """Yield rows ``start + 1`` to ``count`` in batches, each with the number of rows before it."""
     for first in range(start, count, BATCH_SIZE):
         last = min(first + BATCH_SIZE, count)
         yield first, [make(number) for number in range(first + 1, last + 1)]

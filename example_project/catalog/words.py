@@ -1,4 +1,4 @@
-"""What the products and orders of ``seed_catalog`` are made of."""
+"""Words for the products and orders of ``seed_catalog``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Group:
-    """A category with what is sold in it."""
+    """A category and its products."""
 
     parent: str
     name: str

@@ -15,7 +15,7 @@ from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# For demonstration only: whoever deploys this sets their own.
+# For demonstration only: set your own in production.
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "example-project-not-for-production")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 # DEBUG keeps every statement in memory, which a backfill has many of: only where pages are

@@ -1,4 +1,4 @@
-"""Reads the documentation of Python packages out of a running interpreter.
+"""Read the documentation of Python packages from a running interpreter.
 
 Importing every module of a package can print, warn, open windows or end the process, so
 it happens in a child process: :func:`read_docs` starts this very file as a script, which
@@ -29,7 +29,7 @@ STANDARD_LIBRARY = "stdlib"
 """The name that stands for all modules of the standard library."""
 
 TIMEOUT = 600.0
-"""Seconds the child process may take."""
+"""Time limit of the child process, in seconds."""
 
 # Modules that open a browser or a window, need another platform, or document nothing.
 # fmt: off
@@ -64,11 +64,11 @@ MAX_DEFAULT = 40
 
 
 class UnknownPackageError(Exception):
-    """No package of that name is installed."""
+    """No package of this name is installed."""
 
 
 class UnreadablePackageError(Exception):
-    """The package is there, but nothing could be read from it."""
+    """Nothing could be read from the package."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def _signature(member: Any) -> str:
 
 
 def main() -> None:
-    """Print the documents of the package that is named on the command line."""
+    """Print the documents of the package named on the command line."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         # Whatever the imports print, also from C, must not mix with the answer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,4 +1,4 @@
-"""Brings what :mod:`pydocs.introspect` reads into the table."""
+"""Load what :mod:`pydocs.introspect` reads into the table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NAME = 255
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of loading one package."""
+    """Result of loading one package."""
 
     package: str
     total: int
@@ -42,8 +42,7 @@ class Loaded:
 def load_package(package: str) -> Loaded:
     """Make the table's rows of one package equal its documentation.
 
-    Rows that are the same already are not written. An entry that another package brought
-    along stays with that package.
+    Unchanged rows are not written. An entry that belongs to another package stays there.
 
     Args:
         package: An import name, or ``pydocs.introspect.STANDARD_LIBRARY``.
@@ -82,8 +81,8 @@ def load_package(package: str) -> Loaded:
 
 
 def in_words(qualified_name: str) -> str:
-    """``zipfile.ZipFile.extract_all`` as ``zipfile Zip File extract all``: the words of a
-    name say more to an embedding model than the name."""
+    """Return ``zipfile.ZipFile.extract_all`` as ``zipfile Zip File extract all``, which an
+    embedding model understands better."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", qualified_name)
     return " ".join(re.split(r"[._\s]+", spaced)).strip()
 

@@ -1,4 +1,4 @@
-"""Documentation entries: real text, that every Python brings along."""
+"""Documentation entries: real text that every Python includes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class DocEntry(models.Model):
     """The documentation of one module, class, function, method or property."""
 
     class Kind(models.TextChoices):
-        """What is documented."""
+        """Kind of a documented object."""
 
         MODULE = "module"
         CLASS = "class"

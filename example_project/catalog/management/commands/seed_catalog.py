@@ -26,9 +26,9 @@ def _number(maximum: int) -> Any:
 
 
 class Command(BaseCommand):
-    """Fills the shop; running it again adds only what is missing."""
+    """Fill the shop; running it again adds only missing rows."""
 
-    help = "Make products and orders: varied, and the same each time for the same seed."
+    help = "Create products and orders: varied, and always the same for the same seed."
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make what is missing."""
+        """Create missing rows."""
         products, orders, seed = options["products"], options["orders"], options["seed"]
         if orders and not products:
             raise CommandError("Orders need products to order: give --products as well.")

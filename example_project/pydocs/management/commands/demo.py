@@ -1,4 +1,4 @@
-"""``manage.py demo``: the whole of it, from an empty database to a search."""
+"""``manage.py demo``: everything from an empty database to a search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUERIES = (
 
 
 class Command(BaseCommand):
-    """Migrates, loads real text, indexes it and searches in it. Safe to run again."""
+    """Migrate the database, load real text, index it and search it. Safe to run again."""
 
     help = "Index the documentation of Python's standard library, and search in it."
     # There may be no table yet.
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, package: list[str], **options: Any) -> None:
-        """Run all steps; the second time there is nothing to do, and it says so."""
+        """Run all steps; a second run reports that nothing has changed."""
         self.console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
         try:
             call_command("migrate", verbosity=0, interactive=False)
@@ -124,7 +124,7 @@ class Command(BaseCommand):
 
 
 def _manage() -> str:
-    """How this command was called, to be copied."""
+    """Return how this command was called, to be copied."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())

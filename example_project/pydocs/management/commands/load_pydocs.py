@@ -11,7 +11,7 @@ from pydocs.loading import load_package
 
 
 class Command(BaseCommand):
-    """Loads documentation; running it again writes only what differs."""
+    """Load documentation; running it again writes only differences."""
 
     help = "Load the documentation of Python's standard library, and of other packages."
     requires_migrations_checks = True
