@@ -176,7 +176,7 @@ _EVENT = {
     "actor": "ops",
     "from": "RUNNING",
     "to": "PAUSED",
-    "reason": "somebody paused it",
+    "reason": "paused",
 }
 _FAILURE = {
     "entityId": "4711",
