@@ -40,6 +40,10 @@ def recover_opportunistically() -> None:
         transaction.on_commit(_recover, using=our_database())
 
 
+recover_in_passing = recover_opportunistically
+"""Its former name."""
+
+
 def _recover() -> None:
     with _forgiving():
         if _is_due():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
+from django.utils.module_loading import import_string
 
 import ai_migration
 from ai_migration import exceptions
@@ -194,3 +196,16 @@ def test_every_error_and_its_code_is_documented() -> None:
     for each in classes:
         if each is not ai_migration.AIMigrationError:
             assert documented.get(each.__name__) == each.code
+
+
+@pytest.mark.parametrize(
+    ("former", "name", "now"),
+    [
+        ("engine.metrics", "engine_minutes", "engine.insight.metrics.engine_minutes"),
+        ("engine.recovery", "recover_in_passing", "engine.recovery.recover_opportunistically"),
+        ("entities.reader", "EntityReader", "entities.rows.reader.EntityReader"),
+    ],
+)
+def test_documented_names_that_moved_have_an_alias(former: str, name: str, now: str) -> None:
+    alias = getattr(import_module(f"ai_migration.{former}"), name)
+    assert alias is import_string(f"ai_migration.{now}")
