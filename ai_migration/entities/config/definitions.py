@@ -70,6 +70,6 @@ def comparable(snapshot: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
     kept = {key: value for key, value in snapshot.items() if key not in _INERT}
     match kept.get("metadata"):
         case {"fields": [*fields], **others}:
-            # [name, type, include_in_search]
+            # [name, type, and what had no effect]
             kept["metadata"] = {**others, "fields": [field[:2] for field in fields]}
     return kept

@@ -70,7 +70,7 @@ def merge(
         EntityConfigError: Both name a model, and not the same.
     """
     given: dict[str, Any] = {"batch_size": global_config.batch_size}
-    for config in (declaration and declaration.config, entity):
+    for config in (declaration.config if declaration else None, entity):
         if config is not None:
             given |= {name: getattr(config, name) for name in config.model_fields_set}
     model = given.get("model")

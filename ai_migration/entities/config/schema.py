@@ -308,7 +308,7 @@ class GlobalConfig(Section):
     model_config = ConfigDict(extra="allow", json_schema_extra=_switches)
     __pydantic_extra__: dict[  # what another application switches
         Annotated[str, StringConstraints(pattern=SWITCH_PATTERN)], bool | None
-    ]
+    ] = Field(init=False)
 
     default_embedding_model: Annotated[Text | None, INERT] = None
     default_search_limit: Count = 10
