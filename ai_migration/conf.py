@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
-from ai_migration.exceptions import SettingsError, ShortRepr
+from ai_migration.exceptions import SettingsError, ShortRepr, nearest_key
 
 MAX_BATCH_SIZE = 100_000
 """Source rows in one queue entry, at most: a batch is held in memory whole."""
@@ -196,7 +195,7 @@ def _problem(detail: Any) -> SettingsProblem:
         return SettingsProblem(
             SettingsFault.UNKNOWN_KEY,
             f"{where} is not a known key",
-            _nearest(location[-1], list(model.model_fields)),
+            nearest_key(location[-1], model.model_fields),
         )
     if kind == "missing":
         message = f"{where} is missing"
@@ -222,12 +221,6 @@ def _value(detail: Any, location: list[object]) -> str:
     if harmless and isinstance(given, bool | int | float | str | None):
         return f"is {_short(given)}"
     return f"is a {type(given).__name__}"
-
-
-def _nearest(key: object, known: list[str]) -> str:
-    asked = str(key)[:100].upper().replace("-", "_")
-    close = get_close_matches(asked, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
 
 
 def _copied(value: Any) -> Any:

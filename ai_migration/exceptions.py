@@ -38,6 +38,24 @@ def shown(value: object, most: int = 50) -> str:
 _short = ShortRepr()
 
 
+def nearest(asked: object, known: Iterable[str]) -> str | None:
+    """The known name that is spelled most like another, whatever its case and its dashes."""
+    spelled = {_spelled(name): name for name in sorted(known)}
+    close = get_close_matches(_spelled(str(asked)[:100]), spelled, n=1)
+    return spelled[close[0]] if close else None
+
+
+def nearest_key(asked: object, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?``, or all known keys where none is near."""
+    names = list(known)
+    close = nearest(asked, names)
+    return f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}."
+
+
+def _spelled(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
 class AIMigrationError(Exception):
     """Root of every error this package raises on purpose.
 
@@ -98,8 +116,8 @@ class UnknownEntityTypeError(AIMigrationError):
     def __init__(self, entity_type: str, known: Iterable[str]) -> None:
         names = sorted(known)
         listed = ", ".join(names) if names else "none are configured"
-        close = get_close_matches(entity_type, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = nearest(entity_type, names)
+        hint = f" Did you mean {close!r}?" if close else ""
         super().__init__(
             f"Unknown entity type {entity_type!r}. Known entity types: {listed}.{hint}",
             field="entity_type",

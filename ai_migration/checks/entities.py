@@ -13,9 +13,9 @@ from ai_migration.checks.settings import settings_are_valid
 from ai_migration.conf import entity_config_path
 from ai_migration.embedders import embedders
 from ai_migration.entities import registry
-from ai_migration.entities.config.definitions import Chunking, EntityDefinition
+from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.config.file import ConfigFile
-from ai_migration.entities.config.schema import inert_keys
+from ai_migration.entities.config.schema import Chunking, inert_keys
 from ai_migration.entities.resolving import EntityFault, FaultKind, examine_entity
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.stores import stores
@@ -136,7 +136,7 @@ def _named_models(config: ConfigFile) -> list[str]:
     """What ``default-embedding-model`` and ``embeddable-fields[].model`` say, each once."""
     named = [config.global_config.default_embedding_model]
     for entity in config.entities.values():
-        named += [field.model for field in entity.embeddable_fields or ()]
+        named += [field.model for field in entity.embeddable_fields]
     return sorted({name for name in named if name})
 
 

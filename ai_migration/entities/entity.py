@@ -10,7 +10,8 @@ from typing import Any
 from django.db import router
 from django.db.models import Model, QuerySet
 
-from ai_migration.entities.config.definitions import EntityDefinition, MetadataField
+from ai_migration.entities.config.definitions import EntityDefinition
+from ai_migration.entities.config.schema import MetadataField
 from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.sources import RowSource
@@ -104,7 +105,8 @@ class Entity:
     def as_routed(self) -> Entity:
         """The same, read from the database that it is read from here and now, whoever asks
         where."""
-        return replace(self, definition=replace(self.definition, using=self.rows().db))
+        using = {"using": self.rows().db}
+        return replace(self, definition=self.definition.model_copy(update=using))
 
     def require_indexable(self) -> None:
         """Refuse entity types whose config says they are not indexed.

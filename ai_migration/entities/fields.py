@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from functools import partialmethod
 from typing import Any
@@ -17,7 +16,7 @@ from django.db.models import Field, ForeignObjectRel, JSONField, Model
 from django.db.models.manager import BaseManager, ManagerDescriptor
 from pydantic.alias_generators import to_snake
 
-from ai_migration.exceptions import EntityConfigError
+from ai_migration.exceptions import EntityConfigError, nearest
 
 _PLAIN_KEY = re.compile(r"\w+(-\w+)*", re.ASCII)
 """Keys of JSON that every database looks up by name, and Django takes as a column's."""
@@ -260,8 +259,8 @@ class _Walk:
 
     def _unknown(self, part: str) -> str:
         known = sorted(field.name for field in self.current._meta.get_fields())
-        close = get_close_matches(snake_case(part), known, n=1)
-        near = "__".join([*self.path, *close])
+        close = nearest(snake_case(part), known)
+        near = "__".join([*self.path, close or ""])
         hint = f"Did you mean {near!r}?" if close else f"It has: {', '.join(known)}."
         if self.current is not self.model and not close:
             hint = f"{self.current._meta.label} has: {', '.join(known)}."

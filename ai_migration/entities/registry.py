@@ -11,9 +11,10 @@ from django.core.signals import setting_changed
 
 from ai_migration.conf import entity_config_path, get_settings
 from ai_migration.entities.config.decorator import declared
-from ai_migration.entities.config.definitions import EntityDefinition, GlobalConfig
+from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.config.file import ConfigFile, load_config
 from ai_migration.entities.config.merging import merge_all
+from ai_migration.entities.config.schema import GlobalConfig
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import resolve_entity
 from ai_migration.exceptions import UnknownEntityTypeError

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -15,7 +14,8 @@ from django.apps import apps
 from django.db import connections, router
 from django.db.models import BinaryField, Model
 
-from ai_migration.entities.config.definitions import EntityDefinition, MetadataField
+from ai_migration.entities.config.definitions import EntityDefinition
+from ai_migration.entities.config.schema import MetadataField
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import (
     FieldKind,
@@ -27,7 +27,7 @@ from ai_migration.entities.fields import (
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.sources import RowSource
 from ai_migration.entities.templates import TextTemplate
-from ai_migration.exceptions import EntityConfigError, QuerysetError
+from ai_migration.exceptions import EntityConfigError, QuerysetError, nearest
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 
 P = ParamSpec("P")
@@ -124,7 +124,8 @@ class _Resolver:
             for field in _with_tenant(definition)
             for resolved in self._fields(model, [field.name])
         ]
-        filterable = self._fields(model, definition.filterable_fields, FaultKind.FILTER)
+        names = [field.name for field in definition.filterable_fields]
+        filterable = self._fields(model, names, FaultKind.FILTER)
         for field in filterable:
             self._try(FaultKind.FILTER, _require_filterable, model, field, self.name)
         created = self._try(
@@ -233,7 +234,7 @@ def _with_tenant(definition: EntityDefinition) -> tuple[MetadataField, ...]:
     fields, tenant = definition.metadata_fields, definition.tenant_field
     if tenant is None or any(field.name == tenant for field in fields):
         return fields
-    return (*fields, MetadataField(tenant))
+    return (*fields, MetadataField(name=tenant))
 
 
 def _model(definition: EntityDefinition) -> type[Model]:
@@ -246,9 +247,8 @@ def _model(definition: EntityDefinition) -> type[Model]:
     try:
         model = apps.get_model(definition.model)
     except (LookupError, ValueError) as error:
-        labels = {item._meta.label.lower(): item._meta.label for item in apps.get_models()}
-        close = get_close_matches(definition.model.lower(), labels, n=1)
-        hint = f" Did you mean {labels[close[0]]!r}?" if close else ""
+        close = nearest(definition.model, [item._meta.label for item in apps.get_models()])
+        hint = f" Did you mean {close!r}?" if close else ""
         raise EntityConfigError(
             f"{where} names the model {definition.model!r}, which does not exist: {error}{hint}"
         ) from error

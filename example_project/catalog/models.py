@@ -61,7 +61,6 @@ class Product(models.Model):
     metadata_fields=["number", "status"],
     filterable_fields=["status"],
     created_at_field="created_at",
-    features=["embedding", "search"],
 )
 class Order(models.Model):
     """A customer's order. Its entity type is declared by the decorator."""

@@ -10,6 +10,7 @@ import pytest
 
 from ai_migration import enqueue, migration_service
 from ai_migration.engine.upkeep.supervisor import clean_up, tick
+from ai_migration.entities import registry
 from ai_migration.exceptions import (
     ConflictingJobError,
     InvalidRequestError,
@@ -18,6 +19,7 @@ from ai_migration.exceptions import (
     UnknownJobError,
 )
 from ai_migration.indexing import queue
+from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.jobs.feed.ranges import feed
 from ai_migration.jobs.steer.states import STATES
 from ai_migration.jobs.steer.transitions import transition
@@ -267,6 +269,31 @@ def test_an_operational_change_does_not_start_over(project: Project) -> None:
     run_slice(should_stop=lambda: len(script.texts) >= sent + 7)
     assert progress(job).processed > before
     assert counts(finish(job)) == (ROWS, 0, 0, 0)
+
+
+def test_a_key_without_effect_neither_starts_a_job_over_nor_writes_payloads(
+    project: Project,
+) -> None:
+    """Also where an earlier version has put such keys into what the job and its collection
+    keep of the config."""
+    script = project.embedder(max_batch_size=3)
+    make_articles(ROWS)
+    project.article(metadata_fields=["status"])
+    job = start(batch_size=7)
+    run_slice(should_stop=lambda: len(script.texts) >= 15)
+    before, sent = progress(job).processed, len(script.texts)
+    for kept in MigrationJob.objects.get(pk=job.pk), collection():
+        snapshot = {**kept.config_snapshot, "features": [], "auto_process": True}
+        fields = [["status", "TEXT", True]]
+        snapshot["metadata"] = {**snapshot["metadata"], "fields": fields}
+        type(kept).objects.filter(pk=kept.pk).update(config_snapshot=snapshot)
+    project.article(metadata_fields=[{"name": "status", "include-in-search": False}])
+    assert config_change(collection(), registry.get("article")) is ConfigChange.NONE
+    run_slice(should_stop=lambda: len(script.texts) >= sent + 7)
+    assert progress(job).processed > before
+    assert counts(finish(job)) == (ROWS, 0, 0, 0)
+    assert followed(job) == 0
+    assert counts(finish(start())) == (0, ROWS, 0, 0)
 
 
 def test_an_entity_type_that_is_gone_stops_its_job_with_words(project: Project) -> None:

@@ -357,7 +357,6 @@ def test_each_fault_of_the_file_has_a_message(use: Callable[..., None]) -> None:
         ("filterable-fields: [headline]", "E026", "property"),
         ("created-at-field: title", "E027", "no date field"),
         ("created-at-field: nope", "E027", "'nope'"),
-        ("updated-at-field: title", "E027", "no date field"),
         ("queryset: nobody", "E028", "no manager 'nobody'"),
         ("queryset: nope.rows", "E028", "cannot be imported"),
         (f"queryset: {HERE}.ROOT", "E028", "not callable"),
@@ -458,6 +457,11 @@ def test_entity_types_without_a_model_are_named_once(use: Callable[..., None]) -
 def test_inert_keys_are_named_once(use: Callable[..., None]) -> None:
     use(ENTITY.format("enable-recommendations: true") + "ai-config: {enable-magic: true}\n")
     assert "ai-config.enable-magic, enable-recommendations" in only("I002").msg
+
+
+def test_a_key_without_effect_is_looked_at_all_the_same(use: Callable[..., None]) -> None:
+    use(ENTITY.format("updated-at-field: title"))
+    assert codes() == ["E027", "I002"]
 
 
 def test_a_model_that_embeds_nothing_here(use: Callable[..., None]) -> None:

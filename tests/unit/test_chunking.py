@@ -15,7 +15,7 @@ from ai_migration.embedders.base import Embedder
 from ai_migration.embedders.chunking import chunk_spans, chunk_text
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.embedders.local import LocalEmbedder
-from ai_migration.entities.config.definitions import Chunking
+from ai_migration.entities.config.schema import Chunking
 from ai_migration.entities.entity import Entity
 from ai_migration.indexing.batches import Target, chunks_of
 

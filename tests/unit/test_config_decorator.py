@@ -11,9 +11,9 @@ import pytest
 from django.db import models
 from django.test.utils import isolate_apps
 
-from ai_migration.entities.config.decorator import ai_capable, declared
-from ai_migration.entities.config.definitions import Chunking
+from ai_migration.entities.config.decorator import AICapableOptions, ai_capable, declared
 from ai_migration.entities.config.merging import merge
+from ai_migration.entities.config.schema import Chunking, EntityConfig
 from ai_migration.exceptions import EntityConfigError
 
 
@@ -44,6 +44,13 @@ def test_the_entity_type_is_the_models_name(decorate: Any) -> None:
     assert declaration.source == "@ai_capable on testapp.BehaviorInsight"
 
 
+def test_the_arguments_are_the_keys_of_the_file() -> None:
+    """The decorator says which model it is; what other applications read is in the file."""
+    keys = EntityConfig.model_fields.keys() - {"model", "enable_recommendations"}
+    arguments = AICapableOptions.__annotations__.keys()
+    assert {name.replace("embeddable_", "") for name in keys} == arguments
+
+
 def test_every_argument_arrives() -> None:
     model = ai_capable(
         entity_type="product",
@@ -52,7 +59,7 @@ def test_every_argument_arrives() -> None:
         metadata_fields=("price", {"name": "sku", "type": "STRING", "include_in_search": False}),
         filterable_fields=["status"],
         template="{title}",
-        chunking=Chunking(200, 20),
+        chunking=Chunking(size=200, overlap=20),
         embedder="e",
         store="s",
         created_at_field="created",
@@ -71,17 +78,16 @@ def test_every_argument_arrives() -> None:
     declaration = declared(model)
     assert declaration is not None
     definition = merge("product", declaration, None)
-    assert [(ref.name, ref.label) for ref in definition.text_fields] == [
+    assert [(field.name, field.words) for field in definition.text_fields] == [
         ("title", "title"),
         ("body", "Text"),
     ]
     price, sku = definition.metadata_fields
     assert (price.name, price.type, price.include_in_search) == ("price", "TEXT", True)
     assert (sku.name, sku.type, sku.include_in_search) == ("sku", "STRING", False)
-    assert definition.chunking == Chunking(200, 20)
-    assert not definition.crud_operations.update.generate_embedding
-    assert definition.crud_operations.create.generate_embedding
-    assert definition.filterable_fields == ("status",)
+    assert definition.chunking == Chunking(size=200, overlap=20)
+    assert [*definition.crud_operations] == ["update"]
+    assert [field.name for field in definition.filterable_fields] == ["status"]
     assert definition.features == ("embedding",)
     assert definition.source == "@ai_capable on testapp.BehaviorInsight"
     for name, value in {
@@ -135,7 +141,10 @@ def test_the_mark_is_not_inherited() -> None:
         ({"embeddable_fields": ["x"]}, "unknown argument 'embeddable_fields'"),
         ({"model": "shop.Product"}, "unknown argument 'model'"),
         ({"chunking": {"size": 5, "overlap": 5}}, "overlap .5. must be smaller than size .5."),
-        ({"chunking": Chunking(0, 0)}, "chunking.size should be greater than or equal to 1"),
+        (
+            {"chunking": {"size": 0, "overlap": 0}},
+            "chunking.size should be greater than or equal to 1",
+        ),
         ({"batch_size": True}, "batch_size should be a valid integer"),
         ({"indexable": "maybe"}, "indexable should be a valid boolean"),
     ],

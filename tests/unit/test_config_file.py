@@ -11,9 +11,8 @@ import pytest
 from ruamel.yaml.scanner import RoundTripScanner
 
 from ai_migration.entities.config import file as config_file
-from ai_migration.entities.config.definitions import GlobalConfig
 from ai_migration.entities.config.file import ConfigFile, load_config
-from ai_migration.entities.config.schema import inert_keys
+from ai_migration.entities.config.schema import GlobalConfig, inert_keys
 from ai_migration.exceptions import EntityConfigError
 
 SAMPLE = Path(__file__).parents[1] / "data" / "ai-entity-config.sample.yml"
@@ -105,14 +104,17 @@ def test_a_file_of_a_system_in_use_loads_unchanged() -> None:
         "order",
         "user",
     ]
-    assert config.global_config == GlobalConfig("text-embedding-3-small", default_search_limit=10)
+    assert config.global_config == GlobalConfig.model_validate(
+        {"default-embedding-model": "text-embedding-3-small", "default-search-limit": 10}
+    )
     assert config.source("behavior-insight") == "ai-entity-config.sample.yml:18"
     assert inert_keys(config.document) == [
         "ai-config.default-embedding-model",
-        "crud-operations.create.enable-analysis",
-        "crud-operations.update.enable-analysis",
+        "auto-embedding",
+        "crud-operations",
         "embeddable-fields.model",
         "enable-recommendations",
+        "features",
         "searchable-fields.include-in-rag",
         "searchable-fields.weight",
     ]
@@ -120,44 +122,43 @@ def test_a_file_of_a_system_in_use_loads_unchanged() -> None:
 
 def test_every_key_of_the_format_loads(load: Load) -> None:
     config = load(EVERY_KEY)
-    assert config.global_config == GlobalConfig(
-        default_embedding_model="m",
-        default_search_limit=7,
-        batch_size=250,
-        timeout_seconds=2.5,
-        retry_attempts=0,
-        retry_delay_ms=100,
-        max_concurrent_requests=4,
-        enable_embedding_generation=False,
-        enable_cleanup=False,
-    )
+    assert config.global_config.model_dump() == {
+        "default_embedding_model": "m",
+        "default_search_limit": 7,
+        "batch_size": 250,
+        "timeout_seconds": 2.5,
+        "retry_attempts": 0,
+        "retry_delay_ms": 100,
+        "max_concurrent_requests": 4,
+        "enable_embedding_generation": False,
+        "enable_cleanup": False,
+        "enable-something-else": True,
+    }
     product = config.entities["product"]
     unset = type(product).model_fields.keys() - product.model_fields_set
     assert not unset
-    assert [field.name for field in product.metadata_fields or ()] == ["e", "f"]
-    assert [field.name for field in product.filterable_fields or ()] == ["g", "h"]
-    assert list(product.crud_operations or ()) == [
-        "create",
-        "update",
-        "delete",
-        "search",
-        "analyze",
-    ]
+    assert [field.name for field in product.metadata_fields] == ["e", "f"]
+    assert [field.name for field in product.filterable_fields] == ["g", "h"]
+    assert list(product.crud_operations) == ["create", "update", "delete", "search", "analyze"]
     assert config.entities["nothing"].model_fields_set == set()
 
 
 def test_inert_keys_are_only_those_that_mean_nothing(load: Load) -> None:
     assert inert_keys(load(EVERY_KEY).document) == [
         "ai-config.default-embedding-model",
+        "ai-config.enable-cleanup",
         "ai-config.enable-something-else",
-        "crud-operations.analyze",
-        "crud-operations.create.enable-analysis",
-        "crud-operations.search",
-        "crud-operations.update.ai-processing",
+        "ai-config.timeout-seconds",
+        "auto-embedding",
+        "auto-process",
+        "crud-operations",
         "embeddable-fields.model",
         "enable-recommendations",
+        "features",
+        "metadata-fields.include-in-search",
         "searchable-fields.include-in-rag",
         "searchable-fields.weight",
+        "updated-at-field",
     ]
     assert inert_keys(load("ai-entities: {a: {model: x.Y}}").document) == []
 

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ai_migration.entities.config.decorator import AICapableDeclaration
-from ai_migration.entities.config.definitions import (
-    Chunking,
-    CrudOperation,
-    CrudOperations,
-    EntityDefinition,
-    FieldRef,
-    GlobalConfig,
-    MetadataField,
-)
+from ai_migration.entities.config.definitions import EntityDefinition, comparable
 from ai_migration.entities.config.file import ConfigFile, load_config
 from ai_migration.entities.config.merging import merge, merge_all
-from ai_migration.entities.config.schema import EntityConfig
+from ai_migration.entities.config.schema import EntityConfig, GlobalConfig, is_inert, kebab
 from ai_migration.exceptions import EntityConfigError
 
 Write = Callable[[str], ConfigFile]
@@ -39,7 +30,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def yaml_entity(**keys: Any) -> EntityConfig:
-    return EntityConfig.model_validate({key.replace("_", "-"): v for key, v in keys.items()})
+    return EntityConfig.model_validate({kebab(key): value for key, value in keys.items()})
 
 
 def declaration(model: str = "shop.Product", **keys: Any) -> AICapableDeclaration:
@@ -47,7 +38,7 @@ def declaration(model: str = "shop.Product", **keys: Any) -> AICapableDeclaratio
 
 
 def names(definition: EntityDefinition) -> list[str]:
-    return [ref.name for ref in definition.text_fields]
+    return [field.name for field in definition.text_fields]
 
 
 def test_yaml_wins_for_each_key_it_sets() -> None:
@@ -65,7 +56,8 @@ def test_yaml_wins_for_each_key_it_sets() -> None:
 
 
 def test_defaults() -> None:
-    assert merge("product", None, yaml_entity()) == EntityDefinition("product")
+    merged = merge("product", None, yaml_entity())
+    assert merged == EntityDefinition.model_validate({"entity-type": "product"})
 
 
 def test_the_text_is_the_embeddable_fields_else_the_searchable_ones() -> None:
@@ -95,9 +87,9 @@ def test_a_field_that_stands_twice_counts_where_it_first_stands() -> None:
         filterable_fields=["a", "b", "a"],
     )
     merged = merge("x", None, entity)
-    assert [(ref.name, ref.label) for ref in merged.text_fields] == [("a", "First"), ("b", "b")]
+    assert [(f.name, f.words) for f in merged.text_fields] == [("a", "First"), ("b", "b")]
     assert [(f.name, f.type) for f in merged.metadata_fields] == [("a", "FIRST"), ("b", "TEXT")]
-    assert merged.filterable_fields == ("a", "b")
+    assert [field.name for field in merged.filterable_fields] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -112,29 +104,11 @@ def test_a_field_that_stands_twice_counts_where_it_first_stands() -> None:
 )
 def test_labels(name: str, label: str) -> None:
     merged = merge("x", None, yaml_entity(embeddable_fields=[name]))
-    assert merged.text_fields == (FieldRef(name, label),)
-
-
-def test_operations_have_two_spellings() -> None:
-    entity = yaml_entity(
-        crud_operations={
-            "create": {"auto-embedding": False, "index-for-search": False},
-            "UPDATE": {"generate-embedding": False, "auto-indexing": False},
-            "delete": {"remove-from-search": False, "cleanup-embeddings": False},
-        }
-    )
-    operations = merge("x", None, entity).crud_operations
-    no_index = CrudOperation(generate_embedding=False, index_for_search=False)
-    assert operations.create == operations.update == no_index
-    assert operations.delete == CrudOperation(remove_from_search=False, cleanup_embeddings=False)
-    off = merge(
-        "x", None, yaml_entity(crud_operations={"update": {"enabled": False}, "create": {}})
-    )
-    assert off.crud_operations == CrudOperations(update=CrudOperation(enabled=False))
+    assert [(field.name, field.words) for field in merged.text_fields] == [(name, label)]
 
 
 def test_the_batch_size_of_the_entity_wins_over_that_of_all() -> None:
-    everywhere = GlobalConfig(batch_size=100)
+    everywhere = GlobalConfig.model_validate({"batch-size": 100})
     assert merge("x", None, yaml_entity(), global_config=everywhere).batch_size == 100
     own = yaml_entity(batch_size=10)
     assert merge("x", None, own, global_config=everywhere).batch_size == 10
@@ -177,48 +151,103 @@ CHANGES: dict[str, Any] = {
     "model": "shop.Product",
     "embedder": "e",
     "store": "s",
-    "text_fields": (FieldRef("a", "A"),),
+    "searchable_fields": ["a"],
+    "embeddable_fields": ["a"],
     "template": "{a}",
-    "chunking": Chunking(100, 10),
-    "metadata_fields": (MetadataField("a"),),
-    "filterable_fields": ("a",),
+    "chunking": {"size": 100, "overlap": 10},
+    "metadata_fields": ["a"],
+    "filterable_fields": ["a"],
     "created_at_field": "c",
-    "updated_at_field": "u",
     "tenant_field": "t",
     "queryset": "q",
     "using": "d",
-    "features": ("f",),
-    "auto_process": False,
-    "auto_embedding": False,
     "indexable": False,
     "enable_search": False,
-    "crud_operations": CrudOperations(delete=CrudOperation(enabled=False)),
     "batch_size": 5,
 }
-TEXT = {"text_fields", "template", "chunking"}
+WITHOUT_EFFECT: dict[str, Any] = {
+    "features": ["f"],
+    "auto_process": False,
+    "auto_embedding": False,
+    "enable_recommendations": True,
+    "updated_at_field": "u",
+    "crud_operations": {"delete": {"enabled": False}},
+}
+TEXT = {"searchable_fields", "embeddable_fields", "template", "chunking"}
 METADATA = {"metadata_fields", "tenant_field"}
 
 
+def definition(**keys: Any) -> EntityDefinition:
+    keys = {"entity_type": "product", **keys}
+    return EntityDefinition.model_validate({kebab(key): value for key, value in keys.items()})
+
+
 def test_the_changes_below_are_all_there_can_be() -> None:
-    assert CHANGES.keys() == {field.name for field in fields(EntityDefinition)} - {"source"}
+    inert = {name for name, field in EntityConfig.model_fields.items() if is_inert(field)}
+    assert inert == set(WITHOUT_EFFECT)
+    assert EntityConfig.model_fields.keys() - inert == set(CHANGES)
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_snapshot_shows_each_change_where_it_belongs(name: str) -> None:
-    before = EntityDefinition("product", source="a:1")
-    after = replace(before, **{name: CHANGES[name]})
+    before, after = definition(), definition(**{name: CHANGES[name]})
     assert json.loads(json.dumps(after.snapshot())) == after.snapshot() != before.snapshot()
     assert (after.text_snapshot() != before.text_snapshot()) is (name in TEXT)
     assert (after.metadata_snapshot() != before.metadata_snapshot()) is (name in METADATA)
 
 
+def test_a_snapshot_does_not_show_what_has_no_effect() -> None:
+    field = {"name": "a", "include-in-search": False}
+    one = definition(metadata_fields=["a"])
+    assert one.snapshot() == definition(metadata_fields=[field], **WITHOUT_EFFECT).snapshot()
+
+
+def test_a_snapshot_of_an_earlier_version_is_that_of_the_same_config_now() -> None:
+    """It had the keys that have no effect."""
+    operation = {"enabled": False, "generate_embedding": True, "index_for_search": True}
+    stored = {
+        "text": {
+            "fields": [["title", "title"]],
+            "template": None,
+            "chunking": {"size": None, "overlap": 0},
+        },
+        "metadata": {
+            "fields": [["price", "NUMERIC", False], ["sku", "TEXT", True]],
+            "tenant_field": "tenant",
+        },
+        "filterable_fields": ["sku"],
+        "features": ["search"],
+        "crud_operations": {"create": operation, "update": operation, "delete": operation},
+        "entity_type": "product",
+        "model": "shop.Product",
+        "embedder": None,
+        "store": None,
+        "created_at_field": None,
+        "updated_at_field": "updated_at",
+        "queryset": None,
+        "using": None,
+        "auto_process": False,
+        "auto_embedding": True,
+        "indexable": True,
+        "enable_search": True,
+        "batch_size": None,
+    }
+    now = definition(
+        model="shop.Product",
+        embeddable_fields=["title"],
+        metadata_fields=[{"name": "price", "type": "NUMERIC"}, "sku"],
+        tenant_field="tenant",
+        filterable_fields=["sku"],
+    ).snapshot()
+    assert comparable(stored) == now == comparable(now)
+    assert comparable({}) == {}
+
+
 def test_the_order_of_fields_is_part_of_the_text() -> None:
-    refs = FieldRef("a", "a"), FieldRef("b", "b")
-    one, other = (EntityDefinition("x", text_fields=order) for order in (refs, refs[::-1]))
+    one, other = (definition(embeddable_fields=order) for order in (["a", "b"], ["b", "a"]))
     assert one.text_snapshot() != other.text_snapshot()
 
 
 def test_a_snapshot_does_not_know_where_it_is_written() -> None:
-    one, other = (EntityDefinition("x", source=source) for source in ("a:1", "a:2"))
+    one, other = (definition(source=source) for source in ("a:1", "a:2"))
     assert one.snapshot() == other.snapshot()
-    assert one == other

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from ai_migration.entities.config.json_schema import entity_config_json_schema
-from ai_migration.entities.config.schema import ConfigDocument
+from ai_migration.entities.config.schema import ConfigDocument, EntityConfig, is_inert, kebab
 from tests.unit.test_config_file import EVERY_KEY, SAMPLE
 
 
@@ -87,3 +87,14 @@ def test_editors_can_explain_each_key() -> None:
     assert all(property_.get("description") for property_ in properties)
     entity = schema["$defs"]["EntityConfig"]
     assert not [name for name in entity["properties"] if "_" in name]
+
+
+def test_editors_can_tell_which_keys_have_no_effect() -> None:
+    definitions: Any = entity_config_json_schema()["$defs"]
+    for name, field in EntityConfig.model_fields.items():
+        about = definitions["EntityConfig"]["properties"][kebab(name)]
+        assert about.get("deprecated", False) == is_inert(field), name
+        assert about["description"].startswith("Accepted, has no effect") == is_inert(field), name
+    shown = definitions["MetadataField"]["anyOf"][1]["properties"]["include-in-search"]
+    assert shown["deprecated"]
+    assert shown["description"] == ("Accepted, has no effect yet. Whether search results show it.")

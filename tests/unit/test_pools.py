@@ -10,7 +10,7 @@ import pytest
 from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.engine.slices.pools import EmbedPools
 from ai_migration.entities import registry
-from ai_migration.entities.config.definitions import GlobalConfig
+from ai_migration.entities.config.schema import GlobalConfig
 
 
 @pytest.mark.parametrize(("retries", "sends"), [(None, 4), (0, 1), (1, 2), (5, 6)])
@@ -18,7 +18,8 @@ def test_a_request_is_sent_once_and_then_so_often_again(
     retries: int | None, sends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`retry-attempts` counts the repetitions: 0 is never, not the default."""
-    monkeypatch.setattr(registry, "global_config", lambda: GlobalConfig(retry_attempts=retries))
+    config = GlobalConfig.model_validate({"retry-attempts": retries})
+    monkeypatch.setattr(registry, "global_config", lambda: config)
     target: Any = SimpleNamespace(
         collection=SimpleNamespace(embedder="default"), embedder=HashEmbedder(dimensions=8)
     )

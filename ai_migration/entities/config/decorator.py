@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from django.db.models import Model
 from pydantic import ValidationError
 from pydantic.alias_generators import to_snake
 
-from ai_migration.entities.config.definitions import Chunking
-from ai_migration.entities.config.errors import find_faults, listed, nearest
-from ai_migration.entities.config.schema import EntityConfig, kebab
-from ai_migration.exceptions import EntityConfigError
+from ai_migration.entities.config.errors import find_faults, listed
+from ai_migration.entities.config.schema import Chunking, EntityConfig, kebab
+from ai_migration.exceptions import EntityConfigError, nearest_key
 
 _ATTRIBUTE = "__ai_capable__"
 _KEYS = {"fields": "embeddable-fields"}
@@ -24,7 +23,7 @@ Fields = Sequence[str | Mapping[str, object]]
 
 
 class AICapableOptions(TypedDict, total=False):
-    """The arguments of :func:`ai_capable`: the keys of a YAML entity in snake_case."""
+    """The arguments of :func:`ai_capable`, for editors and type checkers."""
 
     entity_type: str
     fields: Fields
@@ -83,29 +82,9 @@ def ai_capable(model_class: Any = None, /, **options: Any) -> Any:
     The mark is the class' own: subclasses do not inherit it. YAML overrides it key by key.
 
     Args:
-        entity_type: Name of the entity type; default: the model's in snake_case.
-        fields: What is embedded, in order: names, or mappings with ``name`` and ``label``.
-        searchable_fields: The text, where there are no ``fields``.
-        metadata_fields: The payload: names, or mappings with ``name``, ``type`` and
-            ``include_in_search``.
-        filterable_fields: What migrations may be filtered by.
-        template: The text as a template, instead of ``label: value`` lines.
-        chunking: How long texts are cut: :class:`Chunking`, or a mapping with ``size``
-            and ``overlap``, in tokens.
-        embedder: Alias in ``EMBEDDERS``.
-        store: Alias in ``STORES``.
-        created_at_field: What ``created_before`` and ``created_after`` compare.
-        updated_at_field: When a row last changed.
-        tenant_field: Whose row it is.
-        queryset: Name of a manager, or dotted path of a callable, that gives the rows.
-        using: Alias of the database the rows are in.
-        features: Free words.
-        auto_process: Whether live changes are looked at.
-        auto_embedding: Whether live changes are embedded.
-        indexable: Whether it may be indexed at all.
-        enable_search: Whether it may be searched.
-        crud_operations: What live operations do, by operation.
-        batch_size: Source rows in one queue entry.
+        options: The keys of an entity in ``ai-entity-config.yml``, in snake_case, but
+            ``fields`` for what is embedded. Not ``model``, which is the decorated one; the
+            name of the entity type is the model's in snake_case where none is given.
 
     Returns:
         The class itself, or a decorator that returns it.
@@ -143,7 +122,8 @@ def _declare(model_class: type[M], options: Mapping[str, Any]) -> type[M]:
         raise EntityConfigError(f"{where}: the model is decorated twice. Remove one of them.")
     known = AICapableOptions.__annotations__
     for name in sorted(options.keys() - known.keys()):
-        raise EntityConfigError(f"{where}: unknown argument {name!r}. {nearest(name, known)}")
+        hint = nearest_key(name, sorted(known))
+        raise EntityConfigError(f"{where}: unknown argument {name!r}. {hint}")
     keys = {
         _KEYS.get(name, kebab(name)): _as_yaml(value)
         for name, value in options.items()
@@ -166,8 +146,6 @@ def _argument(key: str) -> str:
 
 def _as_yaml(value: Any) -> Any:
     """The value with the keys of its mappings in kebab-case."""
-    if isinstance(value, Chunking):
-        value = asdict(value)
     if isinstance(value, Mapping):
         return {
             kebab(key) if isinstance(key, str) else key: _as_yaml(item)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from pydantic import ValidationError
 
 from ai_migration.entities.config import schema
-from ai_migration.exceptions import ShortRepr
+from ai_migration.exceptions import ShortRepr, nearest_key
 
 Location: TypeAlias = tuple[int | str, ...]
 
 MAX_FAULTS = 20
 """Faults one message names, at most."""
 
-_SECTIONS: dict[str, type[schema.Section]] = {
-    "searchable-fields": schema.SearchableField,
-    "embeddable-fields": schema.EmbeddableField,
-    "metadata-fields": schema.MetadataFieldConfig,
-    "filterable-fields": schema.NamedField,
-    "chunking": schema.ChunkingConfig,
-    "crud-operations": schema.CrudOperationConfig,
-}
 _SHAPES = {
     schema.NAME_PATTERN: "should be a name without spaces",
     schema.TYPE_PATTERN: "should be a name without spaces and slashes",
@@ -79,15 +70,6 @@ def listed(lines: Sequence[str]) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def nearest(key: object, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?``, or all known keys where none is near."""
-    names = sorted(known)
-    asked = str(key)[:100]
-    close = get_close_matches(asked.lower().replace("_", "-"), names, n=1)
-    close = close or get_close_matches(asked, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(names)}."
-
-
 def place_of(location: Location, spell: Callable[[str], str] = str) -> str:
     """``ai-entities.product.searchable-fields[0].weight``; list items count from 0."""
     place = ""
@@ -118,9 +100,9 @@ def _sentence(detail: Any, location: Location, root: int, spell: Callable[[str],
     kind = _kind(detail)
     inside = place_of(tuple(parents[root:]), spell)
     if kind == "extra_forbidden":
-        known = _known_keys(tuple(parents))
+        known = sorted(map(spell, _known_keys(tuple(parents))))
         where = f" in {inside}" if inside else ""
-        return f"unknown key {_short(spell(str(key)))}{where}. {nearest(key, map(spell, known))}"
+        return f"unknown key {_short(spell(str(key)))}{where}. {nearest_key(key, known)}"
     if kind == "missing":
         return f"{inside or 'the file'} lacks the key {spell(str(key))!r}"
     if kind == "invalid_key":
@@ -133,8 +115,8 @@ def _sentence(detail: Any, location: Location, root: int, spell: Callable[[str],
 
 def _key_sentence(detail: Any, location: Location, inside: str) -> str:
     if detail["type"] == "literal_error":
-        names = ("create", "update", "delete", "search", "analyze")
-        return f"unknown key {_short(location[-2])} in {inside}. {nearest(location[-2], names)}"
+        known = sorted(schema.OPERATIONS)
+        return f"unknown key {_short(location[-2])} in {inside}. {nearest_key(location[-2], known)}"
     if detail["type"] == "invalid_key":
         return f"the key {_printable(str(location[-1]))} in {inside} should be text; quote it"
     reasons = {
@@ -166,12 +148,20 @@ def _known_keys(parents: Location) -> list[str]:
     section: type[schema.Section] = schema.ConfigDocument
     match parents:
         case ("ai-config", *_):
-            section = schema.GlobalSection
+            section = schema.GlobalConfig
         case ("ai-entities", _):
             section = schema.EntityConfig
         case ("ai-entities", _, str(part), *_):
-            section = _SECTIONS.get(part, schema.EntityConfig)
+            keys = schema.EntityConfig.model_fields.items()
+            types = {schema.kebab(name): field.annotation for name, field in keys}
+            section = _section_in(types.get(part)) or schema.EntityConfig
     return [schema.kebab(name) for name in section.model_fields]
+
+
+def _section_in(annotation: object) -> type[schema.Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, schema.Section):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def _printable(text: str) -> str:

@@ -14,9 +14,8 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scanner import RoundTripScanner
 
-from ai_migration.entities.config.definitions import GlobalConfig
 from ai_migration.entities.config.errors import Fault, Location, find_faults, listed, place_of
-from ai_migration.entities.config.schema import ConfigDocument, EntityConfig
+from ai_migration.entities.config.schema import ConfigDocument, EntityConfig, GlobalConfig
 from ai_migration.exceptions import EntityConfigError
 
 MAX_BYTES = 1024 * 1024
@@ -51,16 +50,12 @@ class ConfigFile:
     @property
     def entities(self) -> dict[str, EntityConfig]:
         """The entity types by name; one without keys is there too."""
-        entities = self.document.ai_entities or {}
-        return {name: entity or EntityConfig() for name, entity in entities.items()}
+        return {name: each or EntityConfig() for name, each in self.document.ai_entities.items()}
 
     @property
     def global_config(self) -> GlobalConfig:
         """The section ``ai-config``, with its defaults."""
-        section = self.document.ai_config
-        given = section.model_dump(exclude_none=True) if section else {}
-        known = GlobalConfig.__dataclass_fields__
-        return GlobalConfig(**{name: value for name, value in given.items() if name in known})
+        return self.document.ai_config
 
     def source(self, entity_type: str) -> str:
         """Where an entity type stands: ``ai-entity-config.yml:12``."""
@@ -91,7 +86,7 @@ def load_config(path: Path) -> ConfigFile:
     if faults:
         numbered = sorted((_line(tree, fault.location), fault.text) for fault in faults)
         raise EntityConfigError(listed([f"{path}:{line}: {text}" for line, text in numbered]))
-    lines = {name: _line(tree, ("ai-entities", name)) for name in document.ai_entities or {}}
+    lines = {name: _line(tree, ("ai-entities", name)) for name in document.ai_entities}
     return ConfigFile(path=path, document=document, entity_lines=lines)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from ai_migration.entities.config import schema
 from ai_migration.types import JSONValue
 
@@ -23,12 +21,12 @@ def entity_config_json_schema() -> dict[str, JSONValue]:
         schema.NamedField,
         schema.SearchableField,
         schema.EmbeddableField,
-        schema.MetadataFieldConfig,
+        schema.MetadataField,
     ):
         mapping = definitions[model.__name__]
         plain = mapping["properties"]["name"]
         definitions[model.__name__] = {"anyOf": [plain, mapping]}
     operations = definitions["EntityConfig"]["properties"]["crud-operations"]["anyOf"][0]
-    names = get_args(get_args(schema.OperationName)[0])
-    operations["propertyNames"] = {"enum": [*names, *(name.upper() for name in names)]}
+    names = [*schema.OPERATIONS, *(name.upper() for name in schema.OPERATIONS)]
+    operations["propertyNames"] = {"enum": names}
     return {"$schema": DIALECT, **document, "title": "ai-entity-config.yml"}

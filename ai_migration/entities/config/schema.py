@@ -1,15 +1,16 @@
-"""The format of ``ai-entity-config.yml``, as pydantic models: kebab-case, no unknown keys.
+"""The keys of ``ai-entity-config.yml``, as pydantic models: kebab-case, no unknown ones.
 
-A key that is absent or null is not set. Defaults are applied in ``merging``, after the
-decorator had its say.
+Each key stands here and nowhere else: its type, its default, what it means, and whether it
+means anything. A key that is absent or null is not set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +19,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.alias_generators import to_snake
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ai_migration.conf import MAX_BATCH_SIZE
@@ -35,13 +38,20 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Amount = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Rows = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE, strict=True)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class Inert:
-    """Marks a key that loads and means nothing here; ``check`` names it as information."""
+    """Marks a key that loads and has no effect: ``check`` names it as information, the JSON
+    Schema says so, and no snapshot contains it."""
 
 
 INERT = Inert()
+
+
+def is_inert(field: FieldInfo) -> bool:
+    """Whether a key has no effect."""
+    return INERT in field.metadata
 
 
 def kebab(name: str) -> str:
@@ -49,12 +59,39 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
+def _explain(schema: dict[str, Any], section: type[BaseModel]) -> None:
+    """Tell editors that a key may be null, and which one has no effect."""
+    for name, field in section.model_fields.items():
+        key = schema["properties"][kebab(name)]
+        null = {"type": "null"}
+        if not field.is_required() and null not in key.get("anyOf", ()):
+            about = {word: key.pop(word) for word in ("title", "description") if word in key}
+            about["default"] = key.pop("default")
+            key = {"anyOf": [key, null], **about}
+        if is_inert(field):
+            meaning = f" yet. {field.description}" if field.description else "."
+            key |= {"description": f"Accepted, has no effect{meaning}", "deprecated": True}
+        schema["properties"][kebab(name)] = key
+
+
 class Section(BaseModel):
     """What all mappings of the file have in common."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=kebab, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        alias_generator=kebab,
+        use_attribute_docstrings=True,
+        json_schema_extra=_explain,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_set(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        optional = {kebab(name) for name, f in cls.model_fields.items() if not f.is_required()}
+        return {k: item for k, item in value.items() if item is not None or k not in optional}
 
 
 class NamedField(Section):
@@ -75,49 +112,52 @@ class LabelledField(NamedField):
     label: Text | None = None
     """What stands before the value in the text; default: the name in words."""
 
+    @property
+    def words(self) -> str:
+        """The label: ``shortDescription`` and ``short_description`` are short description."""
+        words = to_snake(self.name).replace("_", " ").replace(".", " ").split()
+        return self.label or " ".join(words) or self.name
+
 
 class SearchableField(LabelledField):
     """Part of the text where an entity has no embeddable fields."""
 
-    enable_semantic_search: bool | None = None
+    enable_semantic_search: bool = True
     """false keeps the field out of the text."""
     include_in_rag: Annotated[bool | None, INERT] = None
-    """Accepted, without effect here."""
     weight: Annotated[float | None, INERT] = None
-    """Accepted, without effect here."""
 
 
 class EmbeddableField(LabelledField):
     """Part of the text that is embedded."""
 
-    auto_generate: bool | None = None
+    auto_generate: bool = True
     """false keeps the field out of the text."""
-    include_in_similarity: bool | None = None
+    include_in_similarity: bool = True
     """false keeps the field out of the text."""
     model: Annotated[Text | None, INERT] = None
-    """Accepted, without effect here: an entity has one embedder."""
 
 
-class MetadataFieldConfig(NamedField):
+class MetadataField(NamedField):
     """Part of the payload kept beside the vectors."""
 
-    type: Text | None = None
+    type: Text = "TEXT"
     """Free text: TEXT, STRING, NUMERIC, DOUBLE..."""
-    include_in_search: bool | None = None
+    include_in_search: Annotated[bool, INERT] = True
     """Whether search results show it."""
 
 
-class ChunkingConfig(Section):
+class Chunking(Section):
     """How a long text is cut, in tokens of the embedder."""
 
     size: Count | None = None
     """Tokens in one chunk, at most; default: what the embedder takes."""
-    overlap: Amount | None = None
-    """Tokens a chunk repeats of the one before; default: 0."""
+    overlap: Amount = 0
+    """Tokens a chunk repeats of the one before."""
 
     @model_validator(mode="after")
-    def _overlap_below_size(self) -> ChunkingConfig:
-        if self.size is not None and (self.overlap or 0) >= self.size:
+    def _overlap_below_size(self) -> Chunking:
+        if self.size is not None and self.overlap >= self.size:
             raise PydanticCustomError(
                 "chunking",
                 "overlap ({overlap}) must be smaller than size ({size})",
@@ -126,7 +166,7 @@ class ChunkingConfig(Section):
         return self
 
 
-class CrudOperationConfig(Section):
+class CrudOperation(Section):
     """What one operation on a row does to the index."""
 
     enabled: bool | None = None
@@ -140,16 +180,14 @@ class CrudOperationConfig(Section):
     auto_indexing: bool | None = None
     """The same as index-for-search."""
     enable_analysis: Annotated[bool | None, INERT] = None
-    """Accepted, without effect here."""
     ai_processing: Annotated[bool | None, INERT] = None
-    """Accepted, without effect here."""
     remove_from_search: bool | None = None
     """Whether a deleted row leaves the index."""
     cleanup_embeddings: bool | None = None
     """Whether the vectors of a deleted row are deleted."""
 
     @model_validator(mode="after")
-    def _spellings_agree(self) -> CrudOperationConfig:
+    def _spellings_agree(self) -> CrudOperation:
         for one, other in (
             ("generate_embedding", "auto_embedding"),
             ("index_for_search", "auto_indexing"),
@@ -169,9 +207,31 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-OperationName = Annotated[
-    Literal["create", "update", "delete", "search", "analyze"], BeforeValidator(_lower)
-]
+Operation = Literal["create", "update", "delete", "search", "analyze"]
+OPERATIONS: tuple[str, ...] = get_args(Operation)
+OperationName = Annotated[Operation, BeforeValidator(_lower)]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=NamedField)
+
+
+def _in_order(value: object) -> object:
+    # pydantic makes a tuple of a set too, in another order in each process.
+    if not isinstance(value, list | tuple):
+        raise PydanticKnownError("tuple_type")
+    return value
+
+
+def once(fields: Iterable[F]) -> tuple[F, ...]:
+    """Each name where it first stands."""
+    first: dict[str, F] = {}
+    for field in fields:
+        first.setdefault(field.name, field)
+    return tuple(first.values())
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(_in_order)]
+ListedOnce = Annotated[Listed[F], AfterValidator(once)]
 
 
 class EntityConfig(Section):
@@ -179,25 +239,24 @@ class EntityConfig(Section):
 
     entity_type: EntityType | None = None
     """Repeats the entity type's name."""
-    features: tuple[str, ...] | None = None
+    features: Annotated[Listed[str], INERT] = ()
     """Free words: embedding, search, analysis..."""
-    auto_process: bool | None = None
+    auto_process: Annotated[bool, INERT] = True
     """false: live changes are ignored."""
-    enable_search: bool | None = None
+    enable_search: bool = True
     """false: the entity type cannot be searched."""
     enable_recommendations: Annotated[bool | None, INERT] = None
-    """Accepted, without effect here."""
-    auto_embedding: bool | None = None
+    auto_embedding: Annotated[bool, INERT] = True
     """false: live changes are not embedded."""
-    indexable: bool | None = None
+    indexable: bool = True
     """false: the entity type is not indexed."""
-    searchable_fields: tuple[SearchableField, ...] | None = None
+    searchable_fields: Listed[SearchableField] = ()
     """The text, where there are no embeddable fields."""
-    embeddable_fields: tuple[EmbeddableField, ...] | None = None
+    embeddable_fields: Listed[EmbeddableField] = ()
     """The text that is embedded, in this order."""
-    metadata_fields: tuple[MetadataFieldConfig, ...] | None = None
+    metadata_fields: ListedOnce[MetadataField] = ()
     """The payload kept beside the vectors."""
-    crud_operations: dict[OperationName, CrudOperationConfig | None] | None = None
+    crud_operations: Annotated[dict[OperationName, CrudOperation | None], INERT] = {}
     """What operations on a row do: create, update, delete, search, analyze."""
 
     model: ModelLabel | None = None
@@ -208,15 +267,15 @@ class EntityConfig(Section):
     """Alias in AI_MIGRATION["STORES"]."""
     template: Text | None = None
     """The text as a template, instead of a "label: value" line for each field."""
-    chunking: ChunkingConfig | None = None
+    chunking: Chunking = Chunking()
     """How a long text is cut."""
     created_at_field: Name | None = None
     """What the filters created-before and created-after compare."""
-    updated_at_field: Name | None = None
+    updated_at_field: Annotated[Name | None, INERT] = None
     """When a row last changed."""
     tenant_field: Name | None = None
     """Whose row it is."""
-    filterable_fields: tuple[NamedField, ...] | None = None
+    filterable_fields: ListedOnce[NamedField] = ()
     """Fields a migration may be filtered by."""
     queryset: Name | None = None
     """Name of a manager, or dotted path of a callable, that gives the rows."""
@@ -224,21 +283,6 @@ class EntityConfig(Section):
     """Alias of the database the rows are in."""
     batch_size: Rows | None = None
     """Source rows in one queue entry."""
-
-    @field_validator(
-        "features",
-        "searchable_fields",
-        "embeddable_fields",
-        "metadata_fields",
-        "filterable_fields",
-        mode="before",
-    )
-    @classmethod
-    def _in_order(cls, value: object) -> object:
-        # pydantic makes a tuple of a set too, in another order in each process.
-        if value is not None and not isinstance(value, list | tuple):
-            raise PydanticKnownError("tuple_type")
-        return value
 
     @field_validator("crud_operations", mode="before")
     @classmethod
@@ -251,26 +295,27 @@ class EntityConfig(Section):
         return value
 
 
-def _switches(schema: dict[str, Any]) -> None:
+def _switches(schema: dict[str, Any], section: type[BaseModel]) -> None:
+    _explain(schema, section)
     schema["patternProperties"] = {SWITCH_PATTERN: schema["additionalProperties"]}
     schema["additionalProperties"] = False
 
 
-class GlobalSection(Section):
-    """What holds for all entity types. Further enable-* switches are accepted."""
+class GlobalConfig(Section):
+    """What holds for all entity types; None: the settings decide. Further enable-* switches
+    are accepted."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_switches)
     __pydantic_extra__: dict[  # what another application switches
         Annotated[str, StringConstraints(pattern=SWITCH_PATTERN)], bool | None
-    ]
+    ] = Field(init=False)
 
     default_embedding_model: Annotated[Text | None, INERT] = None
-    """Accepted, without effect here: AI_MIGRATION["EMBEDDERS"] decides."""
-    default_search_limit: Count | None = None
+    default_search_limit: Count = 10
     """Hits of a search that names no limit."""
     batch_size: Rows | None = None
     """Source rows in one queue entry."""
-    timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] | None = None
+    timeout_seconds: Annotated[Seconds | None, INERT] = None
     """Seconds a request to an embedder may take."""
     retry_attempts: Amount | None = None
     """Times a failed request is tried again."""
@@ -278,18 +323,18 @@ class GlobalSection(Section):
     """Milliseconds before the first of them."""
     max_concurrent_requests: Count | None = None
     """Requests to an embedder in flight at once."""
-    enable_embedding_generation: bool | None = None
+    enable_embedding_generation: bool = True
     """false: nothing is embedded."""
-    enable_cleanup: bool | None = None
+    enable_cleanup: Annotated[bool, INERT] = True
     """false: nothing is cleaned up."""
 
 
 class ConfigDocument(Section):
     """The whole file."""
 
-    ai_config: GlobalSection | None = None
+    ai_config: GlobalConfig = GlobalConfig()
     """What holds for all entity types."""
-    ai_entities: dict[EntityType, EntityConfig | None] | None = None
+    ai_entities: dict[EntityType, EntityConfig | None] = {}
     """The entity types, by name."""
 
 
@@ -299,8 +344,8 @@ def inert_keys(config: ConfigDocument) -> list[str]:
     Returns:
         Each once, sorted, as ``enable-recommendations`` or ``searchable-fields.weight``.
     """
-    found = set(_inert(config.ai_config, "ai-config.")) if config.ai_config else set()
-    for entity in (config.ai_entities or {}).values():
+    found = set(_inert(config.ai_config, "ai-config."))
+    for entity in config.ai_entities.values():
         found.update(_inert(entity, ""))
     return sorted(found)
 
@@ -309,17 +354,10 @@ def _inert(value: object, prefix: str) -> Iterator[str]:
     if isinstance(value, tuple):
         for item in value:
             yield from _inert(item, prefix)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key in ("search", "analyze"):
-                yield f"{prefix}{key}"
-            else:
-                yield from _inert(item, f"{prefix}{key}.")
     elif isinstance(value, Section):
         yield from (f"{prefix}{key}" for key in value.model_extra or ())
-        fields = type(value).model_fields
-        for name in value.model_fields_set & fields.keys():
-            if any(isinstance(mark, Inert) for mark in fields[name].metadata):
+        for name in value.model_fields_set & type(value).model_fields.keys():
+            if is_inert(type(value).model_fields[name]):
                 yield f"{prefix}{kebab(name)}"
             else:
                 yield from _inert(getattr(value, name), f"{prefix}{kebab(name)}.")

@@ -76,7 +76,7 @@ class EntityReader:
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
         self.runs_project_code = runs_project_code(entity)
         self._runs_code = self._needs_instances or entity.template is not None
-        labels = {ref.name: ref.label for ref in entity.definition.text_fields}
+        labels = {field.name: field.words for field in entity.definition.text_fields}
         self._content_hash = content_hasher(entity.hash_salt)
         self._lines = LineRenderer([labels.get(f.name, f.name) for f in entity.text_fields])
         self._names = [field.name.replace(".", "__") for field in entity.text_fields]

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
 
 from ai_migration.embedders import embedders
+from ai_migration.entities.config.definitions import comparable
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import AIMigrationError, ConflictingJobError, StoreError
 from ai_migration.indexing.targets import target_for
@@ -41,6 +42,7 @@ def config_change(collection: Collection, entity: Entity) -> ConfigChange:
 
 def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -> ConfigChange:
     """Classify two snapshots of the same entity type and embedder."""
+    before = comparable(before)
     if before == after:
         return ConfigChange.NONE
     if any(before.get(key) != after[key] for key in ("text", "model", "queryset", "using")):

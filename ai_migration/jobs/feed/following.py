@@ -11,6 +11,7 @@ import hashlib
 import json
 from datetime import timedelta
 
+from ai_migration.entities.config.definitions import comparable
 from ai_migration.entities.entity import Entity
 from ai_migration.jobs.feed.collections import ConfigChange, snapshot_change
 from ai_migration.jobs.steer.transitions import note
@@ -88,5 +89,5 @@ def _using(job: MigrationJob) -> str:
 
 
 def _digest(snapshot: dict[str, JSONValue]) -> str:
-    canonical = json.dumps(snapshot, sort_keys=True)
+    canonical = json.dumps(comparable(snapshot), sort_keys=True)
     return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
