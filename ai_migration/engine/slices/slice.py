@@ -41,8 +41,8 @@ from ai_migration.indexing.targets import live_collections, target_of
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.outages import is_outage
-from ai_migration.models.sql.sessions import no_standing_still
 from ai_migration.pace import throttling
 from ai_migration.types import Operation
 
@@ -117,7 +117,7 @@ class Slice:
         try:
             with (
                 # Half a lease: whoever waits for its locks does not lose their own by it.
-                no_standing_still(using, get_settings().LEASE_SECONDS / 2),
+                dialect(using).no_standing_still(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:
