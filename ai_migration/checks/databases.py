@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.db import DatabaseError, InterfaceError, connections, router, transaction
+from django.db import Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
@@ -27,9 +27,6 @@ from ai_migration.models.leases import our_database
 from ai_migration.models.sql.dialects import dialect, dialect_of
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 from ai_migration.types import CollectionStatus
-
-_UNAVAILABLE = (DatabaseError, InterfaceError)
-"""No connection, or tables that are not migrated yet: Django says so itself."""
 
 
 def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
@@ -107,7 +104,7 @@ def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
 def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
     try:
         found = examine_entity(definition, calls_queryset=True)
-    except _UNAVAILABLE:
+    except Error:  # no connection, or no tables yet: Django says so itself
         return
     except AIMigrationError as error:
         yield codes.ENTITY_QUERYSET.message(error.message, obj=definition.source)
@@ -123,7 +120,7 @@ def _check_replica(entity: Entity) -> Iterator[CheckMessage]:
         is_known = using == router.db_for_write(entity.model) or entity.primary is not None
         if is_known or not dialect(using).is_standby():
             return
-    except (*_UNAVAILABLE, AIMigrationError):
+    except (Error, AIMigrationError):
         return
     text = (
         f"Entity type {entity.name!r} is read from the replica {using!r}, and how far that is "
@@ -140,7 +137,7 @@ def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[Chec
                 .filter(status=CollectionStatus.ACTIVE, entity_type__in=entities)
                 .order_by("entity_type")
             )
-    except _UNAVAILABLE:
+    except Error:  # no connection, or no tables yet: Django says so itself
         return
     for collection in collections:
         entity = entities[collection.entity_type]
