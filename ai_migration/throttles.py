@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ai_migration.exceptions import SettingsError
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql.dialects import PostgreSQL, dialect
 
 
 class HoursOfDay:
@@ -100,9 +101,8 @@ def _row(using: str, query: str) -> Any:
 
 def _postgresql(using: str | None) -> str:
     alias = using or our_database()
-    vendor = connections[alias].vendor
-    if vendor != "postgresql":
-        raise ValueError(f"the database {alias!r} is {vendor}, not PostgreSQL")
+    if not isinstance(dialect(alias), PostgreSQL):
+        raise ValueError(f"the database {alias!r} is {connections[alias].vendor}, not PostgreSQL")
     return alias
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.db import DatabaseError, InterfaceError, connections, router, transaction
+from django.db import Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.checks import codes
@@ -25,12 +24,9 @@ from ai_migration.exceptions import AIMigrationError, EntityConfigError
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
-from ai_migration.models.sql import replicas
+from ai_migration.models.sql.dialects import dialect, dialect_of
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 from ai_migration.types import CollectionStatus
-
-_UNAVAILABLE = (DatabaseError, InterfaceError)
-"""No connection, or tables that are not migrated yet: Django says so itself."""
 
 
 def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
@@ -38,7 +34,7 @@ def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMess
     connection = connections[our_database()]
     return [
         *_check_driver(connection),
-        *_check_sqlite(connection),
+        *_check_writers(connection),
         *_check_pools(),
         *_check_dispatcher(connection.alias),
     ]
@@ -70,30 +66,16 @@ def check_indexes(
 
 
 def _check_driver(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    if connection.vendor == "postgresql":
-        from django.db.backends.postgresql.psycopg_any import is_psycopg3
-
-        if not is_psycopg3:
-            text = (
-                f"The database {connection.alias!r} is used through psycopg2; ai_migration "
-                f"needs psycopg 3."
-            )
-            yield codes.PSYCOPG.message(text, obj=f"DATABASES[{connection.alias!r}]")
+    if driver := dialect_of(connection).refused_driver():
+        text = (
+            f"The database {connection.alias!r} is used through {driver}; ai_migration "
+            f"needs psycopg 3."
+        )
+        yield codes.PSYCOPG.message(text, obj=f"DATABASES[{connection.alias!r}]")
 
 
-def _check_sqlite(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
-    if connection.vendor != "sqlite":
-        return
-    options = connection.settings_dict.get("OPTIONS", {})
-    name = str(connection.settings_dict["NAME"])
-    if not name or ":memory:" in name or "mode=memory" in name:
-        return  # one process only
-    lacks = []
-    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
-        lacks.append("transaction_mode IMMEDIATE")
-    if "journal_mode=wal" not in _squeezed(options.get("init_command")) and not _is_wal(name):
-        lacks.append("the write-ahead log")
-    if lacks:
+def _check_writers(connection: BaseDatabaseWrapper) -> Iterator[CheckMessage]:
+    if lacks := dialect_of(connection).lacks_for_writers():
         text = (
             f"The SQLite database {connection.alias!r} is used without {' and '.join(lacks)}: "
             f"a worker and a web server that write at once lock each other out."
@@ -119,25 +101,10 @@ def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
             yield codes.TENANTS_CLUSTER.message(text, obj=OBJECT)
 
 
-def _squeezed(command: object) -> str:
-    return "".join(str(command or "").lower().replace('"', "").replace("'", "").split())
-
-
-def _is_wal(name: str) -> bool:
-    """Whether the file is in WAL mode for good: its header says so, without a query."""
-    path = Path(name.removeprefix("file:").partition("?")[0])
-    try:
-        with path.open("rb") as file:
-            header = file.read(20)
-    except OSError:
-        return False
-    return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
-
-
 def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
     try:
         found = examine_entity(definition, calls_queryset=True)
-    except _UNAVAILABLE:
+    except Error:  # no connection, or no tables yet: Django says so itself
         return
     except AIMigrationError as error:
         yield codes.ENTITY_QUERYSET.message(error.message, obj=definition.source)
@@ -151,9 +118,9 @@ def _check_replica(entity: Entity) -> Iterator[CheckMessage]:
     try:
         using = entity.rows().db
         is_known = using == router.db_for_write(entity.model) or entity.primary is not None
-        if is_known or not replicas.is_standby(using):
+        if is_known or not dialect(using).is_standby():
             return
-    except (*_UNAVAILABLE, AIMigrationError):
+    except (Error, AIMigrationError):
         return
     text = (
         f"Entity type {entity.name!r} is read from the replica {using!r}, and how far that is "
@@ -170,7 +137,7 @@ def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[Chec
                 .filter(status=CollectionStatus.ACTIVE, entity_type__in=entities)
                 .order_by("entity_type")
             )
-    except _UNAVAILABLE:
+    except Error:  # no connection, or no tables yet: Django says so itself
         return
     for collection in collections:
         entity = entities[collection.entity_type]

@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
 from ai_migration.conf import get_settings
+from ai_migration.models.sql.dialects import PostgreSQL, dialect
 
 PROVIDER_SECONDS = 30
 """How long a request in flight at the end of a slice may take."""
@@ -119,8 +120,8 @@ def _configured() -> dict[str, Any]:
 
 
 def _reconnects(alias: str) -> bool:
-    connection = connections[alias]
-    return connection.vendor == "postgresql" and not connection.settings_dict["CONN_MAX_AGE"]
+    is_dear = isinstance(dialect(alias), PostgreSQL)  # a process of the server each
+    return is_dear and not connections[alias].settings_dict["CONN_MAX_AGE"]
 
 
 def _warning(message: str, hint: str, *, id: str) -> CheckMessage:

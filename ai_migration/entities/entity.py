@@ -17,7 +17,7 @@ from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.sources import RowSource
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import EntityConfigError
-from ai_migration.models.sql import replicas
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.types import JSONValue
 
 
@@ -97,10 +97,12 @@ class Entity:
 
     def _primary_of(self, using: str) -> str:
         written = router.db_for_write(self.model)
-        if using == written or not replicas.is_standby(using):
+        if using == written or not dialect(using).is_standby():
             return using
-        is_same = replicas.is_same_table(using, written, self.model._meta.db_table)
-        return written if is_same else using
+        here, there = (
+            dialect(alias).table_identity(self.model._meta.db_table) for alias in (using, written)
+        )
+        return written if here is not None and here == there else using
 
     def as_routed(self) -> Entity:
         """The same, read from the database that it is read from here and now, whoever asks

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import connections
 from django.db.models import (
     CharField,
     CompositePrimaryKey,
@@ -26,6 +25,7 @@ from django.db.models import (
 )
 
 from ai_migration.exceptions import InvalidRequestError, shown
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import JSONValue
 
@@ -69,7 +69,7 @@ class KeyCodec:
         Args:
             using: Database alias.
         """
-        is_typed = connections[using].vendor == "postgresql"
+        is_typed = dialect(using).is_typed
         return all(_comes_back(_target(field), is_typed) for field in self.fields)
 
     @property

@@ -10,14 +10,14 @@ from __future__ import annotations
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import ReplicaBehindError
 from ai_migration.models import MigrationJob
-from ai_migration.models.sql import replicas
+from ai_migration.models.sql.dialects import dialect
 
 
 def source_position(entity: Entity) -> str:
     """What a standby of the entity's rows has to replay to show all that is committed now;
     empty: they are read from where they are written, or from a database that cannot tell."""
     primary = entity.primary
-    return replicas.position(primary) if primary else ""
+    return dialect(primary).position() if primary else ""
 
 
 def require_shown(job: MigrationJob, entity: Entity) -> int | None:
@@ -32,7 +32,7 @@ def require_shown(job: MigrationJob, entity: Entity) -> int | None:
     if not job.source_position:
         return None
     using = entity.rows().db
-    if not replicas.shows(using, job.source_position):
+    if not dialect(using).shows(job.source_position):
         raise ReplicaBehindError(
             f"The database {using!r} does not show yet what was committed when the job began: "
             f"the job waits for it"

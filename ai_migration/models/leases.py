@@ -19,7 +19,7 @@ from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.queue import QueueEntry
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
-from ai_migration.models.sql.sessions import end_if_still
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus
 
@@ -115,7 +115,7 @@ def take(slot_id: int, token: int, holder: str) -> Lease | None:
 def lock(name: str, using: str) -> None:
     """Let one at a time pass, until its transaction ends, or has stood still for half a lease:
     on PostgreSQL nobody waits longer for one that is frozen. Call it first in the transaction."""
-    end_if_still(using, get_settings().LEASE_SECONDS / 2)
+    dialect(using).end_if_still(get_settings().LEASE_SECONDS / 2)
     slots = WorkerSlot.objects.using(using)
     if not slots.filter(name=name).update(last_seen_at=Now()):
         slots.get_or_create(name=name)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import Error, InterfaceError, OperationalError, connections, transaction
+from django.db import Error, connections, transaction
 
 from ai_migration.exceptions import StoreError
+from ai_migration.models.sql.outages import ErrorKind, is_outage, kind_of
 from ai_migration.types import CollectionRef
-
-_READ_ONLY = "25006"
-"""A primary that became a standby, or is to be spared for a while."""
 
 
 @contextmanager
@@ -38,7 +36,7 @@ def translating(using: str, collection: CollectionRef) -> Iterator[None]:
     except Error as error:
         connection = connections[using]
         if not connection.in_atomic_block:
-            if _state(error) == _READ_ONLY:  # and it stays so, for as long as this is open
+            if kind_of(error) is ErrorKind.READ_ONLY:  # and stays so, as long as this is open
                 connection.close()
             connection.close_if_unusable_or_obsolete()
         raise translated(error, collection.name) from error
@@ -46,31 +44,16 @@ def translating(using: str, collection: CollectionRef) -> Iterator[None]:
 
 def translated(error: Error, subject: str) -> StoreError:
     """A database's error in our words; never its DETAIL, which quotes values."""
-    cause = error.__cause__
     said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    # psycopg, sqlite3 and MySQL drivers, in this order.
-    state = _state(error)
-    sqlite = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    number = cause.args[0] if cause and cause.args and isinstance(cause.args[0], int) else 0
-    if state == "53100" or sqlite == 13 or number in (1021, 1114):
+    kind = kind_of(error)
+    if kind is ErrorKind.FULL:
         return StoreError(
             f"{subject}: the disk of the database is full ({said}). Free space, then resume."
         )
-    if state == "42P01" or number == 1146 or said.startswith("no such table"):
+    if kind is ErrorKind.NO_TABLE:
         return StoreError(
             f"{subject}: a table is missing ({said}). If this is a new database, run: "
             f"manage.py migrate. If the store was lost, start a migration with --rebuild."
         )
-    transient = (
-        isinstance(error, InterfaceError)
-        or state[:2] in ("08", "40", "53", "57")
-        or state in ("55P03", _READ_ONLY, "25P03")
-        or sqlite in (5, 6)
-        or number in (1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 4031)
-        or (isinstance(error, OperationalError) and not (state or sqlite or number))
-    )
+    transient = is_outage(error) or kind is ErrorKind.CROWDED
     return StoreError(f"{subject}: {said}", transient=transient)
-
-
-def _state(error: Error) -> str:
-    return str(getattr(error.__cause__, "sqlstate", None) or "")

@@ -8,6 +8,8 @@ import numpy as np
 from django.db import router
 
 from ai_migration.models.sql import vectors as sql
+from ai_migration.models.sql.dialects import dialect
+from ai_migration.models.sql.dialects.base import NO_CHUNK
 from ai_migration.models.vectors import StoredVector
 from ai_migration.stores._support import (
     dump_metadata,
@@ -80,13 +82,13 @@ class DatabaseStore(VectorStore):
         documents = dump_metadata(collection, metadata)
         with atomically(self.using, collection):
             self._require(collection)
-            sql.update_metadata(self.using, collection.id, entity_ids, documents)
+            dialect(self.using).update_payloads(collection.id, entity_ids, documents)
 
     def delete(self, collection: CollectionRef, entity_ids: Sequence[str]) -> None:
         require_ids(collection, entity_ids)
         with atomically(self.using, collection):
             self._require(collection)
-            sql.delete(self.using, collection.id, entity_ids)
+            dialect(self.using).delete_vectors(collection.id, entity_ids)
 
     def scroll(self, collection: CollectionRef, *, page_size: int = 1000) -> Iterator[VectorBatch]:
         for rows in self._pages(collection, page_size):
@@ -102,7 +104,7 @@ class DatabaseStore(VectorStore):
             return (
                 StoredVector.objects.using(self.using)
                 .filter(collection_id=collection.id)
-                .exclude(chunk=sql.NO_CHUNK)
+                .exclude(chunk=NO_CHUNK)
                 .count()
             )
 
@@ -143,10 +145,10 @@ class DatabaseStore(VectorStore):
     def _pages(self, collection: CollectionRef, size: int) -> Iterator[list[sql.Row]]:
         with translating(self.using, collection):
             self._require(collection)
-        after = ("", -1)
+        after, database = ("", -1), dialect(self.using)
         while True:
             with translating(self.using, collection):
-                rows = sql.page(self.using, collection.id, after, size)
+                rows: list[sql.Row] = database.vectors_after(collection.id, after, size)
             if rows:
                 yield rows
             if len(rows) < size:

@@ -20,7 +20,7 @@ ROWS = [
 
 def insert(rows: list[tuple[str, int, str | None]]) -> int:
     return execute_rows(
-        "default",
+        connection,
         "INSERT INTO odd SELECT %(extra)s, entity_id, number, words FROM {rows}",
         COLUMNS,
         rows,

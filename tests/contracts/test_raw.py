@@ -11,6 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ai_migration.models.sql.arrays import (
+    ByteaArray,
+    Int4Array,
+    Int8Array,
+    JsonbArray,
+    TextArray,
+    VectorArray,
+)
 from tests.databases import FreshDatabase
 
 raw = pytest.importorskip("ai_migration.models.sql.raw")
@@ -36,23 +44,23 @@ def test_arrays_arrive_as_they_were_sent(database: FreshDatabase) -> None:
     def check(
         texts: list[str | None], blobs: list[bytes | None], small: list[int], big: list[int]
     ) -> None:
-        assert echo("text", raw.TextArray(texts)) == texts
-        assert echo("bytea", raw.ByteaArray(blobs)) == blobs
-        assert echo("int", raw.Int4Array(small)) == small
-        assert echo("bigint", raw.Int8Array(np.array(big, dtype=np.int64))) == big
+        assert echo("text", TextArray(texts)) == texts
+        assert echo("bytea", ByteaArray(blobs)) == blobs
+        assert echo("int", Int4Array(small)) == small
+        assert echo("bigint", Int8Array(np.array(big, dtype=np.int64))) == big
 
     check()
 
 
 def test_rows_of_an_array_are_bytes() -> None:
     rows = np.arange(6, dtype="<u2").reshape(3, 2)
-    assert echo("bytea", raw.ByteaArray(rows)) == [row.tobytes() for row in rows]
-    assert echo("bytea", raw.ByteaArray(rows[:0])) == []
-    assert echo("bytea", raw.ByteaArray(rows[:, ::2])) == [b"\0\0", b"\2\0", b"\4\0"]
+    assert echo("bytea", ByteaArray(rows)) == [row.tobytes() for row in rows]
+    assert echo("bytea", ByteaArray(rows[:0])) == []
+    assert echo("bytea", ByteaArray(rows[:, ::2])) == [b"\0\0", b"\2\0", b"\4\0"]
 
 
 def test_documents() -> None:
-    assert echo("jsonb", raw.JsonbArray(['{"é": [1, null]}', None, '"text"'])) == [
+    assert echo("jsonb", JsonbArray(['{"é": [1, null]}', None, '"text"'])) == [
         {"é": [1, None]},
         None,
         "text",
@@ -62,15 +70,15 @@ def test_documents() -> None:
 def test_vectors() -> None:
     vectors = np.array([[1, -2.5], [0, 1e-3]], dtype=np.float32)
     rows = raw.execute_raw(
-        connection, "SELECT unnest($1::vector[])::text", [raw.VectorArray(vectors)]
+        connection, "SELECT unnest($1::vector[])::text", [VectorArray(vectors)]
     ).fetchall()
     assert rows == [("[1,-2.5]",), ("[0,0.001]",)]
-    nothing = raw.VectorArray(vectors[:0])
+    nothing = VectorArray(vectors[:0])
     assert raw.execute_raw(connection, "SELECT unnest($1::vector[])", [nothing]).fetchall() == []
 
 
 def test_statements_stand_in_the_query_log_and_parameters_do_not() -> None:
-    secret = raw.TextArray(["secret"])
+    secret = TextArray(["secret"])
     with CaptureQueriesContext(connection) as queries:
         raw.execute_raw(connection, "SELECT $1::text[]", [secret])
     assert [query["sql"] for query in queries] == ["SELECT $1::text[]"]
@@ -81,7 +89,7 @@ def test_errors_are_those_of_django() -> None:
     with pytest.raises(DataError):
         raw.execute_raw(connection, "SELECT 1 / $1::int", [0])
     with pytest.raises(UnicodeEncodeError):
-        raw.TextArray(["\ud800"])
+        TextArray(["\ud800"])
 
 
 def test_it_is_part_of_the_transaction_and_refuses_a_broken_one() -> None:

@@ -15,7 +15,8 @@ from django.db.backends.signals import connection_created
 
 from ai_migration import MigrationRequest, migration_service
 from ai_migration.engine.worker import run_worker
-from ai_migration.models.sql.raw import ByteaArray, TextArray, VectorArray, execute_raw
+from ai_migration.models.sql.arrays import ByteaArray, TextArray, VectorArray
+from ai_migration.models.sql.raw import execute_raw
 from ai_migration.stores.pgvector import PgVectorStore
 from ai_migration.types import CollectionRef, JobStatus
 from tests.databases import FreshDatabase

@@ -7,6 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import (
     DatabaseError,
     Error,
+    IntegrityError,
     InterfaceError,
     OperationalError,
     connection,
@@ -15,7 +16,7 @@ from django.db import (
 
 from ai_migration import migration_service
 from ai_migration.engine.worker import run_worker
-from ai_migration.exceptions import AIMigrationError
+from ai_migration.exceptions import AIMigrationError, StoreError
 from ai_migration.models import JobEvent
 from ai_migration.models.sql.outages import in_words, is_outage
 from ai_migration.types import JobStatus
@@ -57,7 +58,11 @@ def test_postgresql_says_by_its_state(sqlstate: str | None, expected: bool) -> N
         (OperationalError(2013, "Lost connection"), True),
         (OperationalError(1927, "Connection was killed"), True),
         (OperationalError(1021, "Disk full"), False),
+        (OperationalError("no such column: is locked"), False),
+        (OperationalError("near 40: syntax error"), False),
+        (IntegrityError("UNIQUE constraint failed: t.locked"), False),
         (InterfaceError("connection already closed"), True),
+        (StoreError("database is locked", transient=True), False),
         (DatabaseError("anything else"), False),
     ],
 )

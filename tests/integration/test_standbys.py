@@ -16,7 +16,7 @@ from ai_migration.entities import registry
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry, SearchableEntity
-from ai_migration.models.sql import replicas
+from ai_migration.models.sql.dialects import PostgreSQL, dialect
 from ai_migration.types import JobStatus
 from tests.databases import Databases, FreshDatabase
 from tests.integration.support import (
@@ -50,7 +50,7 @@ def standby(
     following: Standby, database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Standby]:
     """The alias `standby`: this test's database, as the standby shows it."""
-    following.catch_up(replicas.position("default"))
+    following.catch_up(dialect("default").position())
     name = str(connections["default"].settings_dict["NAME"])
     settings = {"standby": database_settings(following.url(name))}
     connections.databases.update(connections.configure_settings(connections.databases | settings))
@@ -66,7 +66,7 @@ def test_a_job_waits_until_the_standby_shows_what_it_began_with(
 ) -> None:
     project.article(using="standby")
     make_articles(3)
-    standby.catch_up(replicas.position("default"))
+    standby.catch_up(dialect("default").position())
     standby.pause()
     make_articles(47, start=3)
     job = start(batch_size=10)
@@ -115,7 +115,7 @@ def test_what_is_older_never_replaces_what_is_newer(project: Project, standby: S
     migration_service.resume_migration(job.pk)
     finish(job)
     standby.resume()
-    standby.catch_up(replicas.position("default"))
+    standby.catch_up(dialect("default").position())
     assert_in_line()
     known = SearchableEntity.objects.filter(chunk_count__gt=0)
     assert known.filter(entity_id=str(new.pk)).exists(), "a sweep takes it for gone"
@@ -137,9 +137,13 @@ def test_changes_are_queued_when_they_are_committed(project: Project, standby: S
 def test_a_standby_of_another_database_is_no_standby_of_this_one(
     project: Project, standby: Standby
 ) -> None:
-    assert replicas.is_same_table("standby", "default", "testapp_article")
-    assert not replicas.is_same_table("standby", "default", "no such table")
-    assert not replicas.is_same_table("other", "default", "testapp_article")
+    here, there = (
+        dialect(alias).table_identity("testapp_article") for alias in ("standby", "default")
+    )
+    assert here is not None
+    assert here == there != dialect("default").table_identity("testapp_category")
+    assert dialect("standby").table_identity("no such table") is None
+    assert dialect("other").table_identity("testapp_article") is None
 
 
 def test_a_relation_that_a_property_follows_is_as_new_as_its_row(
@@ -153,7 +157,7 @@ def test_a_relation_that_a_property_follows_is_as_new_as_its_row(
     category = Category.objects.create(name="old", slug="old")
     make_articles(3)
     Article.objects.update(category=category)
-    standby.catch_up(replicas.position("default"))
+    standby.catch_up(dialect("default").position())
     standby.pause()
     Category.objects.update(name="new")
 
@@ -173,7 +177,7 @@ def test_a_standby_without_its_primary_is_warned_of(
     project.article(using="standby")
     assert not check_indexes(databases=["default"])
     monkeypatch.setattr(router, "db_for_write", lambda model, **hints: "default")
-    monkeypatch.setattr(replicas, "is_same_table", lambda *names: False)
+    monkeypatch.setattr(PostgreSQL, "table_identity", lambda *names: None)
     [message] = check_indexes(databases=["default"])
     assert message.id == "ai_migration.W041"
     assert "'standby'" in message.msg
@@ -181,10 +185,10 @@ def test_a_standby_without_its_primary_is_warned_of(
 
 @pytest.mark.vendors("mysql")
 def test_a_server_that_is_read_only_follows_another_one(database: FreshDatabase) -> None:
-    assert not replicas.is_standby("default")
+    assert not dialect("default").is_standby()
     with connections["default"].cursor() as cursor:
         cursor.execute("SET GLOBAL read_only = 1")
         try:
-            assert replicas.is_standby("default")
+            assert dialect("default").is_standby()
         finally:
             cursor.execute("SET GLOBAL read_only = 0")

@@ -15,6 +15,7 @@ from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.sql.apart import is_reproducible
+from ai_migration.models.sql.dialects import dialect
 
 
 class ReadAhead:
@@ -33,7 +34,7 @@ class ReadAhead:
 
     def __init__(self, using: str) -> None:
         self._using = using
-        is_apart = connections[using].vendor != "sqlite" and is_reproducible(using)
+        is_apart = dialect(using).has_server and is_reproducible(using)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="read") if is_apart else None
         self._line: deque[tuple[list[QueueEntry], Future[Batch]]] = deque()
 

@@ -37,12 +37,13 @@ from ai_migration.exceptions import (
 from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch, Target
 from ai_migration.indexing.embedding.pool import EmbedPool
+from ai_migration.indexing.embedding.retries import backoff
 from ai_migration.indexing.targets import live_collections, target_of
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.outages import is_outage
-from ai_migration.models.sql.sessions import no_standing_still
 from ai_migration.pace import throttling
 from ai_migration.types import Operation
 
@@ -117,7 +118,7 @@ class Slice:
         try:
             with (
                 # Half a lease: whoever waits for its locks does not lose their own by it.
-                no_standing_still(using, get_settings().LEASE_SECONDS / 2),
+                dialect(using).no_standing_still(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:
@@ -322,7 +323,7 @@ class Slice:
         if not batch.is_embedded:
             delay = self._pools.blocked_for(batch)
         elif not is_last:
-            delay = settings.RETRY_DELAY_SECONDS * 2 ** (attempts - 1)
+            delay = backoff(attempts, settings.RETRY_DELAY_SECONDS)
         budget = self._pools.pool(batch.plans[0].target, batch.job).budget
         released = budget.released_with(batch.spent) if budget else 0
         try:
@@ -373,7 +374,7 @@ class Slice:
         queue.requeue(
             self.lease,
             [entry.pk for entry in entries],
-            delay=get_settings().RETRY_DELAY_SECONDS * 2 ** min(attempts, 10),
+            delay=backoff(attempts + 1, get_settings().RETRY_DELAY_SECONDS),
             error=message,
             is_attempt=True,
         )

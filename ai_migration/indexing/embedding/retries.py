@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from tenacity import RetryCallState, wait_exponential, wait_random
 
 from ai_migration import exceptions
 from ai_migration.embedders._too_long import is_too_long
@@ -36,10 +36,15 @@ class RetryPolicy:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the attempt of that number, counted from 1."""
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = attempt
-        doubling = wait_exponential(multiplier=self.initial_delay, max=self.max_delay)
-        return float((doubling + wait_random(0, self.initial_delay))(state))
+        jitter = random.uniform(0, self.initial_delay)
+        return backoff(attempt, self.initial_delay, self.max_delay) + jitter
+
+
+def backoff(attempt: int, initial: float, longest: float = math.inf) -> float:
+    """Seconds to wait after the attempt of that number, counted from 1: they double, ten times
+    at most (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
+    """
+    return min(longest, initial * 2.0 ** min(attempt - 1, 10))
 
 
 def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:

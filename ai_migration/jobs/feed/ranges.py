@@ -29,7 +29,7 @@ from ai_migration.models import (
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.queue import OPEN_ENTRIES
 from ai_migration.models.sql.clock import Now
-from ai_migration.models.sql.plans import in_index_order
+from ai_migration.models.sql.dialects import dialect
 from ai_migration.pace.batch_sizes import adapt_batch_size
 from ai_migration.types import (
     CollectionStatus,
@@ -132,7 +132,7 @@ def _next_sweep(job: MigrationJob) -> QueueEntry | None:
     if job.cursor is not None:
         rows = rows.filter(entity_id__gt=job.cursor)
     ids = rows.order_by("entity_id").values_list("entity_id", flat=True)
-    with in_index_order(rows.db):
+    with dialect(rows.db).in_index_order():
         upper = ids[SWEEP_SIZE - 1 : SWEEP_SIZE].first() or ids.order_by("-entity_id").first()
     if upper is None:
         return None

@@ -7,17 +7,18 @@ the hours between host and server, and by one more whenever the clocks are chang
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from django.db import connections, models
+from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import ExpressionWrapper, Value, functions
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
+
+from ai_migration.models.sql.dialects import dialect, dialect_of
 
 if TYPE_CHECKING:
     _DateTimeField = models.DateTimeField[Any, Any]
@@ -25,10 +26,6 @@ else:
     _DateTimeField = models.DateTimeField
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOW = {
-    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
-}
 
 
 class MomentField(_DateTimeField):
@@ -52,7 +49,7 @@ class MomentField(_DateTimeField):
         self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
     ) -> Any:
         moment = value if prepared else self.get_prep_value(value)
-        if isinstance(moment, datetime) and not _keeps_zones(connection):
+        if isinstance(moment, datetime) and not dialect_of(connection).keeps_zones:
             moment = _aware(moment).astimezone(UTC).replace(tzinfo=None)
         return super().get_db_prep_value(moment, connection, prepared=True)
 
@@ -62,7 +59,7 @@ class MomentField(_DateTimeField):
         """Undo what Django makes of it: without ``USE_TZ`` the zone is cut off."""
         if value is None:
             return None
-        if not _keeps_zones(connection):
+        if not dialect_of(connection).keeps_zones:
             return value.replace(tzinfo=UTC)
         if timezone.is_naive(value):
             value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))
@@ -81,17 +78,8 @@ class Now(functions.Now):  # noqa: TID251
 
 
 def now_microseconds(using: str) -> int:
-    """Microseconds since 1970 by the clock of a database, moving within a transaction.
-
-    SQLite lives on one host: its clock is this process's.
-    """
-    connection = connections[using]
-    query = _NOW.get(connection.vendor)
-    if query is None:
-        return time.time_ns() // 1000
-    with connection.cursor() as cursor:
-        cursor.execute(query)
-        return int(cursor.fetchone()[0])
+    """Microseconds since 1970 by the clock of a database, moving within a transaction."""
+    return dialect(using).now_microseconds()
 
 
 def now(using: str) -> datetime:
@@ -102,11 +90,6 @@ def now(using: str) -> datetime:
 def after(seconds: float) -> Combinable:
     """The moment so many seconds from now, for use within a query; before now if negative."""
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=MomentField())
-
-
-def _keeps_zones(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a column holds an instant, and not the digits of one."""
-    return connection.vendor == "postgresql"
 
 
 def _aware(value: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connections
 from django.db.models import QuerySet
+
+from ai_migration.models.sql.dialects import dialect
 
 COUNT_BOUND = 1_000_000
 
@@ -23,20 +24,8 @@ def bounded_count(
     Returns:
         The count, and whether it is an estimate.
     """
-    can_estimate = connections[rows.db].vendor == "postgresql"
-    if not (can_estimate or everywhere):
+    database = dialect(rows.db)
+    if not (database.can_estimate or everywhere):
         return rows.count(), False
     exact = rows.order_by().values("pk")[: bound + 1].count()
-    if exact <= bound or not can_estimate:
-        return exact, exact > bound
-    plan = rows.order_by().values("pk").explain(format="json")
-    return max(exact, _rows_of(plan)), True
-
-
-def _rows_of(plan: str) -> int:
-    import json
-
-    try:
-        return int(json.loads(plan.replace("'", '"'))[0]["Plan"]["Plan Rows"])
-    except (ValueError, KeyError, IndexError, TypeError):
-        return 0
+    return max(exact, database.estimated(rows) if exact > bound else 0), exact > bound

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 DOCUMENT_LENGTH = 2_000_000
 """Characters of one document, unless one row has more: far below ``max_allowed_packet``,
@@ -23,7 +23,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def execute_rows(
-    using: str,
+    connection: BaseDatabaseWrapper,
     sql: str,
     columns: Mapping[str, str],
     rows: Iterable[Sequence[Any]],
@@ -32,7 +32,7 @@ def execute_rows(
     """Run a statement over a batch of rows.
 
     Args:
-        using: Database alias; a transaction is open.
+        connection: Django's; a transaction is open.
         sql: The statement; ``{rows}`` stands for the table ``t`` of the rows.
         columns: Names and types of that table's columns.
         rows: Its values: strings, integers and None.
@@ -44,7 +44,7 @@ def execute_rows(
     paths = [f"{name} {columns[name]} PATH '$[{i}]'" for i, name in enumerate(columns)]
     statement = sql.format(rows=f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({', '.join(paths)})) AS t")
     touched = 0
-    with connections[using].cursor() as cursor:
+    with connection.cursor() as cursor:
         for document in _documents(rows):
             cursor.execute(statement, {**parameters, "rows": document})
             touched += cursor.rowcount

@@ -34,16 +34,28 @@ class AmongKeys(Lookup):
     def as_sql(  # type: ignore[override]  # the stubs know no lists
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
     ) -> tuple[str, list[Any] | tuple[Any, ...]]:
-        column, params = self.process_lhs(compiler, connection)
-        field = self.lhs.output_field
-        values = list(self.rhs)
-        if type(field) not in _INTEGERS:
-            values = [field.get_db_prep_value(value, connection) for value in values]
-        if connection.vendor == "postgresql":
-            return f"{column} = ANY(%s)", [*params, values]
-        if connection.vendor == "sqlite" and not any(isinstance(item, float) for item in values):
-            return (
-                f"{column} IN (SELECT value FROM json_each(%s))",
-                [*params, json.dumps(values, default=str)],
-            )
         return In(self.lhs, self.rhs).as_sql(compiler, connection)
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, list[Any]]:
+        column, params = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s)", [*params, self._values(connection)]
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, list[Any] | tuple[Any, ...]]:
+        values = self._values(connection)
+        if any(isinstance(value, float) for value in values):
+            return self.as_sql(compiler, connection)
+        column, params = self.process_lhs(compiler, connection)
+        return (
+            f"{column} IN (SELECT value FROM json_each(%s))",
+            [*params, json.dumps(values, default=str)],
+        )
+
+    def _values(self, connection: BaseDatabaseWrapper) -> list[Any]:
+        field = self.lhs.output_field
+        if type(field) in _INTEGERS:
+            return list(self.rhs)
+        return [field.get_db_prep_value(value, connection) for value in self.rhs]

@@ -1,11 +1,13 @@
-"""Which database errors pass by themselves, which somebody has to act on, and how."""
+"""Errors of databases: which pass by themselves, which somebody has to act on, and how."""
 
 from __future__ import annotations
 
+from enum import Enum
+
 from django.core.exceptions import FieldError
 from django.db import (
-    DatabaseError,
     DataError,
+    Error,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -13,19 +15,65 @@ from django.db import (
 
 from ai_migration.exceptions import AIMigrationError
 
-_POSTGRESQL = ("08", "40", "55", "57")
-"""Classes of SQLSTATE: connection, rollback (deadlock), lock not available, operator
-intervention (a restart). PostgreSQL's manual, appendix A."""
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 """What Django raises for an outage, among other things."""
-_PASSING = frozenset({"25P03", "25006"})
-"""The server ended a transaction that stood still (the process was frozen); it is read-only (a
-standby that is about to become the primary)."""
-_MYSQL = frozenset({1040, 1053, 1205, 1213, 1317, 1927, 2002, 2003, 2006, 2013, 4031})
-"""Too many connections, shutdown, lock wait, deadlock, interrupted, killed, no connection,
-gone away, lost, idle for too long."""
-_SQLITE = ("Could not decode to UTF-8", "malformed JSON")
-"""What SQLite and its driver say of a value, as an OperationalError; the value may follow."""
+
+
+class ErrorKind(Enum):
+    """What is the matter, with what databases say then.
+
+    Of PostgreSQL, SQLSTATEs, or the first two characters, which are a class of them
+    (https://www.postgresql.org/docs/current/errcodes-appendix.html); of MySQL and MariaDB the
+    numbers of server and client (https://dev.mysql.com/doc/mysql-errors/8.4/en/); of SQLite,
+    which has one code for most, words of which the first that are found decide.
+    """
+
+    UNREADABLE = ("Could not decode to UTF-8", "malformed JSON")  # a value, which may follow
+    NO_TABLE = ("42P01", 1051, 1146, "no such table")
+    NO_COLUMN = ("42703", 1054, "no such column", "has no column")
+    FULL = ("53100", 1021, 1114, "database or disk is full")
+    CROWDED = ("53",)  # no memory, no connections
+    CONFLICT = ("40", 1213)  # a deadlock, or another transaction was first
+    LOCKED = ("55", 1205, "is locked")
+    READ_ONLY = ("25006",)  # a standby, or a primary that is about to become one
+    IDLE = ("25P03", 4031)  # a transaction that stood still: the process was frozen
+    STOPPED = ("57", 1053, 1317, 1927)  # somebody ended the statement, the session, the server
+    LOST = ("08", 1040, 2002, 2003, 2006, 2013, 2055)  # no connection, or none any more
+
+
+_KINDS: dict[object, ErrorKind] = {sign: kind for kind in ErrorKind for sign in kind.value}
+_WORDS = {str(sign): kind for sign, kind in _KINDS.items() if " " in str(sign)}
+_PASSING = {
+    ErrorKind.CONFLICT,
+    ErrorKind.LOCKED,
+    ErrorKind.READ_ONLY,
+    ErrorKind.IDLE,
+    ErrorKind.STOPPED,
+    ErrorKind.LOST,
+}
+
+
+def kind_of(error: BaseException) -> ErrorKind | None:
+    """What is the matter; None: something else, or no error of a database.
+
+    Args:
+        error: What Django raised.
+    """
+    if not isinstance(error, Error):
+        return None
+    said = str(error)
+    if isinstance(error, DataError) or said.startswith(ErrorKind.UNREADABLE.value):
+        return ErrorKind.UNREADABLE
+    if isinstance(error, InterfaceError):
+        return ErrorKind.LOST
+    is_operational = isinstance(error, OperationalError)
+    state: str | None = getattr(error.__cause__, "sqlstate", "")
+    if state is None:  # psycopg; without a state there was no server to give one
+        return ErrorKind.LOST if is_operational else None
+    code = error.args[0] if error.args else None
+    if is_operational and not state and isinstance(code, str):
+        return next((kind for words, kind in _WORDS.items() if words in said), None)
+    return _KINDS.get(state) or _KINDS.get(state[:2]) or _KINDS.get(code)
 
 
 def is_unreadable(error: BaseException) -> bool:
@@ -35,13 +83,9 @@ def is_unreadable(error: BaseException) -> bool:
     Args:
         error: What reading rows raised.
     """
-    if isinstance(error, DatabaseError | InterfaceError):
-        return isinstance(error, DataError) or str(error).startswith(_SQLITE)
+    if isinstance(error, Error):
+        return kind_of(error) is ErrorKind.UNREADABLE
     return isinstance(error, Exception) and not isinstance(error, FieldError | AIMigrationError)
-
-
-_MISSING = frozenset({"42P01", "42703", 1051, 1054, 1146})
-"""No such table, no such column: PostgreSQL's, then MySQL's."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -51,33 +95,7 @@ def is_outage(error: BaseException) -> bool:
     Args:
         error: What Django raised.
     """
-    if isinstance(error, InterfaceError):
-        return True
-    state: str | None = getattr(error.__cause__, "sqlstate", "")
-    if state in _PASSING:
-        return True
-    if not isinstance(error, OperationalError) or is_unreadable(error):
-        return False
-    if state != "":  # psycopg; without a state there was no server to give one
-        return state is None or state.startswith(_POSTGRESQL)
-    code = error.args[0] if error.args else None
-    if isinstance(code, int):
-        return code in _MYSQL
-    return any(word in str(error) for word in ("locked", "busy"))
-
-
-def is_missing(error: BaseException) -> bool:
-    """Whether a table or a column is not there: what migrations make.
-
-    Args:
-        error: What Django raised.
-    """
-    code = error.args[0] if error.args else None
-    if getattr(error.__cause__, "sqlstate", None) in _MISSING or code in _MISSING:
-        return True
-    return any(
-        words in str(error) for words in ("no such table", "no such column", "has no column")
-    )
+    return kind_of(error) in _PASSING
 
 
 def in_words(error: BaseException) -> str:
@@ -88,7 +106,7 @@ def in_words(error: BaseException) -> str:
         error: What Django raised.
     """
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    if is_missing(error):
+    if kind_of(error) in (ErrorKind.NO_TABLE, ErrorKind.NO_COLUMN):
         return f"{said}. Run: manage.py migrate"
     if is_outage(error):
         return f"the database does not answer: {said}. Try again when it does"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from ai_migration.models.sql.sessions import is_own_session
 from ai_migration.stores.pgvector.precision import Precision
 from ai_migration.types import Metric
 
@@ -190,7 +189,7 @@ def _server_settings(table: PgVectorTable, options: BuildOptions) -> Iterator[No
     """Those of the options, within the block or until the transaction ends."""
     connection, settings = table.connection, options.server_settings
     local = connection.in_atomic_block
-    if settings and not local and not is_own_session(connection):
+    if settings and not local and not table.is_own_session():
         # The next statement may run in another session, and this one be somebody else's.
         logger.warning(
             "%s: the connection goes through a pooler, so the index is built without %s",

@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error
 from django.db import connections, router
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
+from ai_migration.models.sql.dialects import PostgreSQL, dialect
 from ai_migration.models.vectors import StoredVector
 from ai_migration.stores._support import (
     dump_metadata,
@@ -293,7 +294,7 @@ class PgVectorStore(VectorStore):
         return 0.0 if isnan(distance) else 1.0 - distance  # NaN: a vector without direction
 
     def _is_postgresql(self) -> bool:
-        return self.using in connections and connections[self.using].vendor == "postgresql"
+        return self.using in connections and isinstance(dialect(self.using), PostgreSQL)
 
     def _no_postgresql(self) -> str:
         return (

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ai_migration.models.sql.raw import (
-    Int4Array,
-    JsonbArray,
-    TextArray,
-    VectorArray,
-    execute_raw,
-)
+from ai_migration.models.sql.arrays import Int4Array, JsonbArray, TextArray, VectorArray
+from ai_migration.models.sql.raw import execute_raw
 from ai_migration.stores._support import dump_metadata
 from ai_migration.stores.pgvector.precision import PRECISIONS, Precision
 from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
@@ -110,6 +105,13 @@ class PgVectorTable:
             f"embedding {self.type_of(precision)}({dimensions}) NOT NULL, metadata jsonb, "
             "PRIMARY KEY (entity_id, chunk))"
         )
+
+    def is_own_session(self) -> bool:
+        """Whether what is set on the session stays with this connection. A pooler in between
+        cannot tell its clients the number of the process that serves them, because it changes:
+        it makes one up."""
+        [[served_by]] = self.execute("SELECT pg_backend_pid()")
+        return bool(served_by == self.connection.connection.info.backend_pid)
 
     def drop(self) -> None:
         """Remove the table."""

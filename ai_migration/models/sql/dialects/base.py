@@ -1,0 +1,208 @@
+"""What this package asks of a database, as far as all of them answer alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from django.db.models import QuerySet
+
+from ai_migration.types import Vectors
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from ai_migration.models.sql.ledger import LedgerRow
+
+NO_CHUNK = 2**31 - 1
+"""Chunk number of the row that says that a collection exists, empty or not."""
+
+KNOWN = (
+    "SELECT entity_id, content_hash, metadata_hash, chunk_count, version "
+    "FROM ai_searchable_entities WHERE collection_id = {} AND entity_id "
+)
+INSERT_ENTITIES = """
+INSERT INTO ai_searchable_entities
+    (collection_id, entity_id, content_hash, metadata_hash, chunk_count, version)
+{}
+ON CONFLICT (collection_id, entity_id) DO NOTHING
+"""
+# MySQL takes no comparison of pairs for a range of an index: the first part says it again.
+VECTORS_AFTER = (
+    "FROM ai_vectors WHERE collection_id = {} AND entity_id >= {} "
+    "AND (entity_id, chunk) > ({}, {}) "
+    f"AND chunk <> {NO_CHUNK} ORDER BY entity_id, chunk LIMIT {{}}"
+)
+
+
+class VectorColumns(NamedTuple):
+    """Vectors to write, each column of length n.
+
+    Attributes:
+        vectors: Little-endian float32, shape ``(n, dimensions)``.
+        documents: Their payloads; None: none has any.
+    """
+
+    entity_ids: Sequence[str]
+    chunks: Sequence[int]
+    vectors: Vectors
+    documents: Sequence[str] | None
+
+    def rows(self) -> Iterator[tuple[str, int, bytes, str | None]]:
+        """The same row by row."""
+        packed, width = self.vectors.tobytes(), self.vectors.shape[1] * 4
+        documents = repeat(None) if self.documents is None else self.documents
+        keys = zip(self.entity_ids, self.chunks, documents, strict=False)
+        for i, (entity_id, chunk, document) in enumerate(keys):
+            yield entity_id, int(chunk), packed[i * width : (i + 1) * width], document
+
+
+class Dialect:
+    """A database, and how to talk to it. A vendor overrides what it does in another way.
+
+    Args:
+        connection: Django's connection to it.
+    """
+
+    has_server: ClassVar[bool] = True
+    """Whether it works in processes of its own, and not in this one."""
+
+    is_typed: ClassVar[bool] = False
+    """Whether a column holds nothing but values of its type, one way of writing each."""
+
+    keeps_zones: ClassVar[bool] = False
+    """Whether a column of moments holds an instant, and not the digits of one."""
+
+    can_estimate: ClassVar[bool] = False
+    """Whether :meth:`estimated` knows anything."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    # Settings, which are looked at without a query
+
+    def refused_driver(self) -> str | None:
+        """The driver in use, where this package cannot work with it."""
+        return None
+
+    def lacks_for_writers(self) -> list[str]:
+        """What the settings do not give, and several processes that write need."""
+        return []
+
+    # Time, counts, plans, sessions
+
+    def now_microseconds(self) -> int:
+        """Microseconds since 1970 by its clock, moving within a transaction."""
+        raise NotImplementedError
+
+    def estimated(self, rows: QuerySet[Any]) -> int:
+        """How many rows the planner expects of a queryset; 0: it does not say."""
+        return 0
+
+    def in_index_order(self) -> AbstractContextManager[None]:
+        """Queries within read an index in its order. Call it inside a transaction."""
+        return nullcontext()
+
+    def no_standing_still(self, seconds: float) -> AbstractContextManager[None]:
+        """Within the block the server ends a transaction that stands still for so long.
+
+        A process that is frozen in the middle of one would keep its locks for as long as it
+        is frozen, and whoever wants to take over its work would wait for them. Some databases
+        have no such thing, or no locks that outlive a statement.
+        """
+        return nullcontext()
+
+    def end_if_still(self, seconds: float) -> None:
+        """The same for the transaction that is open, where one can be told."""
+
+    # Standbys
+
+    def is_standby(self) -> bool:
+        """Whether it only follows another database."""
+        return False
+
+    def table_identity(self, table: str) -> object:
+        """What only the same table has when it is seen through another alias, as that of a
+        standby; None: there is no such table, or that cannot be told."""
+        return None
+
+    def position(self) -> str:
+        """How far a primary has written its log: what was committed before stands before it.
+        Empty: it does not say."""
+        return ""
+
+    def shows(self, position: str) -> bool:
+        """Whether a standby, or what was one, shows all that stands before a position."""
+        return True
+
+    # The ledger: rows are (entity id, content hash, metadata hash, chunks, version)
+
+    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        """The rows of these entities; unknown ones are absent."""
+        raise NotImplementedError
+
+    def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+        """Write rows, except those that are there; how many it wrote."""
+        raise NotImplementedError
+
+    def update_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+        """Change the rows that still have the version they are known with; how many had."""
+        return self._executemany(
+            "UPDATE ai_searchable_entities SET content_hash = %s, metadata_hash = %s, "
+            "chunk_count = %s, version = %s "
+            "WHERE collection_id = %s AND entity_id = %s AND version = %s",
+            [(*row[1:4], version, collection_id, row.entity_id, row.known_version) for row in rows],
+        )
+
+    # Vectors: rows are (entity id, chunk, packed vector, payload)
+
+    def upsert_vectors(self, collection_id: int, batch: VectorColumns) -> None:
+        """Write vectors; one that is there is replaced with its payload."""
+        raise NotImplementedError
+
+    def update_payloads(
+        self, collection_id: int, entity_ids: Sequence[str], documents: Sequence[str]
+    ) -> None:
+        """Replace the payload of all vectors of each entity."""
+        self._executemany(
+            "UPDATE ai_vectors SET metadata = %s WHERE collection_id = %s AND entity_id = %s "
+            f"AND chunk <> {NO_CHUNK}",
+            [
+                (document, collection_id, entity_id)
+                for entity_id, document in zip(entity_ids, documents, strict=True)
+            ],
+        )
+
+    def delete_vectors(self, collection_id: int, entity_ids: Sequence[str]) -> None:
+        """Remove all vectors of these entities."""
+        self._executemany(
+            "DELETE FROM ai_vectors WHERE collection_id = %s AND entity_id = %s "
+            f"AND chunk <> {NO_CHUNK}",
+            [(collection_id, entity_id) for entity_id in entity_ids],
+        )
+
+    def vectors_after(self, collection_id: int, after: tuple[str, int], limit: int) -> list[Any]:
+        """The rows that follow an entity and chunk, in their order."""
+        vector = self.connection.ops.quote_name("vector")
+        return self._fetch(
+            f"SELECT entity_id, chunk, {vector}, metadata " + VECTORS_AFTER.format(*["%s"] * 5),
+            (collection_id, after[0], *after, limit),
+        )
+
+    # How statements are run
+
+    def _fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+    def _value(self, sql: str, *parameters: Any) -> Any:
+        rows = self._fetch(sql, parameters)
+        return rows[0][0] if rows else None
+
+    def _executemany(self, sql: str, parameters: Sequence[tuple[Any, ...]]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(sql, parameters)
+            return int(cursor.rowcount)

@@ -1,0 +1,133 @@
+"""MySQL and MariaDB: a batch is a JSON document, which the server reads as a table."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from django.db import Error
+
+from ai_migration.models.sql.dialects.base import KNOWN, NO_CHUNK, Dialect, VectorColumns
+from ai_migration.models.sql.json_rows import ENTITY_ID, TEXT, execute_rows
+
+if TYPE_CHECKING:
+    from ai_migration.models.sql.ledger import LedgerRow
+
+_LEDGER = {
+    "entity_id": ENTITY_ID,
+    "content_hash": "varchar(32)",
+    "metadata_hash": "varchar(32)",
+    "chunk_count": "bigint",
+    "known_version": "bigint",
+}
+_VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
+
+
+class MySQL(Dialect):
+    """MySQL 8 or MariaDB 10.6."""
+
+    def now_microseconds(self) -> int:
+        return int(self._value("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"))
+
+    @contextmanager
+    def no_standing_still(self, seconds: float) -> Iterator[None]:
+        """MariaDB knows it for a session only; the session gets back what it had."""
+        if not getattr(self.connection, "mysql_is_mariadb", False):
+            yield
+            return
+        name = "SESSION idle_transaction_timeout"
+        before = self._value("SELECT @@SESSION.idle_transaction_timeout")
+        self._set(name, max(1, round(seconds)))
+        try:
+            yield
+        finally:
+            with suppress(Error):  # it may have been lost meanwhile
+                self._set(name, int(before))
+
+    def is_standby(self) -> bool:
+        """Read-only. How far it is, not every role may read: that is not told."""
+        return self._value("SELECT @@global.read_only") not in (0, "0", "OFF")
+
+    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        return self._fetch(
+            KNOWN.format("%s") + "IN (SELECT id FROM JSON_TABLE(%s, '$[*]' "
+            f"COLUMNS (id {ENTITY_ID} PATH '$')) AS t)",
+            (collection_id, json.dumps(entity_ids)),
+        )
+
+    def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+        return execute_rows(
+            self.connection,
+            "INSERT IGNORE INTO ai_searchable_entities "
+            "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version) "
+            "SELECT %(collection)s, entity_id, UNHEX(content_hash), UNHEX(metadata_hash), "
+            "chunk_count, %(version)s FROM {rows}",
+            _LEDGER,
+            map(_hexed, rows),
+            collection=collection_id,
+            version=version,
+        )
+
+    def update_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+        return execute_rows(
+            self.connection,
+            "UPDATE ai_searchable_entities AS l JOIN {rows} "
+            "ON l.entity_id = t.entity_id AND l.version = t.known_version "
+            "SET l.content_hash = UNHEX(t.content_hash), "
+            "l.metadata_hash = UNHEX(t.metadata_hash), "
+            "l.chunk_count = t.chunk_count, l.version = %(version)s "
+            "WHERE l.collection_id = %(collection)s",
+            _LEDGER,
+            map(_hexed, rows),
+            collection=collection_id,
+            version=version,
+        )
+
+    def upsert_vectors(self, collection_id: int, batch: VectorColumns) -> None:
+        execute_rows(
+            self.connection,
+            "INSERT INTO ai_vectors (collection_id, entity_id, chunk, `vector`, metadata) "
+            "SELECT %(collection)s, t.entity_id, t.chunk, FROM_BASE64(t.packed), t.document "
+            "FROM {rows} ON DUPLICATE KEY UPDATE "
+            "`vector` = FROM_BASE64(t.packed), metadata = t.document",
+            _VECTORS,
+            (
+                (entity_id, chunk, b64encode(packed).decode(), document)
+                for entity_id, chunk, packed, document in batch.rows()
+            ),
+            collection=collection_id,
+        )
+
+    def update_payloads(
+        self, collection_id: int, entity_ids: Sequence[str], documents: Sequence[str]
+    ) -> None:
+        execute_rows(
+            self.connection,
+            "UPDATE ai_vectors AS v JOIN {rows} ON v.entity_id = t.entity_id "
+            "SET v.metadata = t.document WHERE v.collection_id = %(collection)s "
+            f"AND v.chunk <> {NO_CHUNK}",
+            {"entity_id": ENTITY_ID, "document": TEXT},
+            zip(entity_ids, documents, strict=True),
+            collection=collection_id,
+        )
+
+    def delete_vectors(self, collection_id: int, entity_ids: Sequence[str]) -> None:
+        execute_rows(
+            self.connection,
+            "DELETE v FROM ai_vectors AS v JOIN {rows} ON v.entity_id = t.entity_id "
+            f"WHERE v.collection_id = %(collection)s AND v.chunk <> {NO_CHUNK}",
+            {"entity_id": ENTITY_ID},
+            ([entity_id] for entity_id in entity_ids),
+            collection=collection_id,
+        )
+
+    def _set(self, name: str, value: int) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SET {name} = {value}")
+
+
+def _hexed(row: LedgerRow) -> tuple[Any, ...]:
+    return (row.entity_id, row.content_hash.hex(), row.metadata_hash.hex(), *row[3:])

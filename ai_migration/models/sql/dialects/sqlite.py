@@ -1,0 +1,68 @@
+"""SQLite: a batch is one ``executemany``, a list one JSON document."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ai_migration.models.sql.dialects.base import INSERT_ENTITIES, KNOWN, Dialect, VectorColumns
+
+if TYPE_CHECKING:
+    from ai_migration.models.sql.ledger import LedgerRow
+
+
+class SQLite(Dialect):
+    """A file and a library in this process."""
+
+    has_server = False
+
+    def lacks_for_writers(self) -> list[str]:
+        options = self.connection.settings_dict.get("OPTIONS", {})
+        name = str(self.connection.settings_dict["NAME"])
+        if not name or ":memory:" in name or "mode=memory" in name:
+            return []  # one process only
+        lacks = []
+        if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+            lacks.append("transaction_mode IMMEDIATE")
+        command = str(options.get("init_command") or "").lower()
+        squeezed = "".join(command.replace('"', "").replace("'", "").split())
+        if "journal_mode=wal" not in squeezed and not _is_wal(name):
+            lacks.append("the write-ahead log")
+        return lacks
+
+    def now_microseconds(self) -> int:
+        return time.time_ns() // 1000  # it lives on one host: its clock is this process's
+
+    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        return self._fetch(
+            KNOWN.format("%s") + "IN (SELECT value FROM json_each(%s))",
+            (collection_id, json.dumps(entity_ids)),
+        )
+
+    def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
+        return self._executemany(
+            INSERT_ENTITIES.format("VALUES (%s, %s, %s, %s, %s, %s)"),
+            [(collection_id, *row[:4], version) for row in rows],
+        )
+
+    def upsert_vectors(self, collection_id: int, batch: VectorColumns) -> None:
+        self._executemany(
+            "INSERT INTO ai_vectors (collection_id, entity_id, chunk, vector, metadata) "
+            "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (collection_id, entity_id, chunk) "
+            "DO UPDATE SET vector = excluded.vector, metadata = excluded.metadata",
+            [(collection_id, *row) for row in batch.rows()],
+        )
+
+
+def _is_wal(name: str) -> bool:
+    """Whether the file is in WAL mode for good: its header says so, without a query."""
+    path = Path(name.removeprefix("file:").partition("?")[0])
+    try:
+        with path.open("rb") as file:
+            header = file.read(20)
+    except OSError:
+        return False
+    return header.startswith(b"SQLite format 3\0") and header[18:20] == b"\x02\x02"
