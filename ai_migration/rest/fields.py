@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
-from rest_framework import serializers, validators
+from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 from typing_extensions import TypeAliasType
 
@@ -141,41 +141,29 @@ class Ordering(StrEnum):
     OLDEST = "createdAt"
 
 
-_WORDS: Mapping[str, tuple[str, Any]] = {
-    kind: (code, messages[code])
-    for messages, codes in (
-        (serializers.Field.default_error_messages, {"missing": "required"}),
-        (
-            serializers.CharField.default_error_messages,
-            {
-                "string_type": "invalid",
-                "string_too_short": "blank",
-                "string_too_long": "max_length",
-            },
-        ),
-        (serializers.BooleanField.default_error_messages, {"bool_type": "invalid"}),
-        (serializers.DictField.default_error_messages, {"dict_type": "not_a_dict"}),
-        (
-            serializers.IntegerField.default_error_messages,
-            {
-                "int_parsing": "invalid",
-                "int_parsing_size": "max_string_length",
-                "greater_than_equal": "min_value",
-                "less_than_equal": "max_value",
-            },
-        ),
-    )
-    for kind, code in codes.items()
-} | {
+_THEIRS: Mapping[str, tuple[type[serializers.Field[Any, Any, Any, Any]], str]] = {
+    "missing": (serializers.Field, "required"),
+    "string_type": (serializers.CharField, "invalid"),
+    "string_too_short": (serializers.CharField, "blank"),
+    "string_too_long": (serializers.CharField, "max_length"),
+    "bool_type": (serializers.BooleanField, "invalid"),
+    "dict_type": (serializers.DictField, "not_a_dict"),
+    "int_parsing": (serializers.IntegerField, "invalid"),
+    "int_parsing_size": (serializers.IntegerField, "max_string_length"),
+    "greater_than_equal": (serializers.IntegerField, "min_value"),
+    "less_than_equal": (serializers.IntegerField, "max_value"),
+}
+"""What pydantic finds wrong, and the field of the REST framework that has words for it: they are
+in the caller's language."""
+_OURS = {
     "string_pattern_mismatch": ("null_characters_not_allowed", "Null characters are not allowed."),
     "string_unicode": (
-        validators.ProhibitSurrogateCharactersValidator.code,
-        validators.ProhibitSurrogateCharactersValidator.message,
+        "surrogate_characters_not_allowed",
+        "Surrogate characters are not allowed: U+{code_point:X}.",
     ),
     "enum": ("invalid_choice", "Known values: {known}."),
     "model_type": ("invalid", "Write a JSON object."),
 }
-"""What pydantic finds wrong: code and words of the REST framework, in the caller's language."""
 
 
 def errors_of(error: ValidationError) -> dict[str, Any]:
@@ -197,7 +185,10 @@ def _detail(error: ErrorDetails) -> ErrorDetail:
     if "detail" in facts:
         detail: ErrorDetail = facts["detail"]
         return detail
-    code, words = _WORDS[error["type"]]
+    code, words = _OURS.get(error["type"], ("invalid", "Not a valid value."))
+    if error["type"] in _THEIRS:
+        field, code = _THEIRS[error["type"]]
+        words = str(field.default_error_messages[code])
     surrogates = (ord(char) for char in str(value)[:MAX_NAME] if "\ud800" <= char <= "\udfff")
     words = words.format(
         **facts,
