@@ -33,7 +33,7 @@ from rest_framework.exceptions import (
 
 from ai_migration import exceptions
 from ai_migration.jobs.report.documents import JOB_ID, example_of
-from ai_migration.jobs.steer.transitions import ADVICE
+from ai_migration.jobs.steer.states import STATES
 from ai_migration.rest import errors as wire
 from ai_migration.rest.access import access_of
 from ai_migration.rest.requests import Body
@@ -70,7 +70,7 @@ ERRORS: Mapping[str, APIException] = {
         exceptions.UnknownEntityTypeError("prodct", ["product"]),
         exceptions.UnknownJobError("mig-1"),
         exceptions.InvalidTransitionError(
-            JOB_ID, "COMPLETED", "PAUSED", ADVICE[JobStatus.COMPLETED]
+            JOB_ID, "COMPLETED", "PAUSED", STATES[JobStatus.COMPLETED].advice
         ),
         exceptions.ConflictingJobError("product", JOB_ID, "RUNNING"),
         exceptions.RebuildRequiredError("The embedder changed: rebuild the index of 'product'."),
@@ -89,8 +89,6 @@ ERRORS: Mapping[str, APIException] = {
     )
 }
 """An error of each code. 503: something has to be set right or to come back first."""
-
-
 _NULL = {"type": "null"}
 
 

@@ -12,14 +12,32 @@ from rest_framework.utils.urls import replace_query_param
 
 from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
-from ai_migration.jobs.report import documents
-from ai_migration.jobs.report.documents import Document
+from ai_migration.jobs.report.documents import (
+    Document,
+    EntityType,
+    Event,
+    EventPage,
+    Failure,
+    FailurePage,
+    Hit,
+    Job,
+    JobPage,
+    JobProgress,
+    Plan,
+)
 from ai_migration.jobs.service import migration_service
-from ai_migration.rest import requests
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
 from ai_migration.rest.base import MigrationView, RecoveringView
 from ai_migration.rest.openapi import IDEMPOTENCY_KEY, operation
-from ai_migration.rest.requests import parsed
+from ai_migration.rest.requests import (
+    JobsQuery,
+    PageQuery,
+    PlanRequest,
+    ResumeRequest,
+    SearchRequest,
+    StartRequest,
+    parsed,
+)
 
 Row = TypeVar("Row")
 
@@ -29,8 +47,8 @@ class StartView(RecoveringView):
 
     @operation(
         "start",
-        documents.Job,
-        request=requests.StartRequest,
+        Job,
+        request=StartRequest,
         parameters=[IDEMPOTENCY_KEY],
         errors=[
             "unknown_entity_type",
@@ -42,46 +60,39 @@ class StartView(RecoveringView):
     def post(self, request: Request) -> Response:
         """Start a migration. It is RUNNING, or PENDING while others run."""
         key = request.headers.get("Idempotency-Key", "")
-        asked = parsed(requests.StartRequest, request).migration(
-            self.user_name, idempotency_key=key
-        )
-        return Response(documents.Job.of(migration_service.start_migration(asked)))
+        asked = parsed(StartRequest, request).migration(self.user_name, idempotency_key=key)
+        return Response(Job.of(migration_service.start_migration(asked)))
 
 
 class PlanView(MigrationView):
     access = {"POST": PLAN}
 
-    @operation(
-        "plan",
-        documents.Plan,
-        request=requests.PlanRequest,
-        errors=["unknown_entity_type"],
-    )
+    @operation("plan", Plan, request=PlanRequest, errors=["unknown_entity_type"])
     def post(self, request: Request) -> Response:
         """The dry run: what a migration would do. Starts nothing."""
-        body = parsed(requests.PlanRequest, request)
+        body = parsed(PlanRequest, request)
         plan = migration_service.plan(body.migration(self.user_name), probe=body.probe)
-        return Response(documents.Plan.of(plan))
+        return Response(Plan.of(plan))
 
 
 class JobsView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation("listJobs", documents.JobPage, query=requests.JobsQuery)
+    @operation("listJobs", JobPage, query=JobsQuery)
     def get(self, request: Request) -> Response:
         """Jobs, newest first."""
-        asked = parsed(requests.JobsQuery, request).selection()
+        asked = parsed(JobsQuery, request).selection()
 
         def find(limit: int) -> Sequence[Any]:
             return migration_service.list_jobs(**{**asked, "limit": limit})
 
-        return page(request, find, asked["limit"], documents.Job)
+        return page(request, find, asked["limit"], Job)
 
 
 class JobView(RecoveringView):
     access = {"GET": VIEW, "DELETE": CONTROL}
 
-    @operation("getJob", documents.JobProgress, errors=["unknown_job"])
+    @operation("getJob", JobProgress, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """Where a job stands."""
         progress = migration_service.get_progress(job_id)
@@ -89,7 +100,7 @@ class JobView(RecoveringView):
             name: request.build_absolute_uri(self.link(name, job_id))
             for name in ("events", "failures")
         }
-        return Response(documents.JobProgress.of(progress, **links))
+        return Response(JobProgress.of(progress, **links))
 
     @operation("cancelJob", None, errors=["unknown_job", "invalid_transition"])
     def delete(self, request: Request, job_id: str) -> Response:
@@ -101,17 +112,10 @@ class JobView(RecoveringView):
 class PauseView(RecoveringView):
     access = {"POST": CONTROL}
 
-    @operation(
-        "pauseJob",
-        documents.Job,
-        errors=["unknown_job", "invalid_transition"],
-        status="PAUSED",
-    )
+    @operation("pauseJob", Job, errors=["unknown_job", "invalid_transition"], status="PAUSED")
     def post(self, request: Request, job_id: str) -> Response:
         """Pause a job; the batch in flight ends."""
-        return Response(
-            documents.Job.of(migration_service.pause_migration(job_id, actor=self.user_name))
-        )
+        return Response(Job.of(migration_service.pause_migration(job_id, actor=self.user_name)))
 
 
 class ResumeView(RecoveringView):
@@ -119,15 +123,15 @@ class ResumeView(RecoveringView):
 
     @operation(
         "resumeJob",
-        documents.Job,
-        request=requests.ResumeRequest,
+        Job,
+        request=ResumeRequest,
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Let a paused or failed job go on where it stopped."""
-        changes = parsed(requests.ResumeRequest, request).changes()
+        changes = parsed(ResumeRequest, request).changes()
         job = migration_service.resume_migration(job_id, actor=self.user_name, changes=changes)
-        return Response(documents.Job.of(job))
+        return Response(Job.of(job))
 
 
 class RetryFailedView(RecoveringView):
@@ -135,52 +139,40 @@ class RetryFailedView(RecoveringView):
 
     @operation(
         "retryFailed",
-        documents.Job,
+        Job,
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Try a job's failed entities again."""
         job = migration_service.retry_failed(job_id, actor=self.user_name)
-        return Response(documents.Job.of(job))
+        return Response(Job.of(job))
 
 
 class FailuresView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation(
-        "listFailures",
-        documents.FailurePage,
-        query=requests.PageQuery,
-        errors=["unknown_job"],
-    )
+    @operation("listFailures", FailurePage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """A job's failed entities: which, what error, how many attempts."""
-        return page_of_job(request, job_id, migration_service.list_failures, documents.Failure)
+        return page_of_job(request, job_id, migration_service.list_failures, Failure)
 
 
 class EventsView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation(
-        "listEvents",
-        documents.EventPage,
-        query=requests.PageQuery,
-        errors=["unknown_job"],
-    )
+    @operation("listEvents", EventPage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """A job's audit log, oldest first: who did what, when, why."""
-        return page_of_job(request, job_id, migration_service.list_events, documents.Event)
+        return page_of_job(request, job_id, migration_service.list_events, Event)
 
 
 class EntitiesView(MigrationView):
     access = {"GET": VIEW}
 
-    @operation("listEntities", list[documents.EntityType])
+    @operation("listEntities", list[EntityType])
     def get(self, request: Request) -> Response:
         """The entity types: model, fields, backends, index, last job."""
-        return Response(
-            [documents.EntityType.of(each) for each in migration_service.list_entities()]
-        )
+        return Response([EntityType.of(each) for each in migration_service.list_entities()])
 
 
 class SearchView(MigrationView):
@@ -188,24 +180,21 @@ class SearchView(MigrationView):
 
     @operation(
         "search",
-        list[documents.Hit],
-        request=requests.SearchRequest,
+        list[Hit],
+        request=SearchRequest,
         errors=["unknown_entity_type", "not_indexed", "rebuild_required", "embedder_fatal"],
     )
     def post(self, request: Request) -> Response:
         """Find the entities that are nearest to some words."""
-        asked = parsed(requests.SearchRequest, request)
+        asked = parsed(SearchRequest, request)
         if not may_search(request.user, asked.entity_type):
             raise PermissionDenied
         hits = search(asked.entity_type, asked.query, limit=asked.limit, filters=asked.filters)
-        return Response([documents.Hit.of(hit) for hit in hits])
+        return Response([Hit.of(hit) for hit in hits])
 
 
 def page_of_job(
-    request: Request,
-    job_id: str,
-    find: Callable[..., Sequence[Row]],
-    document: type[Document],
+    request: Request, job_id: str, find: Callable[..., Sequence[Row]], document: type[Document]
 ) -> Response:
     """A page of what belongs to a job, from the cursor that was asked for.
 
@@ -215,20 +204,14 @@ def page_of_job(
         find: A method of the service: takes the job, ``after`` and ``limit``.
         document: Of a row.
     """
-    asked = parsed(requests.PageQuery, request)
+    asked = parsed(PageQuery, request)
     return page(
-        request,
-        lambda limit: find(job_id, after=asked.cursor, limit=limit),
-        asked.limit,
-        document,
+        request, lambda limit: find(job_id, after=asked.cursor, limit=limit), asked.limit, document
     )
 
 
 def page(
-    request: Request,
-    find: Callable[[int], Sequence[Row]],
-    limit: int,
-    document: type[Document],
+    request: Request, find: Callable[[int], Sequence[Row]], limit: int, document: type[Document]
 ) -> Response:
     """A page, and the link to the next one.
 

@@ -197,7 +197,7 @@ class Event(Document):
     actor: str = told("Who.", "ops")
     from_status: OrNone[JobStatus] = told("Its state before.", "RUNNING", name="from")
     to_status: JobStatus = told("Its state since.", "PAUSED", name="to")
-    reason: str = told("Why.", "somebody paused it")
+    reason: str = told("Why.", "paused")
 
 
 class Failure(Document):
