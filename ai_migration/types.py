@@ -53,7 +53,7 @@ class EmbedAnswer:
 
 
 class JobStatus(TextChoices):
-    """The states of a job; ``jobs.transitions`` has the edges between them."""
+    """The states of a job."""
 
     PENDING = "PENDING", _("Pending")
     RUNNING = "RUNNING", _("Running")
@@ -230,38 +230,6 @@ class MigrationProgress:
     cost: Decimal | None
     error_message: str
 
-    def as_json(self) -> dict[str, JSONValue]:
-        """The document of ``--json`` and of the REST API's ``GET jobs/{id}``."""
-        return {
-            "jobId": self.job_id,
-            "entityType": self.entity_type,
-            "status": str(self.status),
-            "progress": {
-                "total": self.total,
-                "processed": self.processed,
-                "indexed": self.indexed,
-                "skipped": self.skipped,
-                "removed": self.removed,
-                "failed": self.failed,
-                "percentComplete": self.percent_complete,
-                "entitiesPerSecond": self.entities_per_second,
-                "estimatedTimeRemaining": _iso(self.estimated_time_remaining),
-            },
-            "throttle": self._throttle(),
-            "tokens": self.tokens,
-            "cost": None if self.cost is None else str(self.cost),
-            "errorMessage": self.error_message or None,
-        }
-
-    def _throttle(self) -> dict[str, JSONValue] | None:
-        if not self.throttle_reason and self.pace is None:
-            return None
-        return {
-            "reason": self.throttle_reason or None,
-            "until": self.throttled_until and self.throttled_until.isoformat(),
-            "requestsPerMinute": self.pace and round(self.pace),
-        }
-
 
 @dataclass(frozen=True)
 class Probe:
@@ -274,10 +242,6 @@ class Probe:
 
     is_answered: bool
     error: str = ""
-
-    def as_json(self) -> dict[str, JSONValue]:
-        """``{"isAnswered", "error"}``."""
-        return {"isAnswered": self.is_answered, "error": self.error or None}
 
 
 @dataclass(frozen=True)
@@ -302,27 +266,6 @@ class MigrationPlan:
     rebuild_required: str
     removals_refused: str = ""
     probe: Probe | None = None
-
-    def as_json(self) -> dict[str, JSONValue]:
-        """The document of ``--dry-run --json`` and of the REST API's ``POST plan``."""
-        return {
-            "entityType": self.entity_type,
-            "total": self.total,
-            "toEmbed": self.to_embed,
-            "toUpdateMetadata": self.to_update_metadata,
-            "toSkip": self.to_skip,
-            "toRemove": self.to_remove,
-            "texts": self.texts,
-            "tokens": self.tokens,
-            "requests": self.requests,
-            "cost": None if self.cost is None else str(self.cost),
-            "durationAtRateLimit": _iso(self.duration_at_rate_limit),
-            "examined": self.examined,
-            "isEstimate": self.is_estimate,
-            "rebuildRequired": self.rebuild_required or None,
-            "removalsRefused": self.removals_refused or None,
-            "probe": self.probe and self.probe.as_json(),
-        }
 
 
 @dataclass(frozen=True)
@@ -386,22 +329,3 @@ class SearchHit:
     score: float
     metadata: Mapping[str, JSONValue]
     text: str
-
-    def as_json(self) -> dict[str, JSONValue]:
-        """``{"id", "score", "metadata", "text"}``."""
-        return {
-            "id": self.id,
-            "score": round(self.score, 6),
-            "metadata": dict(self.metadata),
-            "text": self.text,
-        }
-
-
-def _iso(length: timedelta | None) -> str | None:
-    """A length of time in ISO 8601, as people write it: ``PT45M``, ``PT26H3S``."""
-    if length is None:
-        return None
-    minutes, seconds = divmod(round(length.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "H"), (minutes, "M"), (seconds, "S"))
-    return "PT" + ("".join(f"{number}{unit}" for number, unit in parts if number) or "0S")

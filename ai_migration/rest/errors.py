@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
+from pydantic.alias_generators import to_camel
 from rest_framework.exceptions import APIException, ErrorDetail, ParseError, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from ai_migration import exceptions
-from ai_migration.rest.camel_case import camel_case
+from ai_migration.jobs.report.documents import Document, example_of, told
 
 STATUSES: dict[type[exceptions.AIMigrationError], HTTPStatus] = {
     exceptions.InvalidRequestError: HTTPStatus.BAD_REQUEST,
@@ -72,13 +74,53 @@ class ProblemRenderer(ErrorRenderer):
     media_type = "application/problem+json"
 
 
+class ErrorType(StrEnum):
+    """Whose fault it is; a validation error is about fields."""
+
+    VALIDATION_ERROR = "validation_error"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+
+
+class ErrorItem(Document):
+    """One thing that is wrong."""
+
+    code: str = told("What kind of error it is.", "invalid_request")
+    detail: str = told("What is wrong, and what to do.", "It is wrong.")
+    attr: str | None = told("The field at fault, if one is.", None)
+
+
+class Error(Document):
+    """Why it was refused."""
+
+    type: ErrorType = told("Whose fault it is.", "client_error")
+    errors: list[ErrorItem] = told("What is wrong.", [example_of(ErrorItem)])
+
+
+class Problem(Document):
+    """The same as RFC 9457 has it, for those who take `application/problem+json`."""
+
+    type: str = told("Always the same.", "about:blank")
+    title: str = told("The status in words.", "Bad Request")
+    status: int = told("The status.", 400)
+    detail: str = told("The first of the errors.", "It is wrong.")
+    code: str = told("What kind of error it is.", "invalid_request")
+    errors: list[ErrorItem] = told("What is wrong.", [example_of(ErrorItem)])
+
+
 def translate(error: exceptions.AIMigrationError) -> APIException:
     """The service's error in the framework's words."""
     if not isinstance(error, exceptions.InvalidRequestError):
         return ServiceError(error)
     words = [ErrorDetail(error.message, error.code)]
-    attr = error.field and _ATTRS.get(error.field, camel_case(error.field))
+    attr = error.field and _ATTRS.get(error.field, to_camel(error.field))
     return ValidationError({attr: words} if attr else words)
+
+
+def formatted(error: APIException) -> dict[str, Any]:
+    """An error as we answer it."""
+    document: dict[str, Any] = ExceptionFormatter(error, {}, error).run()
+    return document
 
 
 def problem(status: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +149,7 @@ class MigrationExceptionHandler(ExceptionHandler):
         return super().convert_known_exceptions(exc)
 
     def format_exception(self, exc: APIException) -> dict[str, Any]:
-        formatted: dict[str, Any] = ExceptionFormatter(exc, self.context, self.exc).run()
-        return formatted
+        return formatted(exc)
 
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         """JSON, or a problem document where the client takes one."""

@@ -1,152 +1,201 @@
-"""Fields that take JSON's own types and nothing that looks like them; what is an acceptable
-value is asked of the floors below, so that every shell says the same."""
+"""Values that callers send: JSON's own types and nothing that looks like them. What is acceptable
+is asked of the floors below, so that every shell says the same."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
-from drf_spectacular.utils import extend_schema_field
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import ErrorDetail
+from typing_extensions import TypeAliasType
 
 from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.values import MAX_COST, require_range
 
 MAX_NAME = 255
+_Value = TypeVar("_Value")
 
 
-class Component:
-    """A field that is a component of its own in OpenAPI.
-
-    Attributes:
-        component: Its name there.
-        openapi: Its schema.
-    """
-
-    component: str
-    openapi: dict[str, Any]
+def refused(words: str, code: str = "invalid") -> PydanticCustomError:
+    """Why a value is not taken, to be raised; nothing formats the words, which may repeat it."""
+    return PydanticCustomError("refused", "refused", {"detail": ErrorDetail(words, code)})
 
 
-class Text(serializers.CharField):
-    """A string, as it is."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        least = None if kwargs.get("allow_blank") else 1
-        defaults = {"min_length": least, "max_length": MAX_NAME, "trim_whitespace": False}
-        super().__init__(**{**defaults, **kwargs})
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
+def _ask(check: Callable[..., _Value], *args: Any) -> _Value:
+    try:
+        return check(*args)
+    except InvalidRequestError as error:
+        raise refused(error.message, error.code) from None
 
 
-class Choice(Component, serializers.ChoiceField):
-    """One of some words.
-
-    Args:
-        component: What the enumeration is called in OpenAPI.
-        values: The words.
-    """
-
-    def __init__(self, component: str, values: list[str], **kwargs: Any) -> None:
-        self.component = component
-        self.openapi = {"type": "string", "enum": values}
-        super().__init__(values, **kwargs)
-        self.error_messages["invalid_choice"] = f"Known values: {', '.join(values)}."
-
-
-class Flag(serializers.BooleanField):
-    """true or false."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input="")
-        return data
-
-
-class WholeNumber(serializers.IntegerField):
+@dataclass(frozen=True)
+class UpTo:
     """A whole number from 1 to ``most``."""
 
-    def __init__(self, most: int, **kwargs: Any) -> None:
-        super().__init__(min_value=1, max_value=most, **kwargs)
+    most: int
 
-    def to_internal_value(self, data: Any) -> int:
-        number = int(data) if isinstance(data, float) and data.is_integer() else data
-        try:
-            require_range(number, str(self.field_name), int(self.max_value or 1))
-        except InvalidRequestError as error:
-            raise _refused(error) from error
-        return int(number)
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        bounded = core_schema.int_schema(ge=1, le=self.most)
+        return core_schema.with_info_before_validator_function(self._checked, bounded)
 
-
-class Money(Component, serializers.Field[Any, Any, Any, Any]):
-    """An amount, as a number or a string; the service says whether it can be kept."""
-
-    component = "Amount"
-    openapi = {
-        "anyOf": [
-            {"type": "number", "minimum": 0.01, "maximum": MAX_COST},
-            {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
-        ]
-    }
-    default_error_messages = {"invalid": "Write an amount, such as 12.50."}
-
-    def to_internal_value(self, data: Any) -> str:
-        if isinstance(data, bool) or not isinstance(data, int | float | str):
-            self.fail("invalid")
-        return str(data)[:MAX_NAME]
+    def _checked(self, value: Any, info: ValidationInfo) -> Any:
+        number = int(value) if isinstance(value, float) and value.is_integer() else value
+        _ask(require_range, number, to_camel(str(info.field_name)), self.most)
+        return number
 
 
-class Moment(Component, serializers.Field[Any, Any, Any, Any]):
-    """A date, or a date with time, in ISO 8601."""
-
-    component = "Moment"
-    openapi = {
-        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
-    }
-
-    def to_internal_value(self, data: Any) -> date | datetime | None:
-        try:
-            return parse_moment(data, str(self.field_name))
-        except InvalidRequestError as error:
-            raise _refused(error) from error
+def _amount(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise refused("Write an amount, such as 12.50.")
+    return str(value)[:MAX_NAME]
 
 
-@extend_schema_field(
-    {
-        "type": "array",
-        "items": {
-            "anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "array", "items": {}}]
-        },
-    }
+def _moment(value: Any, info: ValidationInfo) -> Any:
+    return _ask(parse_moment, value, to_camel(str(info.field_name)))
+
+
+def _entity_ids(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(item, str | int | list) and not isinstance(item, bool) for item in value
+    ):
+        raise refused(
+            "Write a list of primary keys: numbers, strings, or lists for composite ones."
+        )
+    return tuple(value)
+
+
+Words = Annotated[str, Strict(), Field(pattern=r"^[^\x00]*$")]
+"""A string, as it is: no database takes a NUL."""
+Text = Annotated[Words, StringConstraints(min_length=1)]
+Name = Annotated[Text, StringConstraints(max_length=MAX_NAME)]
+Flag = Annotated[bool, Strict()]
+Amount = TypeAliasType(
+    "Amount",
+    Annotated[
+        str,
+        PlainValidator(_amount),
+        WithJsonSchema(
+            {
+                "description": "An amount of money; the service says whether it can be kept.",
+                "anyOf": [
+                    {"type": "number", "minimum": 0.01, "maximum": MAX_COST},
+                    {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+                ],
+            }
+        ),
+    ],
 )
-class EntityIds(serializers.Field[Any, Any, Any, Any]):
-    """Primary keys. Which of them are keys of the model, the service says."""
+Moment = TypeAliasType(
+    "Moment",
+    Annotated[
+        Any,
+        PlainValidator(_moment),
+        WithJsonSchema(
+            {
+                "description": "A date, or a date with time, in ISO 8601.",
+                "anyOf": [
+                    {"type": "string", "format": "date"},
+                    {"type": "string", "format": "date-time"},
+                ],
+            }
+        ),
+    ],
+)
+EntityIds = Annotated[
+    tuple[Any, ...],
+    PlainValidator(_entity_ids),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {
+                "anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "array", "items": {}}]
+            },
+        }
+    ),
+]
+Object = dict[str, Any]
 
-    default_error_messages = {
-        "invalid": "Write a list of primary keys: numbers, strings, or lists for composite ones."
-    }
 
-    def to_internal_value(self, data: Any) -> tuple[Any, ...]:
-        if not isinstance(data, list):
-            self.fail("invalid")
-        for item in data:
-            if isinstance(item, bool) or not isinstance(item, str | int | list):
-                self.fail("invalid")
-        return tuple(data)
+class Ordering(StrEnum):
+    """Newest first, or oldest first."""
+
+    NEWEST = "-createdAt"
+    OLDEST = "createdAt"
 
 
-class Object(serializers.DictField):
-    """A JSON object, whose keys stay as they are."""
+_THEIRS: Mapping[str, tuple[type[serializers.Field[Any, Any, Any, Any]], str]] = {
+    "missing": (serializers.Field, "required"),
+    "string_type": (serializers.CharField, "invalid"),
+    "string_too_short": (serializers.CharField, "blank"),
+    "string_too_long": (serializers.CharField, "max_length"),
+    "bool_type": (serializers.BooleanField, "invalid"),
+    "dict_type": (serializers.DictField, "not_a_dict"),
+    "int_parsing": (serializers.IntegerField, "invalid"),
+    "int_parsing_size": (serializers.IntegerField, "max_string_length"),
+    "greater_than_equal": (serializers.IntegerField, "min_value"),
+    "less_than_equal": (serializers.IntegerField, "max_value"),
+}
+"""What pydantic finds wrong, and the field of the REST framework that has words for it: they are
+in the caller's language."""
+_OURS = {
+    "string_pattern_mismatch": ("null_characters_not_allowed", "Null characters are not allowed."),
+    "string_unicode": (
+        "surrogate_characters_not_allowed",
+        "Surrogate characters are not allowed: U+{code_point:X}.",
+    ),
+    "enum": ("invalid_choice", "Known values: {known}."),
+    "model_type": ("invalid", "Write a JSON object."),
+}
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if not isinstance(data, dict):
-            self.fail("not_a_dict", input_type=type(data).__name__)
-        return data
+
+def errors_of(error: ValidationError) -> dict[str, Any]:
+    """What is wrong with each field, as the REST framework has it."""
+    details: dict[str, Any] = {}
+    for each in error.errors(include_url=False):
+        *path, name = map(str, each["loc"])
+        at = details
+        for step in path:
+            at = at.setdefault(step, {})
+        at.setdefault(name, []).append(_detail(each))
+    return details
 
 
-def _refused(error: InvalidRequestError) -> ValidationError:
-    return ValidationError([ErrorDetail(error.message, error.code)])
+def _detail(error: ErrorDetails) -> ErrorDetail:
+    value, facts = error["input"], error.get("ctx", {})
+    if value is None and error["type"] != "missing":
+        return ErrorDetail(serializers.Field.default_error_messages["null"], "null")
+    if "detail" in facts:
+        detail: ErrorDetail = facts["detail"]
+        return detail
+    code, words = _OURS.get(error["type"], ("invalid", "Not a valid value."))
+    if error["type"] in _THEIRS:
+        field, code = _THEIRS[error["type"]]
+        words = str(field.default_error_messages[code])
+    surrogates = (ord(char) for char in str(value)[:MAX_NAME] if "\ud800" <= char <= "\udfff")
+    words = words.format(
+        **facts,
+        min_value=facts.get("ge"),
+        max_value=facts.get("le"),
+        known=str(facts.get("expected")).replace("'", "").replace(" or ", ", "),
+        input_type=type(value).__name__,
+        code_point=next(surrogates, 0),
+    )
+    return ErrorDetail(words, code)

@@ -1,29 +1,49 @@
-"""How the calls are described in OpenAPI."""
+"""How the calls are described in OpenAPI: the models of what is sent and answered are the
+components, and their fields' examples make the examples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.utils import (
-    Direction,
     OpenApiExample,
     OpenApiParameter,
+    OpenApiRequest,
     OpenApiResponse,
     extend_schema,
 )
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from rest_framework.exceptions import (
+    APIException,
+    NotAuthenticated,
+    ParseError,
+    PermissionDenied,
+    Throttled,
+    UnsupportedMediaType,
+)
 
-from ai_migration.rest import answers
+from ai_migration import exceptions
+from ai_migration.jobs.report.documents import JOB_ID, example_of
+from ai_migration.jobs.steer.states import STATES
+from ai_migration.rest import errors as wire
 from ai_migration.rest.access import access_of
-from ai_migration.rest.camel_case import CamelCase
-from ai_migration.rest.errors import ProblemRenderer, problem
-from ai_migration.rest.examples import ALWAYS, ANSWERS, ERRORS, REQUESTS, WITH_BODY
-from ai_migration.rest.fields import Component, Text
+from ai_migration.rest.requests import Body
+from ai_migration.types import JobStatus
 
 Call = TypeVar("Call", bound=Callable[..., Any])
+
+_COMPONENTS = "#/components/schemas/"
+_models: set[type[BaseModel]] = {wire.Error, wire.Problem}
+"""What is sent and answered."""
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -32,10 +52,49 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     description="A start that is repeated with the same key returns the first job.",
     examples=[OpenApiExample("a key", "nightly-2025-12-18")],
 )
+ALWAYS = ("not_authenticated", "permission_denied", "throttled", "ai_migration_error")
+"""Errors of every call."""
+WITH_BODY = ("parse_error", "body_too_large", "unsupported_media_type")
+"""Errors of every call that has a body."""
+ERRORS: Mapping[str, APIException] = {
+    getattr(error, "code", None) or error.default_code: (
+        wire.translate(error) if isinstance(error, exceptions.AIMigrationError) else error
+    )
+    for error in (
+        exceptions.InvalidRequestError(
+            "batchSize must be a whole number from 1 to 100000, not '0'", field="batch_size"
+        ),
+        ParseError("JSON parse error - Expecting value: line 1 column 1"),
+        NotAuthenticated(),
+        PermissionDenied(),
+        exceptions.UnknownEntityTypeError("prodct", ["product"]),
+        exceptions.UnknownJobError("mig-1"),
+        exceptions.InvalidTransitionError(
+            JOB_ID, "COMPLETED", "PAUSED", STATES[JobStatus.COMPLETED].advice
+        ),
+        exceptions.ConflictingJobError("product", JOB_ID, "RUNNING"),
+        exceptions.RebuildRequiredError("The embedder changed: rebuild the index of 'product'."),
+        exceptions.IdempotencyConflictError("nightly", JOB_ID),
+        exceptions.NotIndexedError(
+            "'product' is not indexed yet. Run: manage.py migrate_ai_entities product"
+        ),
+        wire.BodyTooLargeError(),
+        UnsupportedMediaType("text/plain"),
+        Throttled(20),
+        exceptions.FatalEmbedderError("The provider refused the key (401)."),
+        exceptions.AIMigrationError(
+            "The table of shop.Product cannot be read: the database does not answer: the "
+            "connection is closed. Try again when it does"
+        ),
+    )
+}
+"""An error of each code. 503: something has to be set right or to come back first."""
+_NULL = {"type": "null"}
 
 
 class MigrationAutoSchema(AutoSchema):
-    """Works whatever ``DEFAULT_SCHEMA_CLASS`` is, and says which permission a call needs."""
+    """Works whatever ``DEFAULT_SCHEMA_CLASS`` is, brings our components into whichever document
+    it is part of, and says which permission a call needs."""
 
     def get_tags(self) -> list[str]:
         return ["migrations"]
@@ -45,89 +104,117 @@ class MigrationAutoSchema(AutoSchema):
         words = f"permission{'s' if len(needed) > 1 else ''} {' and '.join(needed)}"
         return f"{super().get_description()}\n\nNeeds the {words}."
 
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().get_operation(*args, **kwargs)
+        if made is None:
+            return None  # it is not described
+        is_old = spectacular_settings.OAS_VERSION.startswith("3.0")
+        for name, schema in components().items():
+            shown, kind = as_3_0(schema) if is_old else schema, ResolvedComponent.SCHEMA
+            self.registry.register_on_missing(ResolvedComponent(name, kind, shown, name))
+        for content in made.get("requestBody", {}).get("content", {}).values():
+            if "required" in components()[content["schema"]["$ref"].removeprefix(_COMPONENTS)]:
+                made["requestBody"]["required"] = True
+        return as_3_0(made) if is_old else made
 
-class CamelCaseExtension(OpenApiSerializerExtension):
-    """Our components have names that are not the host's; our bodies take no other fields."""
 
-    target_class = CamelCase
-    match_subclasses = True
+class _Schemas(GenerateJsonSchema):
+    """Without titles of fields; with the formats that generators of clients choose types by."""
 
-    def get_name(self, auto_schema: AutoSchema, direction: Direction) -> str:
-        return f"Migration{type(self.target).__name__}"
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
-    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        schema: dict[str, Any]
-        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        if direction == "request":
-            schema["additionalProperties"] = self.target.takes_more
+    def float_schema(self, schema: Any) -> dict[str, Any]:
+        return {**super().float_schema(schema), "format": "double"}
+
+    def int_schema(self, schema: Any) -> dict[str, Any]:
+        made = super().int_schema(schema)
+        return {**made, "format": "int64"} if made.get("maximum", 0) >= 2**31 else made
+
+
+def _prefixed(schema: Any) -> Any:
+    """A schema whose references are to our components: their names are not the host's."""
+    return json.loads(re.sub(f"(?<={_COMPONENTS})(?!Migration)", "Migration", json.dumps(schema)))
+
+
+@cache
+def components() -> dict[str, Any]:
+    """The models, and what they are made of."""
+    modes = [
+        (model, "validation" if issubclass(model, Body) else "serialization") for model in _models
+    ]
+    _, document = models_json_schema(
+        modes, ref_template=f"{_COMPONENTS}{{model}}", schema_generator=_Schemas
+    )
+    made = {}
+    for name, schema in _prefixed(document["$defs"]).items():
+        schema.pop("title", None)
+        made[f"Migration{name.removeprefix('Migration')}"] = schema
+    return {name: made[name] for name in sorted(made) if not name.endswith("Query")}
+
+
+def as_3_0(schema: Any) -> Any:
+    """As OpenAPI 3.0 has it, which knows neither null, nor a list of examples, nor words beside a
+    reference."""
+    if isinstance(schema, list):
+        return [as_3_0(item) for item in schema]
+    if not isinstance(schema, dict):
         return schema
+    made = {name: as_3_0(item) for name, item in schema.items()}
+    if isinstance(made.get("examples"), list):
+        [made["example"]] = made.pop("examples")
+    if isinstance(made.get("anyOf"), list) and _NULL in made["anyOf"]:
+        [kind] = [item for item in made.pop("anyOf") if item != _NULL]
+        made |= {**kind, "nullable": True}
+    if "$ref" in made and len(made) > 1:
+        made["allOf"] = [{"$ref": made.pop("$ref")}]
+    return made
 
 
-class ComponentExtension(OpenApiSerializerFieldExtension):
-    """The library would name an enumeration by itself, and complain where the host has one of
-    that name."""
-
-    target_class = Component
-    match_subclasses = True
-
-    def get_name(self) -> str:
-        return f"Migration{self.target.component}"
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        return dict(self.target.openapi)
+def reference(model: Any) -> dict[str, Any]:
+    """The schema of a model, of a list of one, or of any object."""
+    if args := get_args(model):
+        return {"type": "array", "items": reference(args[0])}
+    if model is dict:
+        return {"type": "object", "additionalProperties": {}}
+    _models.add(model)
+    return {"$ref": f"{_COMPONENTS}Migration{model.__name__}"}
 
 
-class TextExtension(OpenApiSerializerFieldExtension):
-    """No text of ours holds a NUL: no database takes it."""
-
-    target_class = Text
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer_field(
-            self.target, direction, bypass_extensions=True
-        )
-        return {**schema, "pattern": r"^[^\x00]*$"}
+def _example(model: Any, changes: Mapping[str, Any]) -> Any:
+    if args := get_args(model):
+        return [_example(args[0], changes)]
+    return {**example_of(model), **changes}
 
 
 def operation(
     operation_id: str,
     answer: Any,
     *,
-    request: type[CamelCase] | None = None,
-    parameters: Sequence[Any] = (),
+    request: type[Body] | None = None,
+    query: type[Body] | None = None,
+    parameters: Sequence[OpenApiParameter] = (),
     errors: Iterable[str] = (),
+    **example: Any,
 ) -> Callable[[Call], Call]:
     """Describe a call.
 
     Args:
-        operation_id: Its name; its examples stand under it. In the document it has a prefix, as
-            our components have: a host's own call of that name keeps it.
-        answer: The serializer of what it answers; None: nothing.
-        request: The serializer of its body, if it has one.
-        parameters: Of its query and its headers.
+        operation_id: Its name. In the document it has a prefix, as our components have: a host's
+            own call of that name keeps it.
+        answer: The model of what it answers, a list of one, or ``dict``; None: nothing.
+        request: The model of its body, if it has one.
+        query: The model of its query, if it has one.
+        parameters: Of its headers.
         errors: The codes of its own errors; what every call can answer is added.
+        example: What differs in the example of its answer.
     """
-    status = HTTPStatus.OK if answer is not None else HTTPStatus.NO_CONTENT
-    examples = []
-    if operation_id in REQUESTS:
-        examples.append(OpenApiExample("a request", REQUESTS[operation_id], request_only=True))
-    if operation_id in ANSWERS:
-        examples.append(
-            OpenApiExample(
-                "an answer",
-                ANSWERS[operation_id],
-                response_only=True,
-                status_codes=[str(status.value)],
-            )
-        )
     codes = {"invalid_request", *errors, *ALWAYS, *(WITH_BODY if request else ())}
     return described(
         operation_id=f"migration{operation_id[:1].upper()}{operation_id[1:]}",
-        request=request,
-        parameters=list(parameters),
-        responses={status.value: OpenApiResponse(answer, status.phrase), **_refusals(codes)},
-        examples=examples,
+        request=request and {"application/json": _request(request)},
+        parameters=[*parameters, *(_parameters(query) if query else ())],
+        responses={**_answer(answer, example), **_refusals(codes)},
     )
 
 
@@ -142,27 +229,46 @@ def described(**kwargs: Any) -> Callable[[Call], Call]:
     return decorate
 
 
+def _answer(model: Any, changes: Mapping[str, Any]) -> dict[Any, OpenApiResponse]:
+    if model is None:
+        return {204: OpenApiResponse(None, HTTPStatus.NO_CONTENT.phrase)}
+    examples = [] if model is dict else [OpenApiExample("an answer", _example(model, changes))]
+    return {200: OpenApiResponse(reference(model), HTTPStatus.OK.phrase, examples)}
+
+
+def _request(model: type[Body]) -> OpenApiRequest:
+    return OpenApiRequest(
+        reference(model), examples=[OpenApiExample("a request", example_of(model))]
+    )
+
+
+def _parameters(query: type[Body]) -> Iterable[OpenApiParameter]:
+    _models.add(query)
+    template = f"{_COMPONENTS}{{model}}"
+    document = query.model_json_schema(ref_template=template, schema_generator=_Schemas)
+    for name, schema in _prefixed(document["properties"]).items():
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        yield OpenApiParameter(name, schema, description=schema.pop("description"))
+
+
 def _refusals(codes: set[str]) -> dict[tuple[int, str], OpenApiResponse]:
     """The errors by status and media type, each with its examples."""
     described = {}
-    for status in sorted({ERRORS[code].status for code in codes}):
-        plain, problems = [], []
-        for code in (code for code in ERRORS if code in codes and ERRORS[code].status == status):
-            error = _error(code)
-            plain.append(OpenApiExample(code, error))
-            problems.append(OpenApiExample(code, problem(status, error)))
-        phrase = HTTPStatus(status).phrase
-        described[status, "application/json"] = OpenApiResponse(answers.Error, phrase, plain)
-        described[status, ProblemRenderer.media_type] = OpenApiResponse(
-            answers.Problem, phrase, problems
-        )
+    errors = {code: error for code, error in ERRORS.items() if code in codes}
+    for status in sorted({error.status_code for error in errors.values()}):
+        ours = {c: wire.formatted(e) for c, e in errors.items() if e.status_code == status}
+        for model, media_type, documents in (
+            (wire.Error, "application/json", ours),
+            (
+                wire.Problem,
+                wire.ProblemRenderer.media_type,
+                {code: wire.problem(status, document) for code, document in ours.items()},
+            ),
+        ):
+            described[status, media_type] = OpenApiResponse(
+                reference(model),
+                HTTPStatus(status).phrase,
+                [OpenApiExample(code, document) for code, document in documents.items()],
+            )
     return described
-
-
-def _error(code: str) -> dict[str, Any]:
-    example = ERRORS[code]
-    kind = "server_error" if example.status >= 500 else "client_error"
-    return {
-        "type": "validation_error" if code == "invalid_request" else kind,
-        "errors": [{"code": code, "detail": example.detail, "attr": example.attr}],
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rest_framework.exceptions import PermissionDenied
@@ -12,13 +12,32 @@ from rest_framework.utils.urls import replace_query_param
 
 from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
-from ai_migration.jobs.report.documents import event_document, failure_document, job_document
+from ai_migration.jobs.report.documents import (
+    Document,
+    EntityType,
+    Event,
+    EventPage,
+    Failure,
+    FailurePage,
+    Hit,
+    Job,
+    JobPage,
+    JobProgress,
+    Plan,
+)
 from ai_migration.jobs.service import migration_service
-from ai_migration.rest import answers, requests
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
 from ai_migration.rest.base import MigrationView, RecoveringView
 from ai_migration.rest.openapi import IDEMPOTENCY_KEY, operation
-from ai_migration.rest.requests import parsed
+from ai_migration.rest.requests import (
+    JobsQuery,
+    PageQuery,
+    PlanRequest,
+    ResumeRequest,
+    SearchRequest,
+    StartRequest,
+    parsed,
+)
 
 Row = TypeVar("Row")
 
@@ -28,8 +47,8 @@ class StartView(RecoveringView):
 
     @operation(
         "start",
-        answers.Job,
-        request=requests.StartBody,
+        Job,
+        request=StartRequest,
         parameters=[IDEMPOTENCY_KEY],
         errors=[
             "unknown_entity_type",
@@ -41,50 +60,47 @@ class StartView(RecoveringView):
     def post(self, request: Request) -> Response:
         """Start a migration. It is RUNNING, or PENDING while others run."""
         key = request.headers.get("Idempotency-Key", "")
-        asked = parsed(requests.StartBody, request).migration(self.user_name, idempotency_key=key)
-        return Response(job_document(migration_service.start_migration(asked)))
+        asked = parsed(StartRequest, request).migration(self.user_name, idempotency_key=key)
+        return Response(Job.of(migration_service.start_migration(asked)))
 
 
 class PlanView(MigrationView):
     access = {"POST": PLAN}
 
-    @operation(
-        "plan",
-        answers.Plan,
-        request=requests.PlanBody,
-        errors=["unknown_entity_type"],
-    )
+    @operation("plan", Plan, request=PlanRequest, errors=["unknown_entity_type"])
     def post(self, request: Request) -> Response:
         """The dry run: what a migration would do. Starts nothing."""
-        body = parsed(requests.PlanBody, request)
-        plan = migration_service.plan(body.migration(self.user_name), probe=body.probes)
-        return Response(plan.as_json())
+        body = parsed(PlanRequest, request)
+        plan = migration_service.plan(body.migration(self.user_name), probe=body.probe)
+        return Response(Plan.of(plan))
 
 
 class JobsView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation("listJobs", answers.JobPage, parameters=[requests.JobsQuery])
+    @operation("listJobs", JobPage, query=JobsQuery)
     def get(self, request: Request) -> Response:
         """Jobs, newest first."""
-        asked = parsed(requests.JobsQuery, request).selection()
+        asked = parsed(JobsQuery, request).selection()
 
         def find(limit: int) -> Sequence[Any]:
             return migration_service.list_jobs(**{**asked, "limit": limit})
 
-        return page(request, find, asked["limit"], job_document)
+        return page(request, find, asked["limit"], Job)
 
 
 class JobView(RecoveringView):
     access = {"GET": VIEW, "DELETE": CONTROL}
 
-    @operation("getJob", answers.JobProgress, errors=["unknown_job"])
+    @operation("getJob", JobProgress, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """Where a job stands."""
-        document = migration_service.get_progress(job_id).as_json()
-        for name in ("events", "failures"):
-            document[name] = request.build_absolute_uri(self.link(name, job_id))
-        return Response(document)
+        progress = migration_service.get_progress(job_id)
+        links = {
+            name: request.build_absolute_uri(self.link(name, job_id))
+            for name in ("events", "failures")
+        }
+        return Response(JobProgress.of(progress, **links))
 
     @operation("cancelJob", None, errors=["unknown_job", "invalid_transition"])
     def delete(self, request: Request, job_id: str) -> Response:
@@ -96,12 +112,10 @@ class JobView(RecoveringView):
 class PauseView(RecoveringView):
     access = {"POST": CONTROL}
 
-    @operation("pauseJob", answers.Job, errors=["unknown_job", "invalid_transition"])
+    @operation("pauseJob", Job, errors=["unknown_job", "invalid_transition"], status="PAUSED")
     def post(self, request: Request, job_id: str) -> Response:
         """Pause a job; the batch in flight ends."""
-        return Response(
-            job_document(migration_service.pause_migration(job_id, actor=self.user_name))
-        )
+        return Response(Job.of(migration_service.pause_migration(job_id, actor=self.user_name)))
 
 
 class ResumeView(RecoveringView):
@@ -109,15 +123,15 @@ class ResumeView(RecoveringView):
 
     @operation(
         "resumeJob",
-        answers.Job,
-        request=requests.ResumeBody,
+        Job,
+        request=ResumeRequest,
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Let a paused or failed job go on where it stopped."""
-        changes = parsed(requests.ResumeBody, request).changes()
+        changes = parsed(ResumeRequest, request).changes()
         job = migration_service.resume_migration(job_id, actor=self.user_name, changes=changes)
-        return Response(job_document(job))
+        return Response(Job.of(job))
 
 
 class RetryFailedView(RecoveringView):
@@ -125,50 +139,40 @@ class RetryFailedView(RecoveringView):
 
     @operation(
         "retryFailed",
-        answers.Job,
+        Job,
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Try a job's failed entities again."""
         job = migration_service.retry_failed(job_id, actor=self.user_name)
-        return Response(job_document(job))
+        return Response(Job.of(job))
 
 
 class FailuresView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation(
-        "listFailures",
-        answers.FailurePage,
-        parameters=[requests.PageQuery],
-        errors=["unknown_job"],
-    )
+    @operation("listFailures", FailurePage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """A job's failed entities: which, what error, how many attempts."""
-        return page_of_job(request, job_id, migration_service.list_failures, failure_document)
+        return page_of_job(request, job_id, migration_service.list_failures, Failure)
 
 
 class EventsView(RecoveringView):
     access = {"GET": VIEW}
 
-    @operation(
-        "listEvents",
-        answers.EventPage,
-        parameters=[requests.PageQuery],
-        errors=["unknown_job"],
-    )
+    @operation("listEvents", EventPage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """A job's audit log, oldest first: who did what, when, why."""
-        return page_of_job(request, job_id, migration_service.list_events, event_document)
+        return page_of_job(request, job_id, migration_service.list_events, Event)
 
 
 class EntitiesView(MigrationView):
     access = {"GET": VIEW}
 
-    @operation("listEntities", answers.EntityType(many=True))
+    @operation("listEntities", list[EntityType])
     def get(self, request: Request) -> Response:
         """The entity types: model, fields, backends, index, last job."""
-        return Response([entity.as_json() for entity in migration_service.list_entities()])
+        return Response([EntityType.of(each) for each in migration_service.list_entities()])
 
 
 class SearchView(MigrationView):
@@ -176,29 +180,21 @@ class SearchView(MigrationView):
 
     @operation(
         "search",
-        answers.Hit(many=True),
-        request=requests.SearchBody,
+        list[Hit],
+        request=SearchRequest,
         errors=["unknown_entity_type", "not_indexed", "rebuild_required", "embedder_fatal"],
     )
     def post(self, request: Request) -> Response:
         """Find the entities that are nearest to some words."""
-        asked = parsed(requests.SearchBody, request).validated_data
-        if not may_search(request.user, asked["entity_type"]):
+        asked = parsed(SearchRequest, request)
+        if not may_search(request.user, asked.entity_type):
             raise PermissionDenied
-        hits = search(
-            asked["entity_type"],
-            asked["query"],
-            limit=asked.get("limit"),
-            filters=asked.get("filters"),
-        )
-        return Response([hit.as_json() for hit in hits])
+        hits = search(asked.entity_type, asked.query, limit=asked.limit, filters=asked.filters)
+        return Response([Hit.of(hit) for hit in hits])
 
 
 def page_of_job(
-    request: Request,
-    job_id: str,
-    find: Callable[..., Sequence[Row]],
-    document: Callable[[Row], Mapping[str, Any]],
+    request: Request, job_id: str, find: Callable[..., Sequence[Row]], document: type[Document]
 ) -> Response:
     """A page of what belongs to a job, from the cursor that was asked for.
 
@@ -206,23 +202,16 @@ def page_of_job(
         request: Who asks.
         job_id: The job.
         find: A method of the service: takes the job, ``after`` and ``limit``.
-        document: Makes a row's document.
+        document: Of a row.
     """
-    asked = parsed(requests.PageQuery, request).validated_data
-    after = asked.get("cursor", 0)
+    asked = parsed(PageQuery, request)
     return page(
-        request,
-        lambda limit: find(job_id, after=after, limit=limit),
-        asked["limit"],
-        document,
+        request, lambda limit: find(job_id, after=asked.cursor, limit=limit), asked.limit, document
     )
 
 
 def page(
-    request: Request,
-    find: Callable[[int], Sequence[Row]],
-    limit: int,
-    document: Callable[[Row], Mapping[str, Any]],
+    request: Request, find: Callable[[int], Sequence[Row]], limit: int, document: type[Document]
 ) -> Response:
     """A page, and the link to the next one.
 
@@ -230,11 +219,11 @@ def page(
         request: Who asks.
         find: Finds so many rows.
         limit: How many the page has, at most.
-        document: Makes a row's document.
+        document: Of a row.
     """
     rows = find(limit + 1)  # one more: is there a next page?
     following = None
     if len(rows) > limit:
         url = request.build_absolute_uri()
         following = replace_query_param(url, "cursor", str(rows[limit - 1].pk))  # type: ignore[attr-defined]
-    return Response({"next": following, "results": [document(row) for row in rows[:limit]]})
+    return Response({"next": following, "results": [document.of(row) for row in rows[:limit]]})

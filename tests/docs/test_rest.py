@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ai_migration.rest.access import CONTROL, READ, SEARCH, START, VIEW, WRITE
 from ai_migration.rest.documentation import openapi_document
-from ai_migration.rest.examples import ERRORS
-from ai_migration.rest.requests import JobsQuery, ResumeBody, SearchBody, StartBody
+from ai_migration.rest.openapi import ERRORS
+from ai_migration.rest.requests import JobsQuery, ResumeRequest, SearchRequest, StartRequest
 from tests.docs.pages import ROOT, TUTORIAL, Project, require_alike
 
 PAGE = ROOT / "docs" / "reference" / "rest.md"
@@ -116,9 +116,8 @@ def test_every_call_field_and_error_is_on_the_page() -> None:
     }
     headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert {call for call in calls if not any(call in heading for heading in headings)} == set()
-    fields = [
-        field for body in (StartBody, ResumeBody, SearchBody, JobsQuery) for field in body().fields
-    ]
+    sent = (StartRequest, ResumeRequest, SearchRequest, JobsQuery)
+    fields = [field for body in sent for field in body.names()]
     described = {f"`{name}`" for name in [*fields, *ERRORS, READ, WRITE]}
     described |= {
         f"`{name}`" for access in (VIEW, START, CONTROL, SEARCH) for name in access.permissions

@@ -17,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
 from ai_migration.exceptions import InputRefusedError, InvalidRequestError
+from ai_migration.jobs.report.documents import JobStanding
 from ai_migration.models import MigrationJob
 from ai_migration.testing.threads import at_once
 from ai_migration.types import EmbedAnswer, JobChanges, JobStatus, MigrationRequest
@@ -78,7 +79,7 @@ def test_tokens_and_cost_stand_on_the_job(priced: Project) -> None:
     row = MigrationJob.objects.get()
     assert row.cost == Decimal("0.0025")
     assert row.tokens_left is None
-    document = done.as_json()
+    document = JobStanding.of(done)
     assert (document["tokens"], document["cost"]) == (1_000, "0.00")
 
 

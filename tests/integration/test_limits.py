@@ -12,6 +12,7 @@ from django.db import connection
 
 from ai_migration import enqueue
 from ai_migration.exceptions import ThrottledError
+from ai_migration.jobs.report.documents import JobStanding
 from ai_migration.models import RateLimitState
 from ai_migration.pace import limits as rate_limits
 from ai_migration.pace.limits import JobLimit, RateLimits, current_pace
@@ -239,7 +240,7 @@ def test_progress_says_the_pace(project: Project) -> None:
     make_articles(3)
     job = start()
     assert progress(job).pace is None
-    assert progress(job).as_json()["throttle"] is None
+    assert JobStanding.of(progress(job))["throttle"] is None
 
     def slowed(state: ProviderState, now: int) -> tuple[ProviderState, None]:
         return ProviderState(pace=420, paced_at=now, peak=600), None
@@ -247,7 +248,11 @@ def test_progress_says_the_pace(project: Project) -> None:
     limit_states("default").change("embedder:default", slowed)
     now = progress(job)
     assert now.pace == pytest.approx(420, rel=0.01)
-    assert now.as_json()["throttle"] == {"reason": None, "until": None, "requestsPerMinute": 420}
+    assert JobStanding.of(now)["throttle"] == {
+        "reason": None,
+        "until": None,
+        "requestsPerMinute": 420,
+    }
     assert finish(job).status == JobStatus.COMPLETED
     assert progress(job).pace is None, "it is over"
 

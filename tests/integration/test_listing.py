@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
 from ai_migration.exceptions import FatalEmbedderError, InvalidRequestError
+from ai_migration.jobs.report.documents import EntityType
 from ai_migration.jobs.report.overview import EntityOverview, EntityState
 from ai_migration.models import Collection, EntityFailure, MigrationJob
 from ai_migration.types import JobStatus
@@ -131,7 +132,7 @@ def test_entities_with_their_index_and_their_last_job(project: Project) -> None:
     assert a.collection == Collection.objects.get(entity_type="a")
     assert (b.rows, b.indexed, b.fields) == (4, 0, ("title",))
     assert b.last_job == job
-    document = a.as_json()
+    document = EntityType.of(a)
     assert document["lastJob"] == {"jobId": a.last_job and a.last_job.pk, "status": "COMPLETED"}
     assert document["collection"]["dimensions"] == 32
     finish(job)
@@ -156,7 +157,7 @@ def test_counts_that_differ_are_said_and_nothing_is_said_of_what_was_not_compare
     Article.objects.filter(title="Title 2").update(title="Another")
     [fewer] = migration_service.list_entities()
     assert fewer.summary == "config unchanged; 2 more indexed than there are rows"
-    assert fewer.as_json()["state"] == "config_unchanged"
+    assert EntityType.of(fewer)["state"] == "config_unchanged"
     make_articles(2, start=10)
     [equal] = migration_service.list_entities()
     assert equal.summary == "config unchanged"

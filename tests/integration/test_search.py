@@ -17,6 +17,7 @@ from ai_migration.exceptions import (
     NotIndexedError,
     UnknownEntityTypeError,
 )
+from ai_migration.jobs.report.documents import Hit
 from ai_migration.stores.database import DatabaseStore
 from ai_migration.types import StoreHit, Vectors
 from tests.integration.embedders import Script
@@ -66,7 +67,7 @@ def test_the_nearest_come_first(words: Script) -> None:
     assert hit.text == "green hat"
     assert hit.score == pytest.approx(1.0, abs=1e-5)
     assert hit.metadata == {"status": "published", "category__name": None, "price": None}
-    assert hit.as_json().keys() == {"id", "score", "metadata", "text"}
+    assert Hit.of(hit).keys() == {"id", "score", "metadata", "text"}
 
 
 def test_filters_are_values_of_the_payload(words: Script) -> None:

@@ -18,7 +18,7 @@ from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.models.sql.outages import in_words
 from ai_migration.models.sql.savepoints import sparing
-from ai_migration.types import CollectionStatus, JobStatus, JSONValue
+from ai_migration.types import CollectionStatus, JobStatus
 
 
 class EntityState(TextChoices):
@@ -98,36 +98,6 @@ class EntityOverview:
         job = "" if last == JobStatus.COMPLETED else f"last job {last}"
         state = str(self.state.label) if self.state else ""
         return "; ".join(filter(None, (state, self.difference, job)))
-
-    def as_json(self) -> dict[str, JSONValue]:
-        """The document of ``entities --json`` and of the REST API's ``GET entities``."""
-        return {
-            "entityType": self.entity_type,
-            "model": self.model,
-            "fields": list(self.fields),
-            "embedder": self.embedder,
-            "store": self.store,
-            "collection": self._collection(),
-            "rows": self.rows,
-            "rowsIsEstimate": self.rows_is_estimate,
-            "indexed": self.indexed,
-            "state": self.state,
-            "lastJob": self.last_job
-            and {"jobId": self.last_job.pk, "status": self.last_job.status},
-            "problem": self.problem or None,
-        }
-
-    def _collection(self) -> dict[str, JSONValue] | None:
-        if self.collection is None:
-            return None
-        activated_at = self.collection.activated_at
-        return {
-            "id": self.collection.pk,
-            "name": self.collection.ref.name,
-            "model": self.collection.model_id,
-            "dimensions": self.collection.dimensions,
-            "activatedAt": activated_at and activated_at.isoformat(),
-        }
 
 
 def list_entities() -> list[EntityOverview]:

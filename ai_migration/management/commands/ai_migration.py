@@ -19,7 +19,7 @@ from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
 from ai_migration.exceptions import SettingsError
 from ai_migration.indexing.search import search
-from ai_migration.jobs.report.documents import event_document, failure_document, job_document
+from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
 from ai_migration.management import doctor
 from ai_migration.management.base import (
@@ -124,9 +124,8 @@ class Command(ServiceCommand):
         jobs = migration_service.list_jobs(
             entity_type=entity_type, status=status and status.upper(), limit=limit
         )
-        documents = [job_document(job) for job in jobs]
         if self.as_json:
-            self.write_json(documents)
+            self.write_json([Job.of(job) for job in jobs])
             return DONE
         if not jobs and (entity_type or status):
             self.stdout.write("No such jobs. See all with: manage.py ai_migration jobs")
@@ -157,13 +156,7 @@ class Command(ServiceCommand):
         events = migration_service.list_events(job)
         failures = migration_service.list_failures(job, limit=20)
         if self.as_json:
-            self.write_json(
-                {
-                    **progress.as_json(),
-                    "events": [event_document(event) for event in events],
-                    "failures": [failure_document(failure) for failure in failures],
-                }
-            )
+            self.write_json(JobHistory.of(progress, events=[*events], failures=[*failures]))
             return DONE
         self.stdout.write(describe_progress(progress))
         self.stdout.write(
@@ -200,7 +193,7 @@ class Command(ServiceCommand):
             act(job, actor="terminal")
             progress = migration_service.get_progress(job)
             if self.as_json:
-                self.write_json(progress.as_json())
+                self.write_json(JobStanding.of(progress))
             else:
                 self.stdout.write(summary(progress))
                 if progress.status in WORKED_FOR:
@@ -217,7 +210,7 @@ class Command(ServiceCommand):
         with interrupt.caught():
             progress = Foreground(job, self.stdout, quiet=self.as_json, interrupt=interrupt).watch()
         if self.as_json:
-            self.write_json(progress.as_json())
+            self.write_json(JobStanding.of(progress))
         else:
             self.stdout.write(summary(progress))
         if interrupt.signal is not None:
@@ -233,7 +226,7 @@ class Command(ServiceCommand):
             return DONE
         described = migration_service.list_entities()
         if self.as_json:
-            self.write_json([item.as_json() for item in described])
+            self.write_json([EntityType.of(item) for item in described])
         elif not described:
             self.stdout.write(
                 "No entity types. Decorate a model with @ai_capable, or write ai-entity-config.yml."
@@ -262,7 +255,7 @@ class Command(ServiceCommand):
     def _search(self, *, entity_type: str, query: str, limit: int | None, **_: Any) -> int:
         hits = search(entity_type, query, limit=limit)
         if self.as_json:
-            self.write_json([hit.as_json() for hit in hits])
+            self.write_json([Hit.of(hit) for hit in hits])
             return DONE
         for hit in hits:
             self.stdout.write(describe_hit(hit))

@@ -13,6 +13,7 @@ from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.entities import registry
 from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
+from ai_migration.jobs.report.documents import JobStanding, Plan
 from ai_migration.jobs.report.progress import duration
 from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import (
@@ -203,7 +204,7 @@ class Command(ServiceCommand):
 
     def _report(self, finished: list[MigrationProgress], options: dict[str, Any]) -> int:
         if self.as_json:
-            documents = [progress.as_json() for progress in finished]
+            documents = [JobStanding.of(progress) for progress in finished]
             self.write_json(documents[0] if len(documents) == 1 else documents)
         if self.interrupt.signal is not None:
             return 128 + self.interrupt.signal
@@ -235,7 +236,7 @@ class Command(ServiceCommand):
     def _show(self, plans: list[MigrationPlan]) -> int:
         is_refused = any(plan.probe and not plan.probe.is_answered for plan in plans)
         if self.as_json:
-            documents = [plan.as_json() for plan in plans]
+            documents = [Plan.of(plan) for plan in plans]
             self.write_json(documents[0] if len(documents) == 1 else documents)
             return FAILED if is_refused else DONE
         for plan in plans:
