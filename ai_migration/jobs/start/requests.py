@@ -182,8 +182,8 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         entity=entity,
         mode=MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode),
         filters=filters,
-        filter_config=dump_filters(filters),
         rows=apply_filters(entity, entity.rows(), filters),
+        filter_config=dump_filters(filters),
         batch_size=(
             first_batch_size(embedders[entity.embedder])
             if adapts
