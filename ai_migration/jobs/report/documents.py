@@ -110,8 +110,8 @@ class JobFilters(Document):
     def _kept(cls, filters: dict[str, JSONValue]) -> dict[str, JSONValue]:
         """Of what a job keeps: what is empty is not there."""
         ids = filters.get("entity_ids", [])
-        nothing = {"created_before": None, "created_after": None, "lookups": {}}
-        return {**nothing, **filters, "entity_ids": ids[:_SHOWN_IDS], "entity_id_count": len(ids)}
+        shown = {"entity_ids": ids[:_SHOWN_IDS], "entity_id_count": len(ids)}
+        return {"created_before": None, "created_after": None, "lookups": {}, **filters, **shown}
 
 
 class Job(Document):
