@@ -42,10 +42,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses `database`, itself or by another fixture, runs on each vendor."""
     if "database" in metafunc.fixturenames:
-        marker = metafunc.definition.get_closest_marker("vendors")
-        always = marker.args if marker else VENDORS
-        in_gate = marker.kwargs.get("gate", ()) if marker else ()
-        vendors = [*always, *(pytest.param(name, marks=pytest.mark.gate) for name in in_gate)]
+        vendors: list[object] = [*VENDORS]
+        if marker := metafunc.definition.get_closest_marker("vendors"):
+            vendors = [*marker.args]
+            for when, names in marker.kwargs.items():
+                vendors += [pytest.param(name, marks=getattr(pytest.mark, when)) for name in names]
         metafunc.parametrize("database", vendors, indirect=True)
 
 

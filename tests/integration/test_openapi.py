@@ -101,15 +101,6 @@ def test_every_answer_is_as_documented(case: Any, host: None) -> None:
 
 @api.parametrize()
 @many
-@pytest.mark.gate
-@pytest.mark.vendors("sqlite")
+@pytest.mark.vendors(gate=["sqlite"], slow=["postgresql"])
 def test_every_answer_to_many_calls_is_as_documented(case: Any, host: None) -> None:
-    check(case)
-
-
-@api.parametrize()
-@many
-@pytest.mark.vendors("postgresql")
-@pytest.mark.slow
-def test_every_answer_is_as_documented_on_postgresql(case: Any, host: None) -> None:
     check(case)
