@@ -42,7 +42,7 @@ def run(url: str, directory: Path, ours: str, *arguments: str, code: int = 0) ->
         },
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

@@ -17,6 +17,7 @@ from tests.databases import FreshDatabase
 
 
 @pytest.mark.usefixtures("database")
+@pytest.mark.vendors("sqlite")
 class TestNullDispatcher(DispatcherContract):
     @pytest.fixture
     def dispatcher(self) -> Dispatcher:
