@@ -219,9 +219,8 @@ class JobChanges:
 @dataclass(frozen=True)
 class MigrationProgress:
     """Where a job stands. ``processed`` counts every entity the job is done with:
-    indexed, skipped, removed or failed. ``pace`` is the requests a minute its embedder is
-    slowed down to after the provider asked to wait; None: it is not. ``cost`` is None where
-    nobody said what a token costs."""
+    indexed, skipped, removed or failed. ``cost`` is None where nobody said what a
+    token costs."""
 
     job_id: str
     entity_type: str
@@ -238,7 +237,6 @@ class MigrationProgress:
     estimated_time_remaining: timedelta | None
     throttle_reason: str
     throttled_until: datetime | None
-    pace: float | None
     tokens: int
     cost: Decimal | None
     error_message: str

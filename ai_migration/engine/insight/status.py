@@ -50,7 +50,7 @@ class EngineStatus:
         failures_last_hour: Entities that failed, at most :data:`LOOKED_AT` and one.
         workers: Who works.
         supervisor_seen_at: Its last sign of life.
-        cool_downs: Embedders that are to wait, or are slowed down.
+        cool_downs: Embedders that are to wait.
         done: When how many entities were done lately, oldest first: by the minute, or by the
             hour where it goes back more than a day.
         entities_per_second: Over the last whole minute.
