@@ -118,7 +118,7 @@ class Slice:
         try:
             with (
                 # Half a lease: whoever waits for its locks does not lose their own by it.
-                dialect(using).no_standing_still(get_settings().LEASE_SECONDS / 2),
+                dialect(using).idle_timeout(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:
