@@ -19,7 +19,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 """float32, shape (n, dimensions)."""
 
 JSONValue: TypeAlias = Any
-"""What :mod:`json` reads and writes."""
+"""Any value that :mod:`json` reads and writes."""
 
 
 MAX_RATE_LIMIT = 1_000_000

@@ -1,4 +1,4 @@
-"""What both commands share: errors become messages and exit codes."""
+"""The base of both commands: errors become messages and exit codes."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class MigrationJob(OwnModel):
 
     @property
     def spent(self) -> str:
-        """What it has embedded and its budget, for messages."""
+        """The tokens and cost it has used, with its budget, for messages."""
         words = f"{self.charged_tokens:,} tokens"
         if self.max_tokens is not None:
             words += f" of {self.max_tokens:,}"
