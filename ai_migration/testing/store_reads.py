@@ -39,7 +39,7 @@ class Scrolling(StoreSuite):
     def test_scrolling_keeps_an_entity_together(
         self, store: VectorStore, collection: CollectionRef
     ) -> None:
-        """In whatever order the store sorts the ids."""
+        """The order in which the store sorts the ids does not matter."""
         ids = [entity_id for entity_id in ODD_IDS for _ in range(3)]
         store.upsert(collection, batch_of(ids, chunks=[0, 1, 2] * len(ODD_IDS)))
         seen = [

@@ -188,7 +188,7 @@ def _walk(name: str) -> Iterator[tuple[str, ModuleType]]:
 
 
 def _public_members(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """What a module exports, and what it defines under a public name."""
+    """Yield what a module exports, and what it defines under a public name."""
     exported = set(map(str, getattr(module, "__all__", ())))
     for name in sorted(exported | set(vars(module))):
         try:
@@ -202,7 +202,7 @@ def _public_members(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def _is_at_home(member: Any, module: ModuleType) -> bool:
-    """Whether a member belongs to a module that does not say what it exports: defined
+    """Return whether a member belongs to a module that does not say what it exports: defined
     there, behind it in a private module, or gathered by a package from its modules."""
     owner = str(getattr(member, "__module__", None) or module.__name__)
     if owner == module.__name__:
@@ -268,8 +268,8 @@ def _docstring(member: Any, kind: str, name: str, owner: type | None) -> str:
 
 
 def _signature(member: Any) -> str:
-    """The signature with simple defaults only: others differ from run to run, or hold
-    what is nobody's business, such as the environment."""
+    """Return the signature with simple defaults only: others differ from run to run, or hold
+    private data, such as the environment."""
     try:
         signature = inspect.signature(member)
     except Exception:

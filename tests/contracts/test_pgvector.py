@@ -378,7 +378,7 @@ def test_an_alias_that_is_no_postgresql() -> None:
         store = PgVectorStore(using=alias)
         [error] = store.check()
         assert error.id == "ai_migration.E112"
-        with pytest.raises(StoreError, match=f"{alias}.* is none"):
+        with pytest.raises(StoreError, match=f"the alias '{alias}' is not"):
             store.ensure_collection(REF)
 
 

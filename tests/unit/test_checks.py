@@ -201,7 +201,7 @@ def test_throttles_that_are_right(use: Callable[..., None]) -> None:
         (f"{HERE}.NoWaker", "cannot be called"),
         (f"{GIVEN}.HoursOfDay", "missing 2 required positional arguments"),
         ({"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": SECRET, "end": "6"}}, "'***'"),
-        ({"BACKEND": f"{HERE}.quiet", "OPTIONS": {"token": SECRET}}, "no class"),
+        ({"BACKEND": f"{HERE}.quiet", "OPTIONS": {"token": SECRET}}, "not a class"),
         (f"{GIVEN}.ReplicationLag", "'default' is sqlite, not PostgreSQL"),
         ({"BACKEND": f"{GIVEN}.Connections", "OPTIONS": {"max_share": 0}}, "not above 0"),
     ],

@@ -38,7 +38,7 @@ class ErrorKind(Enum):
     READ_ONLY = ("25006",)  # a standby, or a primary that is about to become one
     IDLE = ("25P03", 4031)  # an idle transaction: the process was frozen
     STOPPED = ("57", 1053, 1317, 1927)  # the statement, the session or the server was ended
-    LOST = ("08", 1040, 2002, 2003, 2006, 2013, 2055)  # no connection, or none any more
+    LOST = ("08", 1040, 2002, 2003, 2006, 2013, 2055)  # no connection, or a lost one
 
 
 _KINDS: dict[object, ErrorKind] = {sign: kind for kind in ErrorKind for sign in kind.value}
