@@ -73,5 +73,5 @@ def test_tables_that_tenants_share_do_not_say_whose_rows_are_meant(
 ) -> None:
     said = run(url, tmp_path, "shared", "django", "check", code=1)
     assert "ai_migration.E046" in said
-    assert "do not say whose rows a job means" in said
+    assert "do not say for which tenant a job is" in said
     assert "TENANT_APPS" in said

@@ -379,7 +379,7 @@ def test_attributes(tables: Callable[..., None], field: str, said: str) -> None:
         ("DoesNotExist", "a class"),
         ("_state", "no field"),
         ("by__upper", "nothing can follow"),
-        ("title__upper", "'title' is no relation"),
+        ("title__upper", "'title' is not a relation"),
         ("writer__fullname", "Did you mean 'writer__full_name'"),
         ("writer__qqq", "testapp.Writer has: "),
     ],
