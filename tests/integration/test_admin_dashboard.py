@@ -196,7 +196,7 @@ def test_everything_is_rebuilt_once_it_was_typed(project: Project) -> None:
     make_articles(10)
     run()
     page = operator("view", "start").get(url("dashboard_rebuild"))
-    assert "until the fresh one is complete. article Type" in words(page), "without a count"
+    assert "until the new one is complete. article Type" in words(page), "without a count"
     table()
     page = operator("view", "start").get(url("dashboard_rebuild"))
     assert "article: 10 rows Counted at" in words(page)

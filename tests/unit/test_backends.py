@@ -206,8 +206,8 @@ def test_waking_never_raises(
         ("nope.Nope", "cannot be imported"),
         ("nope", "cannot be imported"),
         (f"{HERE}.NeedsArguments", "cannot be made"),
-        (f"{HERE}.SECRET", "no subclass"),
-        ("collections.OrderedDict", "no subclass"),
+        (f"{HERE}.SECRET", "not a subclass"),
+        ("collections.OrderedDict", "not a subclass"),
     ],
 )
 def test_a_wrong_dispatcher(settings: Any, path: str, words: str) -> None:
