@@ -1,6 +1,7 @@
 """The versions we promise: `nox` runs everything, `nox -p 3.13` one Python.
 
-The plain `pytest` of the README tests one combination; this file has them all.
+The plain `pytest` of the README tests one combination; this file has them all. What takes long
+is not among it: `nox -- -m "not slow"`.
 """
 
 from __future__ import annotations

@@ -6,18 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from django.db.models import IntegerChoices, TextChoices
 from django.utils.translation import gettext_lazy as _
 from numpy.typing import NDArray
 
+from ai_migration.conf import MAX_BATCH_SIZE
+
 Vectors: TypeAlias = NDArray[np.float32]
 """float32, shape (n, dimensions)."""
 
 JSONValue: TypeAlias = Any
 """What :mod:`json` reads and writes."""
+
+
+MAX_RATE_LIMIT = 1_000_000
+MAX_TOKENS = 10**15
+
+
+@dataclass(frozen=True)
+class UpTo:
+    """Marks a field as a whole number from 1 to ``most``, or None."""
+
+    most: int
 
 
 @dataclass(frozen=True)
@@ -174,9 +187,9 @@ class MigrationRequest:
     entity_type: str
     mode: MigrationMode | str = MigrationMode.CHANGED
     reindex_existing: bool = False
-    batch_size: int | None = None
-    rate_limit: int | None = None
-    max_tokens: int | None = None
+    batch_size: Annotated[int | None, UpTo(MAX_BATCH_SIZE)] = None
+    rate_limit: Annotated[int | None, UpTo(MAX_RATE_LIMIT)] = None
+    max_tokens: Annotated[int | None, UpTo(MAX_TOKENS)] = None
     max_cost: Decimal | float | str | None = None
     filters: MigrationFilters = field(default_factory=MigrationFilters)
     rebuild: bool = False
@@ -197,8 +210,8 @@ class JobChanges:
         allow_removals: Let more than half of a large index go, if that many rows are gone.
     """
 
-    rate_limit: int | None = None
-    max_tokens: int | None = None
+    rate_limit: Annotated[int | None, UpTo(MAX_RATE_LIMIT)] = None
+    max_tokens: Annotated[int | None, UpTo(MAX_TOKENS)] = None
     max_cost: Decimal | float | str | None = None
     allow_removals: bool | None = None
 
@@ -206,9 +219,8 @@ class JobChanges:
 @dataclass(frozen=True)
 class MigrationProgress:
     """Where a job stands. ``processed`` counts every entity the job is done with:
-    indexed, skipped, removed or failed. ``pace`` is the requests a minute its embedder is
-    slowed down to after the provider asked to wait; None: it is not. ``cost`` is None where
-    nobody said what a token costs."""
+    indexed, skipped, removed or failed. ``cost`` is None where nobody said what a
+    token costs."""
 
     job_id: str
     entity_type: str
@@ -225,7 +237,6 @@ class MigrationProgress:
     estimated_time_remaining: timedelta | None
     throttle_reason: str
     throttled_until: datetime | None
-    pace: float | None
     tokens: int
     cost: Decimal | None
     error_message: str

@@ -1,18 +1,24 @@
-"""Management commands in processes of their own, on the databases of the test."""
+"""Management commands on the databases of the test, in processes of their own or here."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from django.core.management import get_commands, load_command_class
+from django.test import override_settings
+
 from tests.databases import FreshDatabase
+from tests.settings import AI_MIGRATION
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +34,7 @@ class Manage:
         *arguments: str,
         ai_migration: Mapping[str, Any] | None = None,
         stdin: str = "",
-        timeout: float = 120,
+        timeout: float = 600,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end.
 
@@ -103,3 +109,29 @@ class Manage:
     @staticmethod
     def _command(arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "django", *arguments]
+
+
+@dataclass(frozen=True)
+class ManageHere(Manage):
+    """`manage.py` in this process; see the fixture `manage_here`."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        ai_migration: Mapping[str, Any] | None = None,
+        stdin: str = "",
+        timeout: float = 600,
+    ) -> subprocess.CompletedProcess[str]:
+        name, returncode = arguments[0], 0
+        settings = {**AI_MIGRATION, **json.loads(json.dumps(ai_migration or {}))}
+        with (
+            override_settings(AI_MIGRATION=settings),
+            redirect_stdout(StringIO()) as out,
+            redirect_stderr(StringIO()) as err,
+        ):
+            try:
+                command = load_command_class(get_commands()[name], name)
+                command.run_from_argv(["manage.py", *arguments])
+            except SystemExit as end:
+                returncode = int(end.code or 0)
+        return subprocess.CompletedProcess(arguments, returncode, out.getvalue(), err.getvalue())

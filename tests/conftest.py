@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,13 +18,17 @@ import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.commands import Manage
+from tests.commands import Manage, ManageHere
 from tests.databases import VENDORS, Databases, FreshDatabase, Server
 
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
     # A copy of a database is hundreds of files: on a disk it takes ten times as long.
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+# Processes that are started keep what they compile, even where the environment forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tests")
@@ -37,8 +42,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses `database`, itself or by another fixture, runs on each vendor."""
     if "database" in metafunc.fixturenames:
-        marker = metafunc.definition.get_closest_marker("vendors")
-        metafunc.parametrize("database", marker.args if marker else VENDORS, indirect=True)
+        vendors: list[object] = [*VENDORS]
+        if marker := metafunc.definition.get_closest_marker("vendors"):
+            vendors = [*marker.args]
+            for when, names in marker.kwargs.items():
+                vendors += [pytest.param(name, marks=getattr(pytest.mark, when)) for name in names]
+        metafunc.parametrize("database", vendors, indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long has the time it takes, on a busy machine too."""
+    for item in items:
+        if item.get_closest_marker("gate") or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +94,9 @@ def database(
 def manage(database: FreshDatabase) -> Manage:
     """Runs management commands in processes of their own, on the databases of the test."""
     return Manage(database)
+
+
+@pytest.fixture
+def manage_here(database: FreshDatabase) -> ManageHere:
+    """As `manage`, without the process: for what needs none."""
+    return ManageHere(database)

@@ -36,7 +36,8 @@ class PostgresServer:
     def create(self, name: str, *, template: str = "template1") -> str:
         """Create a database as a copy of another one, and return its URL."""
         self._execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            # Copying files takes half as long as writing them to the log first.
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )

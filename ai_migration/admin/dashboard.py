@@ -258,11 +258,9 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
         *(
             Tile(
                 _("embedder %(alias)s") % {"alias": each.embedder},
-                _("waits") if each.until else _("slowed down"),
-                each.reason
-                if each.until
-                else _("%(pace)s requests a minute") % {"pace": display.number(each.pace or 0)},
-                is_alarm=each.until is not None,
+                _("waits"),
+                each.reason,
+                is_alarm=True,
             )
             for each in status.cool_downs
         ),

@@ -86,12 +86,3 @@ def moment(at: datetime | None) -> str:
     return format_html(
         '<time datetime="{}">{}</time>', local.isoformat(timespec="seconds"), f"{local:{_MOMENT}}"
     )
-
-
-def slowed(progress: MigrationProgress) -> str:
-    """Return the reason why a job is slowed down; empty when it is not."""
-    if progress.throttle_reason:
-        return progress.throttle_reason
-    if progress.pace is not None and progress.status == JobStatus.RUNNING:
-        return _("slowed down to %(pace)s requests a minute") % {"pace": number(progress.pace)}
-    return ""

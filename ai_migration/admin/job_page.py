@@ -91,10 +91,6 @@ class Panel:
         return display.bar(self.progress)
 
     @property
-    def slowed(self) -> str:
-        return display.slowed(self.progress)
-
-    @property
     def trail(self) -> list[tuple[str, JobEvent]]:
         """The events, each with its time as text."""
         return [(display.moment(event.at), event) for event in self.events]

@@ -81,10 +81,10 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("status"))
     def state(self, job: MigrationJob) -> str:
-        slowed = display.slowed(_progress(job))
-        if not slowed:
+        reason = _progress(job).throttle_reason
+        if not reason:
             return display.badge(job.status)
-        return format_html('{}<div class="help">{}</div>', display.badge(job.status), slowed)
+        return format_html('{}<div class="help">{}</div>', display.badge(job.status), reason)
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, job: MigrationJob) -> str:

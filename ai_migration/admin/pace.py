@@ -10,9 +10,9 @@ from django.contrib.admin.widgets import AdminBigIntegerFieldWidget
 from django.utils.translation import gettext_lazy
 
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.jobs.values import MAX_COST, MAX_RATE_LIMIT, MAX_TOKENS
+from ai_migration.jobs.values import MAX_COST
 from ai_migration.models import MigrationJob
-from ai_migration.types import JobChanges
+from ai_migration.types import MAX_RATE_LIMIT, MAX_TOKENS, JobChanges
 
 
 class PaceForm(forms.Form):

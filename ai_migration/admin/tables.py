@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
@@ -222,7 +221,7 @@ class CollectionAdmin(ReadOnlyAdmin):
 class RateLimitStateAdmin(ReadOnlyAdmin):
     """The limits of providers, where they are kept in the database."""
 
-    list_display = ["key", "waits_until", "reason", "pace"]
+    list_display = ["key", "waits_until", "reason"]
     sortable_by = ()
 
     @admin.display(description=gettext_lazy("no request before"))
@@ -233,11 +232,6 @@ class RateLimitStateAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("message"))
     def reason(self, row: RateLimitState) -> str:
         return ProviderState.from_json(row.state).reason or display.NOTHING
-
-    @admin.display(description=gettext_lazy("requests a minute"))
-    def pace(self, row: RateLimitState) -> str:
-        pace = ProviderState.from_json(row.state).pace_at(int(time.time() * 1000))
-        return _("not slowed down") if pace is None else display.number(pace)
 
 
 def _enqueue(entity_type: str, ids: list[str]) -> Answer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ai_migration.entities.rows.reader import SourceRow
 from ai_migration.exceptions import TransientEmbedderError
 from ai_migration.indexing.batches import Failure, TargetPlan
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import LedgerRow
 
 
 @dataclass

@@ -24,7 +24,7 @@ from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, Searcha
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
 from ai_migration.models.sql.clock import Now
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import LedgerRow
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import get_type_hints
 
 from ai_migration.conf import get_settings
 from ai_migration.exceptions import InvalidRequestError, shown
+from ai_migration.types import JobChanges, MigrationRequest
 
-MAX_RATE_LIMIT = 1_000_000
-MAX_TOKENS = 10**15
 MAX_COST = 10**9
 CENT = Decimal("0.01")
 """The smallest amount of money that is told."""
@@ -36,14 +36,13 @@ def check_budget(
     """A budget that can be kept.
 
     Args:
-        max_tokens: Tokens, or None.
+        max_tokens: Tokens within their bounds, or None.
         max_cost: Money, or None.
         embedder: Alias of who embeds.
 
     Raises:
         InvalidRequestError: A value is not acceptable, or nobody said what a token costs.
     """
-    require_range(max_tokens, "max_tokens", MAX_TOKENS)
     configured = get_settings().EMBEDDERS.get(embedder)
     price = configured.PRICE_PER_MILLION_TOKENS if configured else None
     cost = None if max_cost is None else _money(max_cost)
@@ -84,6 +83,17 @@ def require_text(value: str, field: str, most: int | None = None) -> None:
             f"{field} holds a character that no database takes (NUL, or half of a surrogate pair)",
             field=field,
         )
+
+
+def require_bounds(asked: MigrationRequest | JobChanges) -> None:
+    """Refuse a whole number that is beyond the bounds of its field.
+
+    Raises:
+        InvalidRequestError: Names the field.
+    """
+    for name, hint in get_type_hints(type(asked), include_extras=True).items():
+        for bound in getattr(hint, "__metadata__", ()):
+            require_range(getattr(asked, name), name, bound.most)
 
 
 def require_range(value: int | None, field: str, most: int) -> None:

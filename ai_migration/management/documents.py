@@ -27,8 +27,6 @@ def describe_progress(progress: MigrationProgress) -> str:
     if progress.tokens:
         cost = "" if progress.cost is None else f", {progress.cost} at the configured price"
         lines.append(f"  tokens     {progress.tokens:,}{cost}")
-    if progress.pace is not None:
-        lines.append(f"  pace       slowed down to {progress.pace:,.0f} requests a minute")
     if progress.throttle_reason and progress.throttled_until is None:
         lines.append(f"  paused     {progress.throttle_reason}")
     if progress.throttled_until is not None:

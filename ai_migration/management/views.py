@@ -167,6 +167,4 @@ def _facts(progress: MigrationProgress) -> str:
         facts.append(f"{duration(remaining)} left")
     if progress.throttle_reason and is_running:
         facts.append(f"throttled: {progress.throttle_reason}")
-    elif progress.pace is not None and is_running:
-        facts.append(f"slowed down to {progress.pace:,.0f} requests/min")
     return " · ".join(facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -57,7 +57,7 @@ class RateLimits:
         self._is_live = is_live
         self._clock = clock
         self._looked = float("-inf")
-        self._unnoted = 0
+        self._is_cautious = False
         self._settings = embedder_settings(alias)
 
     @property
@@ -80,42 +80,43 @@ class RateLimits:
             Whether it was granted, else how long to wait, and for what.
         """
         if not self.is_counted and self._clock() - self._looked < LOOK_EVERY:
-            self._unnoted += 1
             return Wait()
 
-        def take(state: ProviderState, now: int) -> tuple[ProviderState, tuple[bool, Wait]]:
-            pace = state.pace_at(now)
-            is_free = not self.is_counted and pace is None and now >= state.blocked_until
-            state, wait = self._noted(state, now).take(list(self._limits(pace, tokens)), now)
-            return state, (is_free, wait)
+        def take(state: ProviderState, now: int) -> tuple[ProviderState, tuple[Wait, float]]:
+            state, wait = state.take(list(self._limits(tokens)), now)
+            return state, (wait, state.patience)
 
-        is_free, wait = self._states.change(self._key, take)
-        self._unnoted = 0
-        if is_free:
+        wait, patience = self._states.change(self._key, take)
+        self._is_cautious = patience > 0
+        if not wait.seconds and not self.is_counted:
             self._looked = self._clock()
         return wait
 
-    def slow_down(self, seconds: float, reason: str) -> None:
-        """Leave the provider alone, all of us, and go on more slowly.
+    def cool_down(self, seconds: float | None, reason: str) -> Wait:
+        """Leave the provider alone, all of us.
 
         Args:
-            seconds: How long.
+            seconds: How long; None: it did not say.
             reason: The provider's words.
+
+        Returns:
+            How long then.
         """
         self._looked = float("-inf")
 
-        def slowed(state: ProviderState, now: int) -> tuple[ProviderState, None]:
-            return self._noted(state, now).slowed(seconds, reason, now), None
+        def cooled_down(state: ProviderState, now: int) -> tuple[ProviderState, float]:
+            return state.cooled_down(seconds, reason, now)
 
-        self._states.change(self._key, slowed)
-        self._unnoted = 0
+        return Wait(self._states.change(self._key, cooled_down), reason)
 
-    def _noted(self, state: ProviderState, now: int) -> ProviderState:
-        """With the requests that were sent between two looks."""
-        return state.counted(self._unnoted, now) if self._unnoted else state
+    def answered(self) -> None:
+        """Take note that the provider answers, if it asked to wait before."""
+        if self._is_cautious:
+            self._is_cautious = False
+            self._states.change(self._key, lambda state, now: (state.recovered(), None))
 
     def heed(self, headroom: Headroom | None, tokens: int) -> Wait:
-        """Slow down before a provider has to say no.
+        """Cool down before a provider has to say no.
 
         Args:
             headroom: What it says is left.
@@ -132,18 +133,15 @@ class RateLimits:
         elif headroom.tokens is not None and headroom.tokens < tokens:
             wait = Wait(_reset(headroom.tokens_reset), "the provider has no tokens left")
         if wait.seconds:
-            self.slow_down(wait.seconds, wait.reason)
+            self.cool_down(wait.seconds, wait.reason)
         return wait
 
-    def _limits(self, pace: float | None, tokens: int) -> Iterator[Limit]:
+    def _limits(self, tokens: int) -> Iterator[Limit]:
         settings, job = self._settings, self._job
-        limit = settings.REQUESTS_PER_MINUTE
-        if limit and (pace is None or pace >= limit):
+        if settings.REQUESTS_PER_MINUTE:
+            limit = settings.REQUESTS_PER_MINUTE
             about = f"the embedder {self._alias!r} may get {limit:,} requests a minute"
             yield from self._shared("requests", limit, 1, about)
-        elif pace is not None:
-            about = f"slowed down to {pace:,.0f} requests a minute after the provider asked to wait"
-            yield from self._shared("requests", pace, 1, about)
         if settings.TOKENS_PER_MINUTE:
             limit = settings.TOKENS_PER_MINUTE
             about = f"the embedder {self._alias!r} may get {limit:,} tokens a minute"
@@ -179,15 +177,13 @@ class CoolDown:
 
     Attributes:
         embedder: Its alias.
-        until: No request before this moment; None: they may be sent.
+        until: No request before this moment.
         reason: Its words.
-        pace: Requests a minute it is slowed down to; None: it is not.
     """
 
     embedder: str
-    until: datetime | None
+    until: datetime
     reason: str
-    pace: float | None
 
 
 def cool_downs(using: str) -> list[CoolDown]:
@@ -198,37 +194,11 @@ def cool_downs(using: str) -> list[CoolDown]:
     """
     aliases = list(get_settings().EMBEDDERS)
     states, now = limit_states(using).read([_key(alias) for alias in aliases])
-    found = []
-    for alias, state in zip(aliases, states, strict=True):
-        pace, is_blocked = state.pace_at(now), state.blocked_until > now
-        if is_blocked or pace is not None:
-            end = datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC)
-            found.append(CoolDown(alias, end if is_blocked else None, state.reason, pace))
-    return found
-
-
-def current_pace(alias: str, using: str) -> float | None:
-    """Requests a minute an embedder is slowed down to; None: it is not.
-
-    Args:
-        alias: The embedder's.
-        using: Database alias of our tables.
-    """
-    return current_paces([alias], using)[alias]
-
-
-def current_paces(aliases: Collection[str], using: str) -> dict[str, float | None]:
-    """The same of several embedders, with as many queries as for one; none for none."""
-    if not aliases:
-        return {}
-    states, now = limit_states(using).read([_key(alias) for alias in aliases])
-    paces = {}
-    for alias, state in zip(aliases, states, strict=True):
-        pace = state.pace_at(now)
-        configured = get_settings().EMBEDDERS.get(alias)
-        limit = configured.REQUESTS_PER_MINUTE if configured else None
-        paces[alias] = None if limit and pace is not None and pace >= limit else pace
-    return paces
+    return [
+        CoolDown(alias, datetime.fromtimestamp(state.blocked_until / 1000, tz=UTC), state.reason)
+        for alias, state in zip(aliases, states, strict=True)
+        if state.blocked_until > now
+    ]
 
 
 def _key(alias: str) -> str:

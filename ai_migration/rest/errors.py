@@ -119,7 +119,8 @@ def translate(error: exceptions.AIMigrationError) -> APIException:
 
 def formatted(error: APIException) -> dict[str, Any]:
     """An error as we answer it."""
-    document: dict[str, Any] = ExceptionFormatter(error, {}, error).run()
+    context: Any = {}  # it is kept, and not looked at
+    document: dict[str, Any] = ExceptionFormatter(error, context, error).run()
     return document
 
 

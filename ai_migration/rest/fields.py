@@ -27,6 +27,7 @@ from typing_extensions import TypeAliasType
 from ai_migration.entities.filtering.moments import parse_moment
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.values import MAX_COST, require_range
+from ai_migration.types import UpTo
 
 MAX_NAME = 255
 _Value = TypeVar("_Value")
@@ -45,10 +46,8 @@ def _ask(check: Callable[..., _Value], *args: Any) -> _Value:
 
 
 @dataclass(frozen=True)
-class UpTo:
+class WholeNumber(UpTo):
     """A whole number from 1 to ``most``."""
-
-    most: int
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -181,7 +180,7 @@ def errors_of(error: ValidationError) -> dict[str, Any]:
 def _detail(error: ErrorDetails) -> ErrorDetail:
     value, facts = error["input"], error.get("ctx", {})
     if value is None and error["type"] != "missing":
-        return ErrorDetail(serializers.Field.default_error_messages["null"], "null")
+        return ErrorDetail(str(serializers.Field.default_error_messages["null"]), "null")
     if "detail" in facts:
         detail: ErrorDetail = facts["detail"]
         return detail

@@ -23,7 +23,6 @@ from drf_spectacular.utils import (
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from rest_framework.exceptions import (
-    APIException,
     NotAuthenticated,
     ParseError,
     PermissionDenied,
@@ -42,7 +41,7 @@ from ai_migration.types import JobStatus
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 _COMPONENTS = "#/components/schemas/"
-_models: set[type[BaseModel]] = {wire.Error, wire.Problem}
+_models: set[type[BaseModel]] = set()
 """What is sent and answered."""
 
 IDEMPOTENCY_KEY = OpenApiParameter(
@@ -56,39 +55,42 @@ ALWAYS = ("not_authenticated", "permission_denied", "throttled", "ai_migration_e
 """Errors of every call."""
 WITH_BODY = ("parse_error", "body_too_large", "unsupported_media_type")
 """Errors of every call that has a body."""
-ERRORS: Mapping[str, APIException] = {
-    getattr(error, "code", None) or error.default_code: (
-        wire.translate(error) if isinstance(error, exceptions.AIMigrationError) else error
-    )
-    for error in (
-        exceptions.InvalidRequestError(
-            "batchSize must be a whole number from 1 to 100000, not '0'", field="batch_size"
-        ),
-        ParseError("JSON parse error - Expecting value: line 1 column 1"),
-        NotAuthenticated(),
-        PermissionDenied(),
-        exceptions.UnknownEntityTypeError("prodct", ["product"]),
-        exceptions.UnknownJobError("mig-1"),
-        exceptions.InvalidTransitionError(
-            JOB_ID, "COMPLETED", "PAUSED", STATES[JobStatus.COMPLETED].advice
-        ),
-        exceptions.ConflictingJobError("product", JOB_ID, "RUNNING"),
-        exceptions.RebuildRequiredError("The embedder changed: rebuild the index of 'product'."),
-        exceptions.IdempotencyConflictError("nightly", JOB_ID),
-        exceptions.NotIndexedError(
-            "'product' is not indexed yet. Run: manage.py migrate_ai_entities product"
-        ),
-        wire.BodyTooLargeError(),
-        UnsupportedMediaType("text/plain"),
-        Throttled(20),
-        exceptions.FatalEmbedderError("The provider refused the key (401)."),
-        exceptions.AIMigrationError(
-            "The table of shop.Product cannot be read: the database does not answer: the "
-            "connection is closed. Try again when it does"
-        ),
-    )
+_OURS = (
+    exceptions.InvalidRequestError(
+        "batchSize must be a whole number from 1 to 100000, not '0'", field="batch_size"
+    ),
+    exceptions.UnknownEntityTypeError("prodct", ["product"]),
+    exceptions.UnknownJobError("mig-1"),
+    exceptions.InvalidTransitionError(
+        JOB_ID, "COMPLETED", "PAUSED", STATES[JobStatus.COMPLETED].advice
+    ),
+    exceptions.ConflictingJobError("product", JOB_ID, "RUNNING"),
+    exceptions.RebuildRequiredError("The embedder changed: rebuild the index of 'product'."),
+    exceptions.IdempotencyConflictError("nightly", JOB_ID),
+    exceptions.NotIndexedError(
+        "'product' is not indexed yet. Run: manage.py migrate_ai_entities product"
+    ),
+    exceptions.FatalEmbedderError("The provider refused the key (401)."),
+    exceptions.AIMigrationError(
+        "The table of shop.Product cannot be read: the database does not answer: the connection is "
+        "closed. Try again when it does"
+    ),
+)
+_THEIRS = (
+    ParseError("JSON parse error - Expecting value: line 1 column 1"),
+    NotAuthenticated(),
+    PermissionDenied(),
+    wire.BodyTooLargeError(),
+    UnsupportedMediaType("text/plain"),
+    Throttled(20),
+)
+ERRORS: Mapping[str, tuple[int, dict[str, Any]]] = {
+    document["errors"][0]["code"]: (error.status_code, document)
+    for error in (*map(wire.translate, _OURS), *_THEIRS)
+    for document in [wire.formatted(error)]
 }
-"""An error of each code. 503: something has to be set right or to come back first."""
+"""Status and document of an error by its code. 503: something has to be set right or to come back
+before it can be done."""
 _NULL = {"type": "null"}
 
 
@@ -140,7 +142,7 @@ def _prefixed(schema: Any) -> Any:
 @cache
 def components() -> dict[str, Any]:
     """The models, and what they are made of."""
-    modes = [
+    modes: list[Any] = [
         (model, "validation" if issubclass(model, Body) else "serialization") for model in _models
     ]
     _, document = models_json_schema(
@@ -255,20 +257,18 @@ def _parameters(query: type[Body]) -> Iterable[OpenApiParameter]:
 def _refusals(codes: set[str]) -> dict[tuple[int, str], OpenApiResponse]:
     """The errors by status and media type, each with its examples."""
     described = {}
-    errors = {code: error for code, error in ERRORS.items() if code in codes}
-    for status in sorted({error.status_code for error in errors.values()}):
-        ours = {c: wire.formatted(e) for c, e in errors.items() if e.status_code == status}
-        for model, media_type, documents in (
-            (wire.Error, "application/json", ours),
-            (
-                wire.Problem,
-                wire.ProblemRenderer.media_type,
-                {code: wire.problem(status, document) for code, document in ours.items()},
-            ),
+    for status in sorted({ERRORS[code][0] for code in codes}):
+        plain = {
+            code: each for code, (of, each) in ERRORS.items() if of == status and code in codes
+        }
+        problems = {code: wire.problem(status, each) for code, each in plain.items()}
+        for media_type, model, documents in (
+            ("application/json", wire.Error, plain),
+            (wire.ProblemRenderer.media_type, wire.Problem, problems),
         ):
             described[status, media_type] = OpenApiResponse(
                 reference(model),
                 HTTPStatus(status).phrase,
-                [OpenApiExample(code, document) for code, document in documents.items()],
+                [OpenApiExample(code, each) for code, each in documents.items()],
             )
     return described

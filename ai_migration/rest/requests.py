@@ -14,7 +14,6 @@ from rest_framework.request import Request
 
 from ai_migration.conf import MAX_BATCH_SIZE
 from ai_migration.indexing.search import MAX_LIMIT
-from ai_migration.jobs.values import MAX_RATE_LIMIT, MAX_TOKENS
 from ai_migration.rest.fields import (
     MAX_NAME,
     Amount,
@@ -25,11 +24,13 @@ from ai_migration.rest.fields import (
     Object,
     Ordering,
     Text,
-    UpTo,
+    WholeNumber,
     Words,
     errors_of,
 )
 from ai_migration.types import (
+    MAX_RATE_LIMIT,
+    MAX_TOKENS,
     JobChanges,
     JobStatus,
     MigrationFilters,
@@ -40,9 +41,9 @@ from ai_migration.types import (
 MAX_PAGE = 200
 _MOST_UNKNOWN = 10
 """So many unknown fields are named: a body may hold a million."""
-BatchSize = Annotated[int, UpTo(MAX_BATCH_SIZE)]
-RateLimit = Annotated[int, UpTo(MAX_RATE_LIMIT)]
-Tokens = Annotated[int, UpTo(MAX_TOKENS)]
+BatchSize = Annotated[int, WholeNumber(MAX_BATCH_SIZE)]
+RateLimit = Annotated[int, WholeNumber(MAX_RATE_LIMIT)]
+Tokens = Annotated[int, WholeNumber(MAX_TOKENS)]
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 _RATE = "Embedding requests a minute."
 _TOKENS = "Pause before more tokens than this are embedded."
@@ -99,7 +100,8 @@ class RequestFilters(Body):
         """All look-ups in one place."""
         if not isinstance(data, Mapping):
             return data
-        ours = {name: value for name, value in data.items() if name in cls.names()}
+        known = cls.names()
+        ours = {name: value for name, value in data.items() if name in known}
         theirs = {name: value for name, value in data.items() if name not in ours}
         lookups = ours.get("lookups", {})
         return {**ours, "lookups": {**theirs, **lookups} if isinstance(lookups, dict) else lookups}
@@ -166,7 +168,7 @@ class SearchRequest(Body):
 
     entity_type: Name = asked("Among which entities.", "product")
     query: Text = asked("What to look for, in words.", "red running shoes")
-    limit: Annotated[int, UpTo(MAX_LIMIT)] | None = asked(_LIMIT, 5, default=None)
+    limit: Annotated[int, WholeNumber(MAX_LIMIT)] | None = asked(_LIMIT, 5, default=None)
     filters: Object = asked("Values of metadata fields that must be equal.", default={})
 
 
@@ -202,7 +204,7 @@ def parsed(kind: type[_Kind], request: Request) -> _Kind:
     Raises:
         rest_framework.exceptions.ValidationError: Says what is wrong with each field.
     """
-    data = request.query_params.dict() if request.method == "GET" else request.data
+    data: Any = request.query_params.dict() if request.method == "GET" else request.data
     serializers.Serializer(data=data).is_valid(raise_exception=True)  # says what is no object
     known = kind.names()
     words = ErrorDetail(

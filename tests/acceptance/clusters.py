@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ai_migration.models import MigrationJob
-from tests.acceptance.victims import TIMEOUT, wait_until
+from tests.acceptance.victims import wait_until
 from tests.acceptance.worlds import World
 from tests.commands import ROOT
 
@@ -58,7 +58,7 @@ class Clusters:
             env=self._environ(),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

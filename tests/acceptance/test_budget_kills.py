@@ -36,6 +36,7 @@ def kill_one(vendor: Provider, manage: Manage, settings: dict[str, Any], later: 
         process.wait()
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("sqlite")
 def test_kills_spend_no_more_than_the_budget(manage: Manage) -> None:
     pytest.importorskip("openai", reason="openai is not installed")

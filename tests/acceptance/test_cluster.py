@@ -57,6 +57,7 @@ def workers_of(cluster: Popen[bytes]) -> set[str]:
     return {str(child.pid) for child in psutil.Process(cluster.pid).children(recursive=True)}
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("broker", ["orm", "redis"])
 def test_two_clusters_share_a_job(
     world: World, broker: str, request: pytest.FixtureRequest
@@ -83,12 +84,14 @@ def test_two_clusters_share_a_job(
     assert_settled(clusters, job)
 
 
+@pytest.mark.gate
 def test_whoever_detaches_is_told_how_to_follow(clusters: Clusters) -> None:
     said = clusters.manage("migrate_ai_entities", "article", "--detach")
     assert "ai_migration watch mig-" in said
     assert "ai_migration worker" not in said, "the cluster works"
 
 
+@pytest.mark.gate
 def test_the_schedule_of_the_supervisor_is_made_once(clusters: Clusters) -> None:
     said = clusters.manage("ai_migration", "install-schedules")
     assert "already" in said, "migrate has made it"

@@ -15,10 +15,11 @@ from tests.acceptance.victims import wait_until
 from tests.acceptance.worlds import World, dawdling, write_articles
 from tests.testapp.models import Article, Country
 
+pytestmark = [pytest.mark.gate, pytest.mark.vendors("postgresql")]
+
 ROWS = 1000
 
 
-@pytest.mark.vendors("postgresql")
 def test_a_live_change_overtakes_a_backfill(world: World) -> None:
     clusters = Clusters(dawdling(world, 0.1))
     write_articles(ROWS)
@@ -35,7 +36,6 @@ def test_a_live_change_overtakes_a_backfill(world: World) -> None:
         clusters.manage("ai_migration", "cancel", job)
 
 
-@pytest.mark.vendors("postgresql")
 def test_a_job_waits_for_a_free_place_and_starts_by_itself(world: World) -> None:
     clusters = Clusters(dawdling(world, 0.05, MAX_CONCURRENT_JOBS=3))
     write_articles(200)

@@ -63,9 +63,9 @@ def test_rows_are_indexed_and_found(manage: Manage) -> None:
     assert ok(manage, AI, "search", "country", "name: Country 3").split()[1] == "C3"
 
 
-def test_the_json_of_a_run_is_as_documented(world: World, manage: Manage) -> None:
+def test_the_json_of_a_run_is_as_documented(world: World, manage_here: Manage) -> None:
     write_articles(POISONED + 1)
-    run = document(manage, MIGRATE, "article", returncode=1, ai_migration=world.settings)
+    run = document(manage_here, MIGRATE, "article", returncode=1, ai_migration=world.settings)
     assert list(run) == [
         *("jobId", "entityType", "status", "progress", "throttle", "tokens", "cost", "errorMessage")
     ]
@@ -81,7 +81,7 @@ def test_the_json_of_a_run_is_as_documented(world: World, manage: Manage) -> Non
     assert run["progress"]["percentComplete"] == 100
     assert run["progress"]["estimatedTimeRemaining"] is None
 
-    shown = document(manage, AI, "show", run["jobId"])
+    shown = document(manage_here, AI, "show", run["jobId"])
     assert shown["failures"] == [
         {
             "entityId": str(POISONED + 1),
@@ -91,34 +91,34 @@ def test_the_json_of_a_run_is_as_documented(world: World, manage: Manage) -> Non
         }
     ]
     assert [event["to"] for event in shown["events"]] == ["PENDING", "RUNNING", "COMPLETED"]
-    [listed] = document(manage, AI, "jobs", "--type", "article", "--status", "completed")
+    [listed] = document(manage_here, AI, "jobs", "--type", "article", "--status", "completed")
     assert listed["id"] == run["jobId"]
     assert listed["failedEntities"] == 1
 
 
-def test_failed_rows_are_listed_and_tried_again(world: World, manage: Manage) -> None:
+def test_failed_rows_are_listed_and_tried_again(world: World, manage_here: Manage) -> None:
     write_articles(POISONED + 1)
-    output = ok(manage, MIGRATE, "article", returncode=1, ai_migration=world.settings)
+    output = ok(manage_here, MIGRATE, "article", returncode=1, ai_migration=world.settings)
     job = newest_job("article")
     assert f"See what failed: manage.py ai_migration show {job.pk}" in output
-    shown = ok(manage, AI, "show", job.pk)
+    shown = ok(manage_here, AI, "show", job.pk)
     assert "embedder_input" in shown
     assert "These texts are refused" in shown
     Article.objects.filter(pk=POISONED + 1).update(body="Harmless now.")
-    output = ok(manage, AI, "retry-failed", job.pk, ai_migration=world.settings)
+    output = ok(manage_here, AI, "retry-failed", job.pk, ai_migration=world.settings)
     assert f"--resume {job.pk}" in output
-    output = ok(manage, MIGRATE, "--resume", job.pk, ai_migration=world.settings)
+    output = ok(manage_here, MIGRATE, "--resume", job.pk, ai_migration=world.settings)
     assert "COMPLETED: 9 indexed, 1 skipped of 10" in output
     assert "See what failed" not in output
 
 
-def test_options_choose_what_is_indexed(world: World, manage: Manage) -> None:
+def test_options_choose_what_is_indexed(world: World, manage_here: Manage) -> None:
     write_articles(6)
     Article.objects.filter(pk__in=[1, 2]).update(status="draft", created_at="2020-01-01T00:00Z")
     settings = world.settings
 
     def indexed(*options: str) -> int:
-        run = document(manage, MIGRATE, "article", *options, ai_migration=settings)
+        run = document(manage_here, MIGRATE, "article", *options, ai_migration=settings)
         return int(run["progress"]["indexed"])
 
     assert indexed("--ids", "1", "3") == 2
@@ -130,11 +130,11 @@ def test_options_choose_what_is_indexed(world: World, manage: Manage) -> None:
     assert embedded_texts(world.log) == 2 + 1 + 2 + 3 + 6 + 2  # one row has two chunks, twice
 
 
-def test_a_dry_run_starts_nothing(world: World, manage: Manage) -> None:
+def test_a_dry_run_starts_nothing(world: World, manage_here: Manage) -> None:
     write_articles(6)
-    output = ok(manage, MIGRATE, "article", "--dry-run", ai_migration=world.settings)
+    output = ok(manage_here, MIGRATE, "article", "--dry-run", ai_migration=world.settings)
     assert "article: 6 rows match. Nothing was started." in output
-    plan = document(manage, MIGRATE, "article", "--dry-run", ai_migration=world.settings)
+    plan = document(manage_here, MIGRATE, "article", "--dry-run", ai_migration=world.settings)
     assert (plan["entityType"], plan["total"], plan["toEmbed"]) == ("article", 6, 6)
     assert plan["rebuildRequired"] is None
     assert not MigrationJob.objects.exists()
@@ -142,98 +142,102 @@ def test_a_dry_run_starts_nothing(world: World, manage: Manage) -> None:
     assert embedded_texts(world.log) == 0
 
 
-def test_a_rebuild_fills_a_fresh_collection(world: World, manage: Manage) -> None:
+def test_a_rebuild_fills_a_fresh_collection(world: World, manage_here: Manage) -> None:
     write_articles(4)
-    ok(manage, MIGRATE, "article", ai_migration=world.settings)
-    ok(manage, MIGRATE, "article", "--rebuild", "--noinput", ai_migration=world.settings)
+    ok(manage_here, MIGRATE, "article", ai_migration=world.settings)
+    ok(manage_here, MIGRATE, "article", "--rebuild", "--noinput", ai_migration=world.settings)
     statuses = Collection.objects.order_by("pk").values_list("status", flat=True)
     assert list(statuses) == [CollectionStatus.RETIRED, CollectionStatus.ACTIVE]
     # Another model: refused, and it says how to go on.
     options = {**world.settings["EMBEDDERS"]["default"]["OPTIONS"], "dimensions": 4}
     embedder = {**world.settings["EMBEDDERS"]["default"], "OPTIONS": options}
     settings = {**world.settings, "EMBEDDERS": {"default": embedder}}
-    done = manage(MIGRATE, "article", ai_migration=settings)
+    done = manage_here(MIGRATE, "article", ai_migration=settings)
     assert done.returncode == 1
     assert "manage.py migrate_ai_entities article --rebuild" in done.stderr
-    ok(manage, MIGRATE, "article", "--rebuild", "--noinput", ai_migration=settings)
+    ok(manage_here, MIGRATE, "article", "--rebuild", "--noinput", ai_migration=settings)
 
 
-def test_all_indexes_every_entity_type_of_this_project(manage: Manage) -> None:
+def test_all_indexes_every_entity_type_of_this_project(manage_here: Manage) -> None:
     Country.objects.create(code="AT", name="Austria")
-    runs = document(manage, MIGRATE, "--all")
+    runs = document(manage_here, MIGRATE, "--all")
     types = [run["entityType"] for run in runs]
     assert {"article", "country", "tenant-note", "archive"} <= set(types)
     assert "elsewhere" not in types
     assert {run["status"] for run in runs} == {"COMPLETED"}
-    described = {item["entityType"]: item for item in document(manage, AI, "entities")}
+    described = {item["entityType"]: item for item in document(manage_here, AI, "entities")}
     assert described["country"]["indexed"] == 1
-    assert "country" in ok(manage, AI, "entities")
+    assert "country" in ok(manage_here, AI, "entities")
 
 
-def test_one_type_that_cannot_start_leaves_the_others_alone(manage: Manage) -> None:
-    ok(manage, MIGRATE, "article", "--detach")
-    done = manage(MIGRATE, "article", "country")
+def test_one_type_that_cannot_start_leaves_the_others_alone(manage_here: Manage) -> None:
+    ok(manage_here, MIGRATE, "article", "--detach")
+    done = manage_here(MIGRATE, "article", "country")
     assert done.returncode == 1
     assert "already writes the index of 'article'" in done.stderr
     assert newest_job("country").status == JobStatus.COMPLETED
 
 
-def test_the_schema_is_json(manage: Manage) -> None:
-    schema = json.loads(ok(manage, AI, "entities", "--schema"))
+def test_the_schema_is_json(manage_here: Manage) -> None:
+    schema = json.loads(ok(manage_here, AI, "entities", "--schema"))
     assert "ai-entities" in schema["properties"]
 
 
-def test_an_empty_project_says_what_to_do_first(manage: Manage) -> None:
-    assert "No jobs. Start one with: manage.py migrate_ai_entities TYPE" in ok(manage, AI, "jobs")
-    assert document(manage, AI, "jobs") == []
-    assert "No such jobs" in ok(manage, AI, "jobs", "--status", "failed")
+def test_an_empty_project_says_what_to_do_first(manage_here: Manage) -> None:
+    assert "No jobs. Start one with: manage.py migrate_ai_entities TYPE" in ok(
+        manage_here, AI, "jobs"
+    )
+    assert document(manage_here, AI, "jobs") == []
+    assert "No such jobs" in ok(manage_here, AI, "jobs", "--status", "failed")
 
 
 # Detached
 
 
-def test_a_detached_job_is_done_by_a_worker(world: World, manage: Manage) -> None:
+def test_a_detached_job_is_done_by_a_worker(world: World, manage_here: Manage) -> None:
     write_articles(30)
-    output = ok(manage, MIGRATE, "article", "--detach", ai_migration=world.settings)
+    output = ok(manage_here, MIGRATE, "article", "--detach", ai_migration=world.settings)
     assert "RUNNING" in output
     assert "manage.py ai_migration worker" in output
     job = newest_job("article")
     assert embedded_texts(world.log) == 0
-    output = ok(manage, AI, "worker", "--until-idle", ai_migration=world.settings)
+    output = ok(manage_here, AI, "worker", "--until-idle", ai_migration=world.settings)
     assert re.search(r"Stopped after \d+ batches", output)
     job.refresh_from_db()
     assert job.status == JobStatus.COMPLETED
-    output = ok(manage, AI, "watch", job.pk, returncode=1)  # one row failed
+    output = ok(manage_here, AI, "watch", job.pk, returncode=1)  # one row failed
     assert "COMPLETED" in output
 
 
-def test_jobs_are_steered_from_another_terminal(manage: Manage) -> None:
+def test_jobs_are_steered_from_another_terminal(manage_here: Manage) -> None:
     Country.objects.create(code="AT", name="Austria")
-    job_id = document(manage, MIGRATE, "country", "--detach")["jobId"]
-    assert f"{job_id} PAUSED" in ok(manage, AI, "pause", job_id)
-    assert f"{job_id} PAUSED" in ok(manage, AI, "pause", job_id)  # it is: nothing to do
-    assert document(manage, AI, "resume", job_id)["status"] == "RUNNING"
-    assert f"{job_id} CANCELLED" in ok(manage, AI, "cancel", job_id)
-    done = manage(AI, "resume", job_id)
+    job_id = document(manage_here, MIGRATE, "country", "--detach")["jobId"]
+    assert f"{job_id} PAUSED" in ok(manage_here, AI, "pause", job_id)
+    assert f"{job_id} PAUSED" in ok(manage_here, AI, "pause", job_id)  # it is: nothing to do
+    assert document(manage_here, AI, "resume", job_id)["status"] == "RUNNING"
+    assert f"{job_id} CANCELLED" in ok(manage_here, AI, "cancel", job_id)
+    done = manage_here(AI, "resume", job_id)
     assert done.returncode == 1
     assert f"{job_id} is CANCELLED: it cannot become RUNNING" in done.stderr
-    reasons = [event["to"] for event in document(manage, AI, "show", job_id)["events"]]
+    reasons = [event["to"] for event in document(manage_here, AI, "show", job_id)["events"]]
     assert reasons == ["PENDING", "RUNNING", "PAUSED", "RUNNING", "CANCELLED"]
 
 
-def test_supervise_recovers_what_a_dead_worker_left(world: World, manage: Manage) -> None:
+def test_supervise_recovers_what_a_dead_worker_left(
+    world: World, manage: Manage, manage_here: Manage
+) -> None:
     write_articles(40)
     slow = dawdling(world, TIMEOUT)
-    ok(manage, MIGRATE, "article", "--detach", ai_migration=slow.settings)
+    ok(manage_here, MIGRATE, "article", "--detach", ai_migration=slow.settings)
     claimed = QueueEntry.objects.filter(status=EntryStatus.CLAIMED)
     with manage.started(AI, "worker", ai_migration=slow.settings) as process:
         wait_until(claimed.exists, "the worker claims")
         process.kill()
         process.wait()
-    report = document(manage, AI, "supervise", ai_migration=slow.settings)
+    report = document(manage_here, AI, "supervise", ai_migration=slow.settings)
     assert report["recovered"] >= 1
     assert not claimed.exists()
-    output = ok(manage, AI, "supervise", ai_migration=slow.settings)
+    output = ok(manage_here, AI, "supervise", ai_migration=slow.settings)
     assert output.startswith("Returned 0 entries of dead workers to the queue")
 
 
@@ -331,17 +335,17 @@ def test_a_worker_stops_after_the_batch_in_flight(world: World, manage: Manage) 
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
 
 
-def test_an_embedder_that_fails_for_good_fails_the_job(world: World, manage: Manage) -> None:
+def test_an_embedder_that_fails_for_good_fails_the_job(world: World, manage_here: Manage) -> None:
     write_articles(5)
     embedder = world.settings["EMBEDDERS"]["default"]
     options = {**embedder["OPTIONS"], "fatal": True}
     settings = {**world.settings, "EMBEDDERS": {"default": {**embedder, "OPTIONS": options}}}
-    output = ok(manage, MIGRATE, "article", returncode=1, ai_migration=settings)
+    output = ok(manage_here, MIGRATE, "article", returncode=1, ai_migration=settings)
     job = newest_job("article")
     assert f"{job.pk} FAILED" in output
     assert "The key is wrong" in output
     assert f"Remove the cause, then: manage.py migrate_ai_entities --resume {job.pk}" in output
-    ok(manage, MIGRATE, "--resume", job.pk, ai_migration=world.settings)
+    ok(manage_here, MIGRATE, "--resume", job.pk, ai_migration=world.settings)
 
 
 # On a terminal

@@ -25,6 +25,9 @@ from tests.acceptance.victims import Orders
 from tests.acceptance.worlds import World, fields_of, write_articles
 from tests.testapp.models import Article
 
+in_short = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+"""Enough on one database, except in the gate."""
+
 BATCH = 4
 START: dict[str, Any] = {"entity_type": "article", "batch_size": BATCH}
 REBUILD = {**START, "rebuild": True}
@@ -143,6 +146,7 @@ def wrong_after_crashes(
     return found
 
 
+@in_short
 def test_a_kill_at_each_kind_of_instant_of_a_batch_changes_nothing(
     world: World, tmp_path: Path
 ) -> None:
@@ -151,6 +155,7 @@ def test_a_kill_at_each_kind_of_instant_of_a_batch_changes_nothing(
     assert not wrong_after_crashes(world, start, tmp_path, choose)
 
 
+@in_short
 def test_a_kill_at_each_kind_of_instant_of_an_activation_changes_nothing(
     world: World, tmp_path: Path
 ) -> None:
@@ -159,7 +164,6 @@ def test_a_kill_at_each_kind_of_instant_of_an_activation_changes_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_kill_at_any_instant_changes_nothing(world: World, scene: str, tmp_path: Path) -> None:
     start = SCENES[scene](world)
@@ -175,7 +179,6 @@ def elsewhere(world: World, settings: Any) -> World:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.vendors("sqlite")
 def test_a_kill_at_any_instant_changes_nothing_in_a_store_elsewhere(
     world: World, settings: Any, tmp_path: Path
@@ -215,6 +218,7 @@ def test_rows_that_change_back_before_the_recovery_are_in_the_store_as_they_are(
 # The comparison has teeth
 
 
+@in_short
 @pytest.mark.parametrize("fault", ["no transaction", "vectors afterwards"])
 def test_the_comparison_sees_a_write_that_leaves_the_transaction(
     world: World, fault: str, tmp_path: Path
@@ -254,6 +258,7 @@ def taken_over(world: World, orders: Orders) -> IndexState:
     return state
 
 
+@in_short
 @pytest.mark.parametrize("fault", ["", "no fence"])
 def test_a_frozen_worker_that_wakes_up_changes_nothing(world: World, fault: str) -> None:
     """It was about to write a batch that another worker wrote meanwhile, from a newer read.
@@ -267,6 +272,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(world: World, fault: str)
     assert bool(wrong) is bool(fault), wrong
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql", "mysql")
 def test_a_worker_that_is_frozen_in_a_transaction_holds_nobody_up(world: World) -> None:
     """It has locks: of its slot, its entries, its job. The server takes them from it."""

@@ -36,7 +36,7 @@ def demo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 
@@ -47,6 +47,7 @@ def found(output: str, query: str) -> list[str]:
     return [line.split()[1] for line in lines]
 
 
+@pytest.mark.gate
 def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     environment: dict[str, str],
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     assert found(again.stdout, "compress a file") == files
 
 
+@pytest.mark.gate
 def test_what_the_demo_says_to_try_next_works(environment: dict[str, str]) -> None:
     done = demo(environment)
     said = [line for line in done.stdout.splitlines() if "manage.py" in line]
@@ -83,7 +85,7 @@ def test_what_the_demo_says_to_try_next_works(environment: dict[str, str]) -> No
             cwd=ROOT,
             env=environment,
             capture_output=True,
-            timeout=240,
+            timeout=600,
             stdin=subprocess.DEVNULL,
             check=False,
             text=True,
@@ -99,6 +101,7 @@ def test_an_unknown_package_is_named(environment: dict[str, str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.gate
 def test_ctrl_c_pauses_and_running_again_goes_on(environment: dict[str, str]) -> None:
     with _in_terminal(environment, until=b" of 6,", then=signal.SIGINT) as (returncode, output):
         assert returncode == 130
@@ -126,7 +129,7 @@ def _in_terminal(
         stderr=theirs,
     ) as process:
         os.close(theirs)
-        watchdog = threading.Timer(240, process.kill)
+        watchdog = threading.Timer(600, process.kill)
         watchdog.start()
         output, is_sent = b"", False
         while True:

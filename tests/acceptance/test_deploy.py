@@ -17,6 +17,7 @@ from tests.acceptance.worlds import World, dawdling, write_articles
 ROWS = 400
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_cluster_stops_within_the_batch_in_flight(world: World, number: signal.Signals) -> None:

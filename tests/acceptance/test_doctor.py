@@ -59,6 +59,7 @@ def forget_canary() -> None:
     WorkerSlot.objects.filter(name="canary").delete()
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql")
 def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask: Any) -> None:
     assert ask("--wait=0.1") == (1, ["canary"]), "it was never started"
@@ -80,7 +81,7 @@ def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask
     assert ask("--heartbeat=cluster") == (1, [])
 
 
-@pytest.mark.vendors("sqlite", "postgresql")
+@pytest.mark.vendors("sqlite", gate=["postgresql"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
 def test_the_heartbeat_of_a_worker(world: World, manage: Manage, signum: signal.Signals) -> None:
     def is_alive() -> bool:

@@ -89,12 +89,12 @@ def kill_many_times(world: World, manage: Manage, seed: int, *, rows: int, kills
     assert embedded_texts(world.log) - paid <= in_flight * BATCH * most
 
 
+@pytest.mark.gate
 def test_kills_at_random_instants_change_nothing(world: World, manage: Manage) -> None:
     kill_many_times(world, manage, 1, rows=1200, kills=7)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(10, 15))
 def test_many_kills_at_random_instants_change_nothing(
     world: World, manage: Manage, seed: int
@@ -148,6 +148,7 @@ def kill_among_live_changes(
     assert not replace(state, **only_index).differences(replace(control, **only_index))
 
 
+@pytest.mark.gate
 def test_live_changes_among_two_workers_and_kills_are_all_there(
     world: World, manage: Manage
 ) -> None:
@@ -155,12 +156,12 @@ def test_live_changes_among_two_workers_and_kills_are_all_there(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(20, 25))
 def test_many_kills_among_live_changes(world: World, manage: Manage, seed: int) -> None:
     kill_among_live_changes(world, manage, seed, rows=5000, kills=30)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("command", [COMMAND, WORKER], ids=["foreground", "worker"])
 @pytest.mark.vendors("postgresql", "mysql")
 def test_a_restart_of_the_database_is_survived(

@@ -49,8 +49,10 @@ def run(
 
 
 def parameters(cells: list[Cell]) -> list[object]:
-    slow = [pytest.mark.slow, pytest.mark.timeout(600)]
-    return [pytest.param(cell, id=str(cell), marks=[] if cell in SHORT else slow) for cell in cells]
+    gate, slow = pytest.mark.gate, pytest.mark.slow
+    return [
+        pytest.param(cell, id=str(cell), marks=gate if cell in SHORT else slow) for cell in cells
+    ]
 
 
 def of(*brokers: str) -> pytest.MarkDecorator:
@@ -87,6 +89,7 @@ def is_torn(job: str) -> bool:
     )
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql")
 def test_it_sees_that_the_fence_is_missing(world: World) -> None:
     """A frozen worker that wakes up writes once more what others have written. One that was
@@ -101,6 +104,7 @@ def test_it_sees_that_the_fence_is_missing(world: World) -> None:
     pytest.fail(f"It was not seen: {outcomes}")
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql")
 def test_it_sees_that_the_ledger_leaves_the_transaction(world: World) -> None:
     """What the ledger says was indexed before the kill is not indexed after it."""

@@ -26,6 +26,7 @@ from tests.testapp.models import Article, Category
 
 pytest.importorskip("rest_framework", reason="the REST extra is not installed")
 pytestmark = [
+    pytest.mark.gate,
     pytest.mark.vendors("postgresql"),
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed"),
 ]

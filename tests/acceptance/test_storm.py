@@ -21,7 +21,7 @@ from tests.acceptance.victims import wait_until
 from tests.commands import ROOT, Manage
 from tests.testapp.models import Article
 
-pytestmark = pytest.mark.vendors("postgresql")
+pytestmark = [pytest.mark.gate, pytest.mark.vendors("postgresql")]
 
 ROWS = 20_000
 REFUSED = "unspeakable"

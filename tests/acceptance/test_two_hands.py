@@ -75,6 +75,7 @@ def assert_counts(job: MigrationJob) -> None:
     assert job.processed_entities == sum(sums.values())
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("may_cancel", [False, True], ids=["pause", "cancel"])
 def test_two_hands_on_one_job(world: World, manage: Manage, may_cancel: bool) -> None:
     write_articles(ROWS)

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tests.commands import Manage
-from tests.databases import Databases, FreshDatabase
+from tests.databases import Databases, FreshDatabase, _connected
 
 MIGRATE = "migrate_ai_entities"
 AI = "ai_migration"
@@ -73,25 +73,37 @@ def assert_answer(done: CompletedProcess[str], returncode: int, words: list[str]
 
 @pytest.mark.vendors("sqlite")
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_usage_is_exit_2(manage: Manage, case: str) -> None:
+def test_wrong_usage_is_exit_2(manage_here: Manage, case: str) -> None:
     arguments, words = WRONG[case]
-    done = manage(*arguments)
+    done = manage_here(*arguments)
     assert_answer(done, 2, words)
     assert not done.stdout
 
 
 @pytest.mark.vendors("sqlite")
 @pytest.mark.parametrize("case", FAILING)
-def test_what_cannot_be_done_is_exit_1(manage: Manage, case: str) -> None:
+def test_what_cannot_be_done_is_exit_1(manage_here: Manage, case: str) -> None:
     arguments, words = FAILING[case]
-    assert_answer(manage(*arguments), 1, words)
+    assert_answer(manage_here(*arguments), 1, words)
+
+
+@pytest.mark.vendors("sqlite")
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("case", ["unknown type", "no model"])
+def test_a_process_of_its_own_says_the_same(
+    manage: Manage, manage_here: Manage, case: str, options: list[str]
+) -> None:
+    arguments = (WRONG | FAILING)[case][0] + options
+    apart, here = manage(*arguments), manage_here(*arguments)
+    assert apart.returncode == here.returncode
+    assert (apart.stdout, apart.stderr) == (here.stdout, here.stderr)
 
 
 @pytest.mark.vendors("sqlite")
 @pytest.mark.parametrize("case", ["unknown type", "show", "a filter not allowed"])
-def test_an_error_is_a_json_document_too(manage: Manage, case: str) -> None:
+def test_an_error_is_a_json_document_too(manage_here: Manage, case: str) -> None:
     arguments, words = WRONG[case]
-    done = manage(*arguments, "--json")
+    done = manage_here(*arguments, "--json")
     assert done.returncode == 2
     error = json.loads(done.stdout)["error"]
     assert set(error) == {"code", "message", "field"}
@@ -100,53 +112,57 @@ def test_an_error_is_a_json_document_too(manage: Manage, case: str) -> None:
 
 
 @pytest.mark.vendors("sqlite")
-def test_a_typo_in_the_config_is_named_with_file_and_line(manage: Manage, tmp_path: Path) -> None:
+def test_a_typo_in_the_config_is_named_with_file_and_line(
+    manage_here: Manage, tmp_path: Path
+) -> None:
     config = tmp_path / "entities.yml"
     config.write_text(
         "ai-entities:\n  article:\n    model: testapp.Article\n    embedable-fields: [title]\n"
     )
     for arguments in ([MIGRATE, "article"], [AI, "entities"], [AI, "worker", "--until-idle"]):
-        done = manage(*arguments, ai_migration={"ENTITY_CONFIG": str(config)})
+        done = manage_here(*arguments, ai_migration={"ENTITY_CONFIG": str(config)})
         words = [f"{config}:4", "embedable-fields", "embeddable-fields"]
         assert_answer(done, 1, words)
 
 
 @pytest.mark.vendors("sqlite")
-def test_a_wrong_setting_is_named(manage: Manage) -> None:
-    done = manage(MIGRATE, "article", ai_migration={"EMBEDERS": {}})
+def test_a_wrong_setting_is_named(manage_here: Manage) -> None:
+    done = manage_here(MIGRATE, "article", ai_migration={"EMBEDERS": {}})
     assert_answer(done, 1, ["EMBEDERS", "'EMBEDDERS'"])
-    done = manage(MIGRATE, "article", ai_migration={"STORES": {"default": {"BACKEND": "no.such"}}})
+    done = manage_here(
+        MIGRATE, "article", ai_migration={"STORES": {"default": {"BACKEND": "no.such"}}}
+    )
     assert_answer(done, 1, ["no.such"])
 
 
 @pytest.mark.vendors("sqlite", "postgresql")
 def test_without_our_tables_every_command_says_migrate(
-    database: FreshDatabase, databases: Databases, tmp_path: Path
+    database: FreshDatabase, databases: Databases, manage_here: Manage, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
     if database.vendor == "postgresql":
         url = databases.postgres.create("empty")
     try:
-        manage = Manage(FreshDatabase(database.vendor, url, database.other_url))
-        for arguments in (
-            [MIGRATE, "country"],
-            [MIGRATE, "country", "--dry-run"],
-            [AI, "jobs"],
-            [AI, "show", "mig-0"],
-            [AI, "search", "country", "x"],
-            [AI, "worker", "--until-idle"],
-            [AI, "supervise"],
-            [AI, "doctor"],
-            [AI, "doctor", "--heartbeat", "worker"],
-        ):
-            assert_answer(manage(*arguments), 1, ["manage.py migrate"])
+        with _connected(url, database.other_url):
+            for arguments in (
+                [MIGRATE, "country"],
+                [MIGRATE, "country", "--dry-run"],
+                [AI, "jobs"],
+                [AI, "show", "mig-0"],
+                [AI, "search", "country", "x"],
+                [AI, "worker", "--until-idle"],
+                [AI, "supervise"],
+                [AI, "doctor"],
+                [AI, "doctor", "--heartbeat", "worker"],
+            ):
+                assert_answer(manage_here(*arguments), 1, ["manage.py migrate"])
     finally:
         if database.vendor == "postgresql":
             databases.postgres.drop("empty")
 
 
-def test_without_the_model_s_table_it_says_migrate(manage: Manage) -> None:
+def test_without_the_model_s_table_it_says_migrate(manage_here: Manage) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE testapp_country")
     for options in ([], ["--dry-run"]):
-        assert_answer(manage(MIGRATE, "country", *options), 1, ["testapp.Country", "migrate"])
+        assert_answer(manage_here(MIGRATE, "country", *options), 1, ["testapp.Country", "migrate"])

@@ -24,7 +24,7 @@ from tests.integration.support import (
     work,
 )
 
-pytestmark = pytest.mark.vendors("sqlite")
+pytestmark = [pytest.mark.gate, pytest.mark.vendors("sqlite")]
 
 Users = dict[str, User]
 

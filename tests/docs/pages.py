@@ -110,21 +110,18 @@ class Project:
         kept.pop("DATABASE_URL", None)
         self.environment = {**kept, "PATH": path, "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
 
-    def run(self, page: Path, *, snapshots: Path | None = None, until: str = "") -> None:
+    def run(self, page: Path, *, snapshots: Path | None = None) -> None:
         """Type in the blocks of a page, in their order, and compare what is printed.
 
         Args:
             page: The page.
             snapshots: Where the project is copied to, as it is at each snapshot.
-            until: The snapshot that is the last thing to do; default: all of the page.
         """
         waiting = snapshots_of(page) if snapshots else {}
         for block in blocks_of(page):
             for name in [name for name, position in waiting.items() if position < block.start]:
                 shutil.copytree(self.directory, (snapshots or Path()) / name)
                 del waiting[name]
-                if name == until:
-                    return
             self.type_in(block, f"{page.relative_to(ROOT)}:{block.line}")
 
     def type_in(self, block: Block, where: str) -> None:
@@ -165,7 +162,7 @@ class Project:
             input=block.body,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, f"{where}\n{done.stdout}\n{done.stderr}"
@@ -191,7 +188,7 @@ class Project:
                     printed += line
                 os.killpg(process.pid, signal.SIGINT)
                 printed += "^C\n"
-            rest, _ = process.communicate(timeout=120)
+            rest, _ = process.communicate(timeout=600)
         return printed + rest
 
 

@@ -10,11 +10,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from ai_migration.rest.access import CONTROL, READ, SEARCH, START, VIEW, WRITE
 from ai_migration.rest.documentation import openapi_document
 from ai_migration.rest.openapi import ERRORS
 from ai_migration.rest.requests import JobsQuery, ResumeRequest, SearchRequest, StartRequest
-from tests.docs.pages import ROOT, TUTORIAL, Project, require_alike
+from tests.docs.pages import ROOT, Project, require_alike
 
 PAGE = ROOT / "docs" / "reference" / "rest.md"
 PORT = "8000"
@@ -100,10 +102,10 @@ def anyhow(text: str) -> str:
     return _RATE.sub(r"\1N", text)
 
 
-def test_the_examples_work(tmp_path: Path) -> None:
-    Project(tmp_path / "tutorial").run(TUTORIAL, snapshots=tmp_path, until="indexed")
+@pytest.mark.gate
+def test_the_examples_work(tutorial: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        Terminal(tmp_path / "here", tmp_path / "indexed", stack).run(PAGE)
+        Terminal(tmp_path / "here", tutorial / "indexed", stack).run(PAGE)
 
 
 def test_every_call_field_and_error_is_on_the_page() -> None:

@@ -121,6 +121,7 @@ def test_a_text_of_10_megabytes_is_one_text_or_many_chunks(project: Project) -> 
     assert_in_line()
 
 
+@pytest.mark.vendors("sqlite")
 def test_requests_are_limited_by_tokens_too(project: Project) -> None:
     script = project.embedder(max_batch_tokens=60, max_batch_size=100)
     make_articles(30)
@@ -169,6 +170,7 @@ def test_a_table_that_is_lost_during_a_run_stops_the_job(project: Project) -> No
         ({}, "embeddable-fields: [titel]", "Did you mean 'title'"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_what_is_configured_wrong_is_refused_before_anything_starts(
     project: Project, keys: dict[str, object], entity: str, message: str
 ) -> None:
@@ -184,6 +186,7 @@ def test_what_is_configured_wrong_is_refused_before_anything_starts(
     assert not MigrationJob.objects.exists()
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_entity_type_of_another_application_is_refused_only_when_asked_for(
     project: Project,
 ) -> None:
@@ -201,6 +204,7 @@ ai-entities:
         start("elsewhere")
 
 
+@pytest.mark.vendors("sqlite")
 def test_embedding_can_be_switched_off_for_all(project: Project) -> None:
     project.config(
         """

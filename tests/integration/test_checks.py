@@ -78,6 +78,7 @@ def test_a_right_config_is_silent_and_asks_for_little(project: Project) -> None:
         ({"fields": ("title", "body"), "batch_size": 7}, "", ""),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_an_index_that_was_built_with_another_config(
     project: Project, settings: Any, change: dict[str, Any], code: str, words: str
 ) -> None:
@@ -102,6 +103,7 @@ def test_an_index_that_was_built_with_another_config(
     assert found() == []
 
 
+@pytest.mark.vendors("sqlite")
 def test_another_store_is_filled_by_a_rebuild_only(project: Project, settings: Any) -> None:
     """Else what is new would go where nobody looks for it any more."""
     make_articles(3)
@@ -117,6 +119,7 @@ def test_another_store_is_filled_by_a_rebuild_only(project: Project, settings: A
     assert found() == []
 
 
+@pytest.mark.vendors("sqlite")
 def test_another_model_under_the_same_alias(project: Project) -> None:
     make_articles(3)
     run()
@@ -126,6 +129,7 @@ def test_another_model_under_the_same_alias(project: Project) -> None:
     assert "(32 dimensions)" in message
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_embedder_that_cannot_be_made_is_told_once(project: Project) -> None:
     make_articles(3)
     run()

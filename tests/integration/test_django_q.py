@@ -48,10 +48,12 @@ def codes() -> list[str]:
     return [str(message.id).rpartition(".")[2] for message in DjangoQDispatcher().check()]
 
 
+@pytest.mark.vendors("sqlite")
 def test_good_settings_have_nothing_to_say(project: Project, conf: Any, installed: None) -> None:
     assert codes() == []
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_app_that_is_not_installed_is_an_error(project: Project, conf: Any) -> None:
     assert codes() == ["E121"]
 
@@ -68,6 +70,7 @@ def test_an_app_that_is_not_installed_is_an_error(project: Project, conf: Any) -
         ({"GUARD_CYCLE": 0.3}, ["W124"]),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_what_bites_is_found(
     project: Project,
     conf: Any,
@@ -88,6 +91,7 @@ def test_a_broker_that_reconnects_for_each_look(
     assert codes() == (["W125"] if database.vendor == "postgresql" else [])
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_cluster_that_does_not_exist(
     project: Project,
     conf: Any,
@@ -105,6 +109,7 @@ def test_a_cluster_that_does_not_exist(
     assert codes() == []
 
 
+@pytest.mark.vendors("sqlite")
 def test_the_cluster_that_runs_our_tasks_is_examined(
     project: Project, conf: Any, installed: None, settings: Any
 ) -> None:
@@ -120,6 +125,7 @@ def test_the_cluster_that_runs_our_tasks_is_examined(
         assert codes() == found, own
 
 
+@pytest.mark.vendors("sqlite")
 def test_the_checks_of_a_dispatcher_are_run_by_django(
     project: Project, conf: Any, settings: Any
 ) -> None:
@@ -129,6 +135,7 @@ def test_the_checks_of_a_dispatcher_are_run_by_django(
     assert [message.id for message in check_settings()] == ["ai_migration.E121"]
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_missing_library_names_the_extra(
     project: Project, conf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

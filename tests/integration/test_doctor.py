@@ -242,6 +242,7 @@ def test_the_command_says_what_to_do(project: Project) -> None:
     assert {"name", "fact", "advice", "level"} == set(document["findings"][0])
 
 
+@pytest.mark.vendors("sqlite")
 def test_warnings_are_said_and_break_nothing(project: Project, settings: Any) -> None:
     project.set(DISPATCHER="nope.Nope")
     (finding,) = [each for each in examine(0) if each.level is Level.ERROR]
@@ -257,6 +258,7 @@ def test_warnings_are_said_and_break_nothing(project: Project, settings: Any) ->
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])
+@pytest.mark.vendors("sqlite")
 def test_seconds_that_are_none(project: Project, value: str) -> None:
     from django.core.management import CommandError
 

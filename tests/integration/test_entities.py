@@ -97,6 +97,7 @@ def test_camel_case_stands_for_snake_case(project: Project) -> None:
     assert read()[0].text == f"{shoe.created_at.year} Runner"
 
 
+@pytest.mark.vendors("sqlite")
 def test_fields_are_lines_in_the_order_of_the_config(project: Project) -> None:
     make_shoe()
     project.article("body", "title")
@@ -118,12 +119,14 @@ def test_a_field_that_is_empty_or_null_drops_out(project: Project) -> None:
     assert read()[0].text == "title: bare"
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_field_that_does_not_exist_names_the_nearest(project: Project) -> None:
     project.article("titel")
     with pytest.raises(EntityConfigError, match=r"'titel'.*Did you mean 'title'"):
         registry.get("article")
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_unknown_entity_type_names_the_known_ones(project: Project) -> None:
     with pytest.raises(UnknownEntityTypeError, match=r"'artcle'.*article.*Did you mean"):
         registry.get("artcle")
@@ -176,24 +179,28 @@ def test_relations_cost_no_query_a_row(project: Project, fields: list[str], rows
         ("{% firstof price title %}", "12.50"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_templates(project: Project, template: str, text: str) -> None:
     make_shoe()
     project.article(template=template)
     assert (read()[0].text, read()[0].error) == (text, "")
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_template_uses_what_only_its_conditions_name(project: Project) -> None:
     Article.objects.create(title="secret", status="draft")
     project.article("title", template="{% if status == 'draft' %}DRAFT {% endif %}{{ title }}")
     assert read()[0].text == "DRAFT secret"
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_template_that_does_not_compile_is_a_fault_of_the_config(project: Project) -> None:
     project.article(template="{% if title %}")
     with pytest.raises(EntityConfigError, match="template does not compile"):
         registry.get("article")
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_template_that_names_an_unknown_field_is_a_fault_of_the_config(project: Project) -> None:
     project.article(template="{{ titel }}")
     with pytest.raises(EntityConfigError, match="titel"):
@@ -386,6 +393,7 @@ def test_rows_can_come_from_a_callable(project: Project) -> None:
         ("tests.integration.support.ticking", "rows"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_a_queryset_that_is_none(project: Project, queryset: str, message: str) -> None:
     project.article(queryset=queryset)
     with pytest.raises(EntityConfigError, match=f"article.*{message}"):

@@ -360,6 +360,7 @@ def test_a_generic_foreign_key(tables: Callable[..., None]) -> None:
         ("writer__shouted", "ADA"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_attributes(tables: Callable[..., None], field: str, said: str) -> None:
     make_story()
     tables(field)
@@ -384,12 +385,14 @@ def test_attributes(tables: Callable[..., None], field: str, said: str) -> None:
         ("writer__qqq", "testapp.Writer has: "),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_what_is_no_value_is_refused(tables: Callable[..., None], field: str, words: str) -> None:
     tables(field)
     with pytest.raises(EntityConfigError, match=words):
         registry.get("odd")
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_property_of_many_rows_is_refused(tables: Callable[..., None]) -> None:
     tables("story__by", model="testapp.Writer")
     with pytest.raises(EntityConfigError, match="of many related rows"):
@@ -397,6 +400,7 @@ def test_a_property_of_many_rows_is_refused(tables: Callable[..., None]) -> None
 
 
 @pytest.mark.parametrize("template", ["{{ delete }}", "{{ burn }}", "{% if save %}x{% endif %}"])
+@pytest.mark.vendors("sqlite")
 def test_a_template_calls_nothing_that_changes_data(
     tables: Callable[..., None], template: str
 ) -> None:
@@ -405,6 +409,7 @@ def test_a_template_calls_nothing_that_changes_data(
         registry.get("odd")
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_object_without_text_is_the_rows_error(tables: Callable[..., None]) -> None:
     """Its address in memory would be another text in each process."""
     make_story()
@@ -566,6 +571,7 @@ def test_moments_are_iso_and_nobodys_time_zone(
         assert text().splitlines()[0] == f"told: {noon.isoformat()}"
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_text_is_in_nobodys_language(tables: Callable[..., None]) -> None:
     make_story()
     for configured in ({}, {"template": "{{ get_mood_display }}"}):
@@ -598,6 +604,7 @@ def test_a_text_is_in_nobodys_language(tables: Callable[..., None]) -> None:
         ("{{ writer }}", "{key}"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_templates(tables: Callable[..., None], template: str, said: str) -> None:
     story = make_story()
     Writer.objects.update(extra={"k": "v"})
@@ -605,6 +612,7 @@ def test_templates(tables: Callable[..., None], template: str, said: str) -> Non
     assert text() == said.replace("{key}", str(story.writer_id))
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_template_prints_many_with_commas(tables: Callable[..., None]) -> None:
     make_story()
     Story.objects.create(writer=Writer.objects.get(), title="Alpha")
@@ -710,6 +718,7 @@ def broken() -> Any:
         ("broken", "ZeroDivisionError"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_a_queryset_a_job_cannot_page_through_is_refused(
     tables: Callable[..., None], queryset: str, words: str
 ) -> None:
@@ -718,6 +727,7 @@ def test_a_queryset_a_job_cannot_page_through_is_refused(
         registry.get("odd")
 
 
+@pytest.mark.vendors("sqlite")
 def test_rows_are_read_where_they_are_written(
     project: Project, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -779,6 +789,7 @@ def test_a_moment_out_of_range_is_refused(tables: Callable[..., None]) -> None:
         matching(created_before=moment)
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_date_of_many_rows_is_refused(tables: Callable[..., None]) -> None:
     tables("full_name", model="testapp.Writer", created_at_field="story__told")
     with pytest.raises(EntityConfigError, match="not a date field"):
@@ -884,6 +895,7 @@ def test_a_lookup_that_cannot_be_stored_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["x", "1.5", "", 10**30, "9" * 5000, None, "1\0"])
+@pytest.mark.vendors("sqlite")
 def test_what_is_no_integer_key(project: Project, key: object) -> None:
     codec = registry.get("article").key
     with pytest.raises(InvalidRequestError, match="not a primary key of testapp.Article"):
@@ -891,12 +903,14 @@ def test_what_is_no_integer_key(project: Project, key: object) -> None:
 
 
 @pytest.mark.parametrize("key", [1.5, True])
+@pytest.mark.vendors("sqlite")
 def test_a_number_is_not_rounded_to_a_key(project: Project, key: object) -> None:
     with pytest.raises(InvalidRequestError):
         registry.get("article").key.from_json(key)
 
 
 @pytest.mark.parametrize("key", ["1", "[1]", "[1,2,3]", '{"a":1}', "[null,1]", "[", '["x",1]'])
+@pytest.mark.vendors("sqlite")
 def test_what_is_no_composite_key(project: Project, key: str) -> None:
     project.article("text", name="odd", model="testapp.TenantNote")
     with pytest.raises(InvalidRequestError, match="tenant_id"):

@@ -530,6 +530,7 @@ KEY = "sk-live-1234567890abcdef"
 
 @pytest.mark.parametrize("kind", [ValueError, InputRefusedError, TransientEmbedderError])
 @pytest.mark.parametrize("form", ["{}", "{!r}", "json"])
+@pytest.mark.vendors("sqlite")
 def test_no_text_and_no_key_reaches_a_failure(
     project: Project, kind: type[Exception], form: str, caplog: pytest.LogCaptureFixture
 ) -> None:

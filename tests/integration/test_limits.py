@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,20 +13,19 @@ from django.db import connection
 
 from ai_migration import enqueue
 from ai_migration.exceptions import ThrottledError
-from ai_migration.jobs.report.documents import JobStanding
 from ai_migration.models import RateLimitState
 from ai_migration.pace import limits as rate_limits
-from ai_migration.pace.limits import JobLimit, RateLimits, current_pace
-from ai_migration.pace.pacing import ProviderState, Wait
+from ai_migration.pace.limits import JobLimit, RateLimits
+from ai_migration.pace.pacing import FIRST_COOLDOWN, ProviderState, Wait
 from ai_migration.pace.states import (
     DatabaseLimitStates,
     RedisLimitStates,
     limit_states,
 )
 from ai_migration.testing.threads import at_once
-from ai_migration.types import Headroom, JobStatus
+from ai_migration.types import Headroom
 from tests.integration.embedders import Script
-from tests.integration.support import Project, finish, make_articles, progress, run_slice, start
+from tests.integration.support import Project, make_articles, progress, run_slice, start
 from tests.redis_server import redis_server
 from tests.testapp.models import Article
 
@@ -141,10 +141,11 @@ def test_two_at_once_never_get_more_than_the_limit(project: Project) -> None:
     def send(limits: RateLimits) -> None:
         passed.append(burst(limits))
 
+    _, began = limit_states("default").read([])
     errors = at_once([partial(send, limits_of("mig-a")) for _ in range(4)])
     assert errors == []
-    (state,), now = limit_states("default").read(["embedder:default"])
-    seconds = (now - state.since) / 1000
+    _, now = limit_states("default").read([])
+    seconds = (now - began) / 1000
     assert 10 <= sum(passed) <= 11 + 10 * seconds
 
 
@@ -152,7 +153,7 @@ def test_two_at_once_never_get_more_than_the_limit(project: Project) -> None:
 
 
 def test_all_leave_alone_who_asked_to_wait(project: Project) -> None:
-    limits_of("mig-a", 60).slow_down(30, "429: slow down")
+    limits_of("mig-a", 60).cool_down(30, "429: slow down")
     for other in (limits_of("mig-b"), limits_of("mig-c", 100), limits_of()):
         wait = other.acquire(0)
         assert 29 < wait.seconds <= 30
@@ -166,7 +167,7 @@ def test_who_has_no_limits_looks_now_and_then_whether_the_provider_asked_to_wait
     free = limits_of("mig-a", clock=lambda: now[0])
     assert not free.is_counted
     assert burst_is_free(free)
-    limits_of("mig-b").slow_down(30, "429")
+    limits_of("mig-b").cool_down(30, "429")
     now[0] += rate_limits.LOOK_EVERY
     assert free.acquire(0).seconds > 29
 
@@ -175,27 +176,26 @@ def burst_is_free(limits: RateLimits) -> bool:
     return not any(limits.acquire(0).seconds for _ in range(100))
 
 
-def test_a_provider_that_asked_to_wait_is_asked_more_slowly(project: Project) -> None:
-    limit(project, REQUESTS_PER_MINUTE=6_000, LIVE_SHARE=0.0)
-    limits = limits_of("mig-a")
-    assert burst(limits) >= 100
-    assert current_pace("default", "default") is None
-    limits.slow_down(0.001, "429")
-    pace = current_pace("default", "default")
-    assert pace is not None
-    assert 100 < pace < 6_000
-    while not (wait := limits.acquire(0)).reason.startswith("slowed down"):
-        pass
-    assert wait.seconds
+def test_who_does_not_say_how_long_is_left_alone_ever_longer_until_it_answers(
+    project: Project,
+) -> None:
+    assert limits_of("mig-a").cool_down(None, "429").seconds == FIRST_COOLDOWN
+    over()
+    other = limits_of("mig-b")
+    assert other.cool_down(None, "429").seconds == 2 * FIRST_COOLDOWN, "whoever asks"
+    over()
+    assert not other.acquire(0).seconds
+    other.answered()
+    assert limits_of("mig-a").cool_down(None, "429").seconds == FIRST_COOLDOWN
 
 
-def test_a_pace_above_the_limit_is_none(project: Project) -> None:
-    limit(project, REQUESTS_PER_MINUTE=6_000, LIVE_SHARE=0.0)
-    burst(limits_of("mig-a"))
-    limits_of("mig-a").slow_down(0.001, "429")
-    limit(project, REQUESTS_PER_MINUTE=10)
-    assert current_pace("default", "default") is None
-    assert current_pace("gone", "default") is None
+def over() -> None:
+    """The provider may be asked again."""
+
+    def change(state: ProviderState, now: int) -> tuple[ProviderState, None]:
+        return replace(state, blocked_until=now), None
+
+    limit_states("default").change("embedder:default", change)
 
 
 def test_headroom_is_heeded(project: Project) -> None:
@@ -236,27 +236,6 @@ def test_a_429_of_one_job_cools_down_all(
     assert script.asked == 1, "nor does live traffic ask"
 
 
-def test_progress_says_the_pace(project: Project) -> None:
-    make_articles(3)
-    job = start()
-    assert progress(job).pace is None
-    assert JobStanding.of(progress(job))["throttle"] is None
-
-    def slowed(state: ProviderState, now: int) -> tuple[ProviderState, None]:
-        return ProviderState(pace=420, paced_at=now, peak=600), None
-
-    limit_states("default").change("embedder:default", slowed)
-    now = progress(job)
-    assert now.pace == pytest.approx(420, rel=0.01)
-    assert JobStanding.of(now)["throttle"] == {
-        "reason": None,
-        "until": None,
-        "requestsPerMinute": 420,
-    }
-    assert finish(job).status == JobStatus.COMPLETED
-    assert progress(job).pace is None, "it is over"
-
-
 # Where the states are
 
 
@@ -279,7 +258,6 @@ def test_the_database_keeps_them_while_redis_is_away(
         before = RateLimitState.objects.count()
         assert not limits.acquire(0).seconds
         assert limits.acquire(0).seconds
-        assert current_pace("default", "default") is None
         assert RateLimitState.objects.count() == before + 1
         assert "the database does" in caplog.text
         server.start()

@@ -114,6 +114,7 @@ def test_an_entity_that_stands_in_two_entries_is_embedded_once(
         ("tenant-note", ['{"a":1}'], "not a primary key"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_ids_that_are_none_are_refused(database: object, kind: str, ids: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message) as caught:
         enqueue(kind, ids)
@@ -137,6 +138,7 @@ def test_every_spelling_of_a_key_is_the_same_key(database: object) -> None:
         ({"priority": 3}, "operation"),
     ],
 )
+@pytest.mark.vendors("sqlite")
 def test_what_is_not_for_callers_is_refused(
     project: Project, arguments: dict[str, Any], field: str
 ) -> None:
@@ -145,6 +147,7 @@ def test_what_is_not_for_callers_is_refused(
     assert caught.value.field == field
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_unknown_entity_type_is_refused(project: Project) -> None:
     with pytest.raises(UnknownEntityTypeError, match="article"):
         enqueue("nothing", [1])

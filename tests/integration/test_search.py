@@ -146,6 +146,7 @@ def test_the_text_is_the_rows_now(words: Script) -> None:
     assert search("article", "red shoes")[0].text == "blue hat"
 
 
+@pytest.mark.vendors("sqlite")
 def test_a_limit_out_of_range_is_refused(project: Project) -> None:
     for limit in (0, -1, 1001, True, "5", 1.5):
         with pytest.raises(InvalidRequestError, match="from 1 to 1000") as caught:
@@ -153,6 +154,7 @@ def test_a_limit_out_of_range_is_refused(project: Project) -> None:
         assert caught.value.field == "limit"
 
 
+@pytest.mark.vendors("sqlite")
 def test_an_empty_query_is_refused(project: Project) -> None:
     make_articles(1)
     run()
@@ -169,6 +171,7 @@ def test_any_other_query_finds_something(words: Script) -> None:
         assert len(search("article", query)) == 3, query[:20]
 
 
+@pytest.mark.vendors("sqlite")
 def test_whatever_an_embedder_raises_at_a_query_is_an_embedder_error(
     project: Project, script: Script
 ) -> None:

@@ -696,7 +696,6 @@ def test_old_jobs_and_their_history_are_cleaned_up(project: Project) -> None:
     assert counts(run()) == (0, 3, 0, 0)
 
 
-@pytest.mark.timeout(60)
 def test_a_window_of_many_small_batches_fills_no_worker_up(project: Project) -> None:
     """More batches than a worker holds at once, and all of them less than one request."""
     project.set(QUEUE_WINDOW=500)

@@ -169,7 +169,6 @@ def test_a_missing_library_stays_what_it_is(settings: Any) -> None:
         embedders["default"]
 
 
-@pytest.mark.timeout(20)
 def test_a_backend_may_be_made_of_another(settings: Any) -> None:
     settings.AI_MIGRATION = {
         "EMBEDDERS": {

@@ -24,11 +24,11 @@ from ai_migration.exceptions import (
     TransientEmbedderError,
 )
 from ai_migration.indexing.embedding.plan import EmbedPlan
-from ai_migration.indexing.embedding.pool import DEFAULT_COOLDOWN, EmbedPool
+from ai_migration.indexing.embedding.pool import EmbedPool
 from ai_migration.indexing.embedding.retries import RetryPolicy, as_embedder_error
 from ai_migration.pace.budgets import Budget
 from ai_migration.pace.limits import RateLimits
-from ai_migration.pace.pacing import Wait
+from ai_migration.pace.pacing import FIRST_COOLDOWN, Wait
 from ai_migration.types import EmbedAnswer, Headroom, Vectors
 
 POLICY = RetryPolicy(attempts=3, initial_delay=1.0, max_delay=10.0)
@@ -109,15 +109,20 @@ class Limits(RateLimits):
     def __init__(self, *waits: float) -> None:
         self.waits = list(waits)
         self.asked: list[int] = []
-        self.slowed: list[float] = []
+        self.cooled: list[float | None] = []
+        self.answers = 0
 
     def acquire(self, tokens: int) -> Wait:
         self.asked.append(tokens)
         seconds = self.waits.pop(0) if self.waits else 0.0
         return Wait(seconds, "60 requests a minute" if seconds else "")
 
-    def slow_down(self, seconds: float, reason: str) -> None:
-        self.slowed.append(seconds)
+    def cool_down(self, seconds: float | None, reason: str) -> Wait:
+        self.cooled.append(seconds)
+        return Wait(FIRST_COOLDOWN if seconds is None else seconds, reason)
+
+    def answered(self) -> None:
+        self.answers += 1
 
 
 def make_pool(
@@ -292,7 +297,7 @@ def test_what_stands_ready_is_not_sent_once_the_provider_refuses(error: Embedder
         pool.collect()
     pool.collect()
     assert (embedder.requests, pool.answered, pool.in_flight) == ([["0:1"]], 1, {})
-    clock.now += DEFAULT_COOLDOWN
+    clock.now += FIRST_COOLDOWN
     executor.late.clear()
     pool.pump(flush=True)
     for run in executor.late:
@@ -389,7 +394,7 @@ def test_what_does_not_pass_is_an_error_of_its_texts() -> None:
     assert len(embedder.requests) == POLICY.attempts + 1
 
 
-@pytest.mark.parametrize(("retry_after", "seconds"), [(7.5, 7.5), (None, DEFAULT_COOLDOWN)])
+@pytest.mark.parametrize(("retry_after", "seconds"), [(7.5, 7.5), (None, FIRST_COOLDOWN)])
 def test_being_throttled_cools_everything_down(retry_after: float | None, seconds: float) -> None:
     embedder = NumberEmbedder(1)
     embedder.troubles = [ThrottledError("429", retry_after=retry_after)]
@@ -545,7 +550,8 @@ def test_everybody_is_told_that_the_provider_asked_to_wait() -> None:
     pool, clock, _ = make_pool(embedder, limits=limits, concurrency=4)
     pool.add(make_plan(0, [1] * 3))
     drive(pool, clock)
-    assert limits.slowed == [7, DEFAULT_COOLDOWN]
+    assert limits.cooled == [7, None]
+    assert limits.answers == 3
 
 
 def test_fewer_requests_are_in_flight_after_a_burst_of_refusals() -> None:
@@ -599,7 +605,7 @@ def test_it_waits_before_the_provider_has_to_say_no(headroom: Headroom, wait: fl
     pool.pump(flush=True)
     pool.collect()
     assert pool.blocked_for == wait
-    assert limits.slowed == ([wait] if wait else [])
+    assert limits.cooled == ([wait] if wait else [])
 
 
 class Purse(Budget):

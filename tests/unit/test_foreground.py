@@ -33,7 +33,6 @@ def progress(processed: int) -> MigrationProgress:
         estimated_time_remaining=None,
         throttle_reason="",
         throttled_until=None,
-        pace=None,
         tokens=0,
         cost=None,
         error_message="",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_migration.pace import pacing
-from ai_migration.pace.pacing import Limit, ProviderState, Wait
+from ai_migration.pace.pacing import FIRST_COOLDOWN, Limit, ProviderState, Wait
 
 START = 1_700_000_000_000
 """Milliseconds."""
@@ -87,76 +86,32 @@ def test_full_buckets_are_forgotten() -> None:
 # What the provider said
 
 
-def busy(requests: int, milliseconds: int) -> ProviderState:
-    """A provider that got so many requests in that time, from START on."""
-    state = ProviderState()
-    for number in range(requests):
-        state, _ = state.take([], START + number * milliseconds // requests)
-    return state
-
-
 def test_nobody_sends_before_the_moment_the_provider_named() -> None:
-    state = busy(1, 1).slowed(20, "429", START)
+    state, wait = ProviderState().cooled_down(20, "429", START)
+    assert wait == 20
     assert state.take([], START + 19_999)[1] == Wait(0.001, "429")
     assert state.take([], START + 20_000)[1] == Wait()
-    later = state.slowed(5, "again", START + 1_000)
+    later, _ = state.cooled_down(5, "again", START + 1_000)
     assert later.take([], START + 6_001)[1].reason == "429", "a shorter wait ends no longer one"
 
 
-def test_it_goes_on_more_slowly_and_faster_with_time() -> None:
-    now = START + 10_000
-    state = busy(100, 10_000).slowed(1, "429", now)
-    first = state.pace_at(now) or 0.0
-    assert first == pytest.approx(420, rel=0.01)
-    assert state.pace_at(now + 60_000) == pytest.approx(first * pacing.GROWTH)
-    assert state.pace_at(now + 15 * 60_000) is None, "it is forgotten"
-
-
-def test_a_burst_of_refusals_is_one() -> None:
-    now = START + 10_000
-    once = busy(100, 10_000).slowed(1, "429", now)
-    assert once.counted(50, now).slowed(1, "429", now + 1_000).pace == once.pace
-
-
-def run(state: ProviderState, minutes: float, refuses: Callable[[float], float]) -> ProviderState:
-    """A provider that refuses a share of the requests, by how many it gets a minute; looked
-    at every five seconds."""
-    now = START + 10_000
-    state = state.slowed(0, "429", now)
-    refused = 0.0
-    for _ in range(round(60 * minutes)):
-        now += 1_000
-        pace = min(600.0, state.pace_at(now) or 600.0)
-        state = state.counted(max(1, round(pace / 60)), now)
-        refused += pace / 60 * refuses(pace)
-        while refused >= 1:
-            state, refused = state.slowed(0, "429", now), refused - 1
-    return state
-
-
-@pytest.mark.parametrize("limit", [60, 150, 300, 500])
-def test_the_pace_finds_the_limit_of_a_provider(limit: int) -> None:
-    def refuses(pace: float) -> float:
-        return max(0.0, 1 - limit / pace)
-
-    for minutes in (1.5, 2, 3.5, 7):
-        pace = run(busy(100, 10_000), minutes, refuses).pace
-        assert 0.5 * limit <= pace <= 1.6 * limit
-
-
-def test_a_provider_that_refuses_whatever_the_pace_is_not_asked_ever_less() -> None:
-    for minutes in (1, 2, 3.5, 7):
-        assert run(busy(100, 10_000), minutes, lambda pace: 0.3).pace >= 200
-
-
-def test_few_requests_say_nothing_of_the_pace() -> None:
-    state = busy(pacing.ENOUGH, 10).slowed(1, "429", START + 20)
-    assert state.pace_at(START + 20) is None
-    assert state.blocked_until == START + 1_020
+def test_a_provider_that_does_not_say_how_long_is_left_alone_ever_longer() -> None:
+    state, now, waits = ProviderState(), START, []
+    for _ in range(7):
+        state, wait = state.cooled_down(None, "429", now)
+        waits.append(wait)
+        assert state.cooled_down(None, "429", now + 900) == (
+            replace(state, blocked_until=now + 900 + round(1000 * wait)),
+            wait,
+        ), "a burst of refusals is one"
+        now += round(1000 * wait)
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert state.recovered().cooled_down(None, "429", now)[1] == FIRST_COOLDOWN
+    assert ProviderState().recovered() == ProviderState()
 
 
 def test_a_state_survives_json_and_other_versions() -> None:
-    state = busy(20, 1_000).slowed(1, "429", START + 1_000)
+    state, _ = ProviderState().cooled_down(None, "429", START)
     assert ProviderState.from_json(json.loads(json.dumps(state.as_json))) == state
     assert ProviderState.from_json([1, 2]) == ProviderState()
-    assert ProviderState.from_json({"pace": 5.0, "colour": "red"}) == ProviderState(pace=5.0)
+    assert ProviderState.from_json({"patience": 5.0, "pace": 420}) == ProviderState(patience=5.0)

@@ -50,7 +50,7 @@ class EngineStatus:
         failures_last_hour: Entities that failed, at most :data:`LOOKED_AT` and one.
         workers: Workers that hold a slot.
         supervisor_seen_at: Its last sign of life.
-        cool_downs: Embedders that are in a cool-down, or slowed down.
+        cool_downs: Embedders that are in a cool-down.
         done: Times, each with the number of entities done then, oldest first: by the minute, or by
             the hour for more than a day.
         entities_per_second: Over the last whole minute.

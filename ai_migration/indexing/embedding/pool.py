@@ -33,11 +33,9 @@ from ai_migration.indexing.embedding.trials import Trial
 from ai_migration.pace.budgets import Budget
 from ai_migration.pace.concurrency import AdaptiveConcurrency
 from ai_migration.pace.limits import RateLimits
-from ai_migration.pace.pacing import Wait
+from ai_migration.pace.pacing import FIRST_COOLDOWN, Wait
 from ai_migration.types import EmbedAnswer
 
-DEFAULT_COOLDOWN = 20.0
-"""Seconds of cool-down for a provider that throttles without saying for how long."""
 LONGEST_BLOCK = 2.0
 """Seconds that an ending slice waits for its turn, to finish the rows it has begun."""
 
@@ -352,6 +350,7 @@ class EmbedPool:
             self._trial.end()
         self._adaptive.answered(done.seconds, texts)
         if self._limits is not None:
+            self._limits.answered()
             self._block(self._limits.heed(answer.headroom, tokens), self._clock())
 
     def _reject(self, request: Request, error: EmbedderError) -> None:
@@ -365,12 +364,12 @@ class EmbedPool:
         now = self._clock()
         if isinstance(error, ThrottledError):
             after = error.retry_after
-            wait = Wait(DEFAULT_COOLDOWN if after is None else after, error.message)
+            wait = Wait(FIRST_COOLDOWN if after is None else after, error.message)
+            if self._limits is not None:
+                wait = self._limits.cool_down(after, error.message)
             if now >= self.blocked_until:  # else it is still the same burst
                 self._adaptive.throttled()
             self._block(wait, now)
-            if self._limits is not None:
-                self._limits.slow_down(wait.seconds, wait.reason)
             self._again.append(request)
         elif isinstance(error, TransientEmbedderError) and request.attempt < self._policy.attempts:
             request.not_before = now + self._policy.delay(request.attempt)

@@ -50,7 +50,6 @@ Moment = Annotated[
 Link = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 Money = Annotated[Decimal, PlainSerializer(str), WithJsonSchema({"type": "string"})]
 Length = Annotated[timedelta, PlainSerializer(iso_duration), WithJsonSchema({"type": "string"})]
-Rounded = Annotated[float, PlainSerializer(round), WithJsonSchema({"type": "integer"})]
 Score = Annotated[float, PlainSerializer(lambda score: round(score, 6), return_type=float)]
 
 
@@ -110,8 +109,8 @@ class JobFilters(Document):
     def _kept(cls, filters: dict[str, JSONValue]) -> dict[str, JSONValue]:
         """Of what a job keeps: what is empty is not there."""
         ids = filters.get("entity_ids", [])
-        nothing = {"created_before": None, "created_after": None, "lookups": {}}
-        return {**nothing, **filters, "entity_ids": ids[:_SHOWN_IDS], "entity_id_count": len(ids)}
+        shown = {"entity_ids": ids[:_SHOWN_IDS], "entity_id_count": len(ids)}
+        return {"created_before": None, "created_after": None, "lookups": {}, **filters, **shown}
 
 
 class Job(Document):
@@ -158,9 +157,8 @@ class Progress(Document):
 class Throttle(Document):
     """Why a job is slowed down."""
 
-    reason: OrNone[str] = told("Why it waits.", "Slow down", source="throttle_reason")
+    reason: str = told("Why it waits.", "Slow down", source="throttle_reason")
     until: Moment | None = told("When it goes on.", _AT, source="throttled_until")
-    requests_per_minute: Rounded | None = told("The pace it keeps to.", 420, source="pace")
 
 
 class JobStanding(Document):
@@ -178,8 +176,7 @@ class JobStanding(Document):
     @classmethod
     def of(cls, source: MigrationProgress, **more: Any) -> dict[str, JSONValue]:
         """The document of a job's progress, with what else belongs to its kind."""
-        is_throttled = source.throttle_reason or source.pace is not None
-        throttle = source if is_throttled else None
+        throttle = source if source.throttle_reason else None
         return super().of({**vars(source), "progress": source, "throttle": throttle, **more})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -15,7 +15,6 @@ from ai_migration.jobs.values import CENT
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
-from ai_migration.pace.limits import current_paces
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
 
 RECENT_ENTRIES = 40
@@ -40,14 +39,10 @@ def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
     using = our_database()
     now = clock.now(using)
     rates = recent_rates(jobs, now, using)
-    embedders = {job.collection.embedder for job in jobs if job.status in OPEN_STATUSES}
-    paces = current_paces(embedders, using)
-    return [_progress(job, now, rates.get(job.pk, 0.0), paces) for job in jobs]
+    return [_progress(job, now, rates.get(job.pk, 0.0)) for job in jobs]
 
 
-def _progress(
-    job: MigrationJob, now: datetime, rate: float, paces: Mapping[str, float | None]
-) -> MigrationProgress:
+def _progress(job: MigrationJob, now: datetime, rate: float) -> MigrationProgress:
     total = max(job.total_entities, job.processed_entities)
     left = total - job.processed_entities
     is_open = job.status in OPEN_STATUSES
@@ -72,7 +67,6 @@ def _progress(
         estimated_time_remaining=remaining,
         throttle_reason=job.throttle_reason if has_reason else "",
         throttled_until=job.throttled_until if throttled else None,
-        pace=paces[job.collection.embedder] if is_open else None,
         tokens=job.charged_tokens,
         cost=None if job.cost is None else job.cost.quantize(CENT),
         error_message=job.error_message,

@@ -114,7 +114,7 @@ def _probe(entity_type: str) -> Probe:
 def _refusal(checked: CheckedRequest, using: str) -> str:
     """Why it would stop before its sweep."""
     is_partial = bool(checked.filters) or checked.mode is MigrationMode.MISSING
-    if checked.allow_removals or (is_partial and not checked.rebuild):
+    if checked.request.allow_removals or (is_partial and not checked.request.rebuild):
         return ""
     return refusal(checked.entity, using)
 
@@ -122,7 +122,7 @@ def _refusal(checked: CheckedRequest, using: str) -> str:
 def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:
     """Where it would write, and why that has to be a new collection, if it has."""
     entity = checked.entity
-    active = None if checked.rebuild else active_collection(entity.name, using)
+    active = None if checked.request.rebuild else active_collection(entity.name, using)
     if active is not None:
         try:
             return target_for(entity, active), ""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ai_migration.exceptions import IdempotencyConflictError
 from ai_migration.jobs.start.requests import CheckedRequest
 from ai_migration.models import MigrationJob
 from ai_migration.types import JSONValue, MigrationRequest
+
+_NOT_ASKED = ("reindex_existing", "created_by", "idempotency_key")
+"""Fields that stand in others, or that say who asks."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Repeatable:
     shown: str
     key: str | None
     fingerprint: str
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the job keeps of it."""
+        return {"idempotency_key": self.key, "request_fingerprint": self.fingerprint}
 
     def first_job(self, using: str) -> MigrationJob | None:
         """The job an earlier start made; None: there was none.
@@ -45,7 +54,13 @@ class Repeatable:
 def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable:
     """What to know a request by: what was asked for, not what defaults made of it, which may
     be others by the time it comes again."""
+    later = {  # absent unless it is given, as in what was asked before there was such a field
+        each.name: value
+        for each in fields(request)
+        if (value := getattr(request, each.name)) != each.default and each.name not in _NOT_ASKED
+    }
     asked: JSONValue = {
+        **later,
         "entity_type": checked.entity.name,
         "mode": checked.mode,
         "filters": checked.filter_config,
@@ -56,8 +71,6 @@ def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable
         "rebuild": request.rebuild,
         "note": request.note,
     }
-    if request.allow_removals:  # absent else, as in what was asked before there was this
-        asked["allow_removals"] = True
     key = request.idempotency_key
     return Repeatable(
         shown=key,

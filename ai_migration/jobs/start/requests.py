@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from django.db import DatabaseError
 from django.db.models import QuerySet
 
-from ai_migration.conf import MAX_BATCH_SIZE, get_settings
+from ai_migration.conf import get_settings
 from ai_migration.embedders import embedders
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
@@ -21,12 +21,12 @@ from ai_migration.entities.filtering.filters import (
 )
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError, shown
 from ai_migration.jobs.values import (
-    MAX_RATE_LIMIT,
     Budget,
     check_budget,
-    require_range,
+    require_bounds,
     require_text,
 )
+from ai_migration.models import MigrationJob
 from ai_migration.models.sql.counting import bounded_count
 from ai_migration.models.sql.outages import in_words
 from ai_migration.models.sql.savepoints import sparing
@@ -45,6 +45,7 @@ class CheckedRequest:
     """A :class:`~ai_migration.types.MigrationRequest` that can be carried out.
 
     Attributes:
+        request: As it was asked for.
         entity: The entity type.
         mode: Which matching entities are embedded.
         filters: With each id once, as the ledger writes it.
@@ -54,12 +55,9 @@ class CheckedRequest:
         adapts_batch_size: Whether that is a start only, because nobody asked for it.
         rate_limit: Embedding requests a minute; None: no limit.
         budget: How much it may embed.
-        rebuild: Whether a fresh collection is filled.
-        allow_removals: Whether more than half of a large index may go.
-        created_by: Who asked.
-        note: Why.
     """
 
+    request: MigrationRequest
     entity: Entity
     mode: MigrationMode
     filters: MigrationFilters
@@ -69,10 +67,25 @@ class CheckedRequest:
     adapts_batch_size: bool
     rate_limit: int | None
     budget: Budget
-    rebuild: bool
-    allow_removals: bool
-    created_by: str
-    note: str
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the job keeps: of what was asked for, all that it has a column for."""
+        columns = {field.name for field in MigrationJob._meta.get_fields()}
+        asked = {name: value for name, value in vars(self.request).items() if name in columns}
+        return {
+            **asked,
+            "entity_type": self.entity.name,
+            "mode": self.mode,
+            "reindex_existing": self.mode is MigrationMode.ALL,
+            "filter_config": self.filter_config,
+            "config_snapshot": self.entity.snapshot,
+            "batch_size": self.batch_size,
+            "adapts_batch_size": self.adapts_batch_size,
+            "rate_limit": self.rate_limit,
+            "created_by": self.request.created_by[:MAX_KEY],
+            **asdict(self.budget),
+        }
 
     def selections(self) -> Sequence[QuerySet[Any]]:
         """The matching rows with explicit ids applied, in as many querysets as that takes."""
@@ -150,8 +163,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
             f"Unknown mode {shown(request.mode)}. Known: {', '.join(MigrationMode.values)}.",
             field="mode",
         )
-    require_range(request.batch_size, "batch_size", MAX_BATCH_SIZE)
-    require_range(request.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    require_bounds(request)
     require_text(request.created_by, "created_by")
     require_text(request.idempotency_key, "idempotency_key", MAX_KEY)
     require_text(request.note, "note", MAX_NOTE)
@@ -166,11 +178,12 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
     batch_size = request.batch_size or entity.definition.batch_size
     adapts = batch_size is None and get_settings().TARGET_BATCH_SECONDS is not None
     return CheckedRequest(
+        request=request,
         entity=entity,
         mode=MigrationMode.ALL if request.reindex_existing else MigrationMode(request.mode),
         filters=filters,
-        filter_config=dump_filters(filters),
         rows=apply_filters(entity, entity.rows(), filters),
+        filter_config=dump_filters(filters),
         batch_size=(
             first_batch_size(embedders[entity.embedder])
             if adapts
@@ -179,10 +192,6 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
         adapts_batch_size=adapts,
         rate_limit=_rate_limit(request, entity),
         budget=check_budget(request.max_tokens, request.max_cost, entity.embedder),
-        rebuild=request.rebuild,
-        allow_removals=request.allow_removals,
-        created_by=request.created_by[:255],
-        note=request.note,
     )
 
 

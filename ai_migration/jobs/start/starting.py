@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from django.db import IntegrityError, transaction
 
 from ai_migration.dispatch import wake
@@ -18,7 +16,7 @@ from ai_migration.models import MigrationJob
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.tenants import require_own_schema
-from ai_migration.types import MigrationMode, MigrationRequest
+from ai_migration.types import MigrationRequest
 
 
 def index_all_entities(entity_type: str, *, created_by: str = "") -> MigrationJob:
@@ -54,30 +52,17 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
         return first
     total, is_estimate = checked.count()
     job = MigrationJob(
-        entity_type=checked.entity.name,
-        mode=checked.mode,
-        rebuild=checked.rebuild,
-        reindex_existing=checked.mode is MigrationMode.ALL,
-        allow_removals=checked.allow_removals,
-        filter_config=checked.filter_config,
-        config_snapshot=checked.entity.snapshot,
+        **checked.columns | asked.columns,
         total_entities=total,
         total_is_estimate=is_estimate,
-        batch_size=checked.batch_size,
-        adapts_batch_size=checked.adapts_batch_size,
-        rate_limit=checked.rate_limit,
-        **asdict(checked.budget),
-        created_by=checked.created_by,
-        idempotency_key=asked.key,
-        request_fingerprint=asked.fingerprint,
         epoch=clock.now_microseconds(using),  # before the position: it is no later
         source_position=source_position(checked.entity),
     )
     try:
         with transaction.atomic(using=using):
-            job.collection = collection_for(checked.entity, rebuild=checked.rebuild, using=using)
+            job.collection = collection_for(checked.entity, rebuild=request.rebuild, using=using)
             job.save(using=using, force_insert=True)
-            why = f"started: {checked.note}" if checked.note else "started"
+            why = f"started: {request.note}" if request.note else "started"
             write_event(job.pk, "", job.status, why, using=using, actor=job.created_by)
     except (IntegrityError, ConflictingJobError) as error:
         if (first := asked.first_job(using)) is not None:

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.steer.transitions import note
-from ai_migration.jobs.values import MAX_RATE_LIMIT, check_budget, require_range
+from ai_migration.jobs.values import check_budget, require_bounds
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobChanges
 
@@ -30,7 +30,7 @@ def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
     Raises:
         InvalidRequestError: A value is not acceptable.
     """
-    require_range(changes.rate_limit, "rate_limit", MAX_RATE_LIMIT)
+    require_bounds(changes)
     budget = check_budget(changes.max_tokens, changes.max_cost, job.collection.embedder)
     columns: dict[str, Any] = {
         "rate_limit": changes.rate_limit,
