@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 
 class ShortRepr(reprlib.Repr):
-    """A ``repr`` of bounded length, of numbers too that Python itself does not write."""
+    """A ``repr`` of bounded length, also for integers too long for Python to convert."""
 
     def repr_int(self, x: int, level: int) -> str:
         try:
@@ -22,11 +22,11 @@ class ShortRepr(reprlib.Repr):
 
 
 def shown(value: object, most: int = 50) -> str:
-    """A value as an error repeats it: quoted, short, and never an error itself.
+    """Return a value as messages show it: quoted and short. Never raises.
 
     Args:
-        value: Whatever was given.
-        most: Characters of it, at most.
+        value: Any value.
+        most: The number of characters to show, at most.
     """
     try:
         text = str(value)
@@ -39,14 +39,14 @@ _short = ShortRepr()
 
 
 def nearest(asked: object, known: Iterable[str]) -> str | None:
-    """The known name that is spelled most like another, whatever its case and its dashes."""
+    """Return the known name closest to the one asked for, ignoring case and dashes."""
     spelled = {_spelled(name): name for name in sorted(known)}
     close = get_close_matches(_spelled(str(asked)[:100]), spelled, n=1)
     return spelled[close[0]] if close else None
 
 
 def nearest_key(asked: object, known: Iterable[str]) -> str:
-    """``Did you mean 'x'?``, or all known keys where none is near."""
+    """Return ``Did you mean 'x'?``, or all known keys if none is close."""
     names = list(known)
     close = nearest(asked, names)
     return f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}."
@@ -105,7 +105,7 @@ class EntityConfigError(AIMigrationError):
 
 
 class QuerysetError(EntityConfigError):
-    """An entity type's ``queryset`` raised something, as it may until its data is there."""
+    """An entity type's ``queryset`` raised an error, as it may until its data exists."""
 
 
 class UnknownEntityTypeError(AIMigrationError):
@@ -145,7 +145,7 @@ class UnknownJobError(AIMigrationError):
 
 
 class InvalidTransitionError(AIMigrationError):
-    """The job cannot go from its state to the one asked for."""
+    """The job cannot move from its state to the requested one."""
 
     code = "invalid_transition"
 
@@ -198,7 +198,7 @@ class RebuildRequiredError(AIMigrationError):
 
 
 class RemovalsRefusedError(AIMigrationError):
-    """More than half of an index would be removed, and nobody said that it may."""
+    """More than half of an index would be removed, which was not allowed explicitly."""
 
     code = "removals_refused"
 
@@ -216,7 +216,7 @@ class OwnershipLostError(AIMigrationError):
 
 
 class ReplicaBehindError(AIMigrationError):
-    """A standby does not show yet what was committed when the job began: the job waits."""
+    """A standby has not replayed yet what was committed when the job began: the job waits."""
 
     code = "replica_behind"
 
@@ -238,7 +238,7 @@ class StoreError(AIMigrationError):
 
 
 class EmbedderError(AIMigrationError):
-    """Root of what an embedder can answer instead of vectors."""
+    """Root of the errors an embedder can raise."""
 
     code = "embedder_error"
 
@@ -250,11 +250,11 @@ class TransientEmbedderError(EmbedderError):
 
 
 class ThrottledError(EmbedderError):
-    """The provider asks for patience (429). Never counts as a failed attempt.
+    """The provider asks to wait (429). Does not count as a failed attempt.
 
     Args:
-        message: The provider's words.
-        retry_after: Seconds to wait, where the provider said so.
+        message: The provider's message.
+        retry_after: Seconds to wait, if the provider says so.
     """
 
     code = "embedder_throttled"
@@ -265,18 +265,18 @@ class ThrottledError(EmbedderError):
 
 
 class InputRefusedError(EmbedderError):
-    """These texts are refused; others may pass. Bisected down to the row."""
+    """These texts are refused; others may be accepted. The batch is split down to the row."""
 
     code = "embedder_input"
 
 
 class TextTooLongError(InputRefusedError):
-    """One of these texts has more tokens than the model takes: cut smaller, it may pass."""
+    """One of these texts has more tokens than the model takes: cut smaller, it may be accepted."""
 
     code = "embedder_too_long"
 
 
 class FatalEmbedderError(EmbedderError):
-    """Nothing will pass until somebody acts: a bad key, an unknown model, no quota."""
+    """No request succeeds until the cause is removed: a bad key, an unknown model, no quota."""
 
     code = "embedder_fatal"

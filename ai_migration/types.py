@@ -1,4 +1,4 @@
-"""Words and values that cross the boundaries between floors. All of them are frozen."""
+"""Enumerations and values that cross the boundaries between floors. All of them are frozen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 """float32, shape (n, dimensions)."""
 
 JSONValue: TypeAlias = Any
-"""What :mod:`json` reads and writes."""
+"""Any value that :mod:`json` reads and writes."""
 
 
 MAX_RATE_LIMIT = 1_000_000
@@ -28,14 +28,14 @@ MAX_TOKENS = 10**15
 
 @dataclass(frozen=True)
 class UpTo:
-    """Marks a field as a whole number from 1 to ``most``, or None."""
+    """Annotation of a field that is a whole number from 1 to ``most``, or None."""
 
     most: int
 
 
 @dataclass(frozen=True)
 class Headroom:
-    """What a provider says is left of a limit now (``x-ratelimit-*``); None: it did not say.
+    """The rest of a provider's limits, as it reports them (``x-ratelimit-*``); None: not reported.
 
     Attributes:
         requests: Requests left.
@@ -52,12 +52,12 @@ class Headroom:
 
 @dataclass(frozen=True)
 class EmbedAnswer:
-    """The vectors of one request, and what the provider said beside them.
+    """The vectors of one request, with the usage that the provider reports.
 
     Attributes:
         vectors: float32, shape ``(n, dimensions)``.
-        tokens: Tokens the provider charges for; None: it did not say.
-        headroom: What is left of its limits; None: it did not say.
+        tokens: Tokens the provider charges for; None: not reported.
+        headroom: The rest of its limits; None: not reported.
     """
 
     vectors: Vectors
@@ -77,11 +77,11 @@ class JobStatus(TextChoices):
 
 
 OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED)
-"""States of a job that still writes, or will: it holds its collection."""
+"""States of a job that writes to its collection, now or later."""
 
 
 class MigrationMode(TextChoices):
-    """Which of the matching entities a job embeds."""
+    """The selection of the matching entities that a job embeds."""
 
     MISSING = "missing", _("only entities the index does not have")
     CHANGED = "changed", _("entities that are missing or whose text differs")
@@ -89,7 +89,7 @@ class MigrationMode(TextChoices):
 
 
 class CollectionStatus(TextChoices):
-    """A collection is built, then serves searches, then is kept for a rollback."""
+    """The states of a collection: built, then searched, then kept for a rollback."""
 
     BUILDING = "BUILDING", _("Building")
     ACTIVE = "ACTIVE", _("Active")
@@ -106,7 +106,7 @@ class EntryStatus(TextChoices):
 
 
 class Operation(TextChoices):
-    """What a queue entry asks for.
+    """The operations a queue entry can ask for.
 
     INDEX brings the index in line with the source rows: rows that exist are
     indexed, rows that do not are removed. DELETE removes without looking.
@@ -123,7 +123,8 @@ class Operation(TextChoices):
 
 
 class Priority(IntegerChoices):
-    """Claimed in ascending order: live traffic overtakes a migration."""
+    """Priorities of queue entries, claimed in ascending order: live changes overtake a
+    migration."""
 
     CRITICAL = 0, _("Critical")
     HIGH = 1, _("High")
@@ -132,7 +133,7 @@ class Priority(IntegerChoices):
 
 
 class Metric(TextChoices):
-    """How two vectors are compared."""
+    """The measures by which vectors are compared."""
 
     COSINE = "cosine"
     INNER_PRODUCT = "inner_product"
@@ -141,14 +142,14 @@ class Metric(TextChoices):
 
 @dataclass(frozen=True)
 class MigrationFilters:
-    """Which source rows a job takes. Stored with the job, never as a list of millions of ids.
+    """The source rows a job takes. Stored with the job, never as a list of millions of ids.
 
     Attributes:
         created_before: Rows whose ``created-at-field`` is before this instant (a date
-            means its start; without a time zone it is meant in the settings' one).
+            means its start; a naive one is in the time zone of the settings).
         created_after: Rows created at or after it.
-        entity_ids: Only these entities: primary keys, or the strings people write for them.
-        lookups: Django look-ups on the entity's ``filterable-fields``, such as
+        entity_ids: Only these entities: primary keys, or their string form.
+        lookups: Django lookups on the entity's ``filterable-fields``, such as
             ``{"category__slug": "shoes"}``.
     """
 
@@ -163,7 +164,7 @@ class MigrationFilters:
 
 @dataclass(frozen=True)
 class MigrationRequest:
-    """What to migrate, and how.
+    """A request to start a migration.
 
     Attributes:
         entity_type: The entity type's name.
@@ -175,13 +176,13 @@ class MigrationRequest:
             ``DEFAULT_RATE_LIMIT`` where the embedder calls a remote API.
         max_tokens: Pause before more tokens than this are embedded; None: no budget.
         max_cost: The same in money, by the embedder's ``PRICE_PER_MILLION_TOKENS``.
-        filters: Which rows.
+        filters: The rows to migrate.
         rebuild: Ignore the ledger and fill a fresh collection.
-        allow_removals: Let more than half of a large index go, if that many rows are gone.
-        created_by: Who asked.
-        idempotency_key: Asked for again by the same ``created_by`` with the same key, it is
-            the first job; empty: each time another.
-        note: Why; stands in the job's first event.
+        allow_removals: Allow removing more than half of a large index, if that many rows are gone.
+        created_by: The user who asks.
+        idempotency_key: A second request of the same ``created_by`` with this key returns the first
+            job; empty: each request starts a job.
+        note: The reason, shown in the job's first event.
     """
 
     entity_type: str
@@ -201,13 +202,13 @@ class MigrationRequest:
 
 @dataclass(frozen=True)
 class JobChanges:
-    """What of a job can be changed when it is resumed; None: stays as it is.
+    """The adjustments of a job that is resumed; None leaves a value as it is.
 
     Attributes:
         rate_limit: Embedding requests a minute.
-        max_tokens: Its budget of tokens, counted from its start.
+        max_tokens: The job's budget of tokens, counted from its start.
         max_cost: The same in money.
-        allow_removals: Let more than half of a large index go, if that many rows are gone.
+        allow_removals: Allow removing more than half of a large index, if that many rows are gone.
     """
 
     rate_limit: Annotated[int | None, UpTo(MAX_RATE_LIMIT)] = None
@@ -218,9 +219,8 @@ class JobChanges:
 
 @dataclass(frozen=True)
 class MigrationProgress:
-    """Where a job stands. ``processed`` counts every entity the job is done with:
-    indexed, skipped, removed or failed. ``cost`` is None where nobody said what a
-    token costs."""
+    """The progress of a job. ``processed`` counts every entity the job is done with: indexed,
+    skipped, removed or failed. ``cost`` is None if no price is configured."""
 
     job_id: str
     entity_type: str
@@ -244,11 +244,11 @@ class MigrationProgress:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a provider said to one plain text.
+    """A provider's answer to one plain text.
 
     Attributes:
         is_answered: Whether it answered with a vector that fits.
-        error: Its words, where it did not.
+        error: The error, if it did not.
     """
 
     is_answered: bool
@@ -257,9 +257,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """A dry run: what a migration would do. ``is_estimate`` when it was extrapolated
-    from ``examined`` rows. ``removals_refused``: why it would stop before it removes anything;
-    empty: it would not. ``probe`` where the provider was to be asked."""
+    """The result of a dry run: what a migration would do. ``is_estimate`` is True if it was
+    extrapolated from ``examined`` rows. ``removals_refused`` says why the migration would stop
+    before it removes anything; empty: it would not. ``probe`` is set if the provider was asked."""
 
     entity_type: str
     total: int
@@ -287,7 +287,8 @@ class CollectionRef:
         id: Primary key of the collection; never used twice.
         entity_type: The entity type's name.
         dimensions: Length of every vector in it.
-        scope: Whose it is, where several have tables of ours and so the same ids; or empty.
+        scope: The tenant it belongs to, where tenants have their own tables and so the same ids; or
+            empty.
     """
 
     id: int

@@ -127,7 +127,7 @@ def _manage(*arguments: str) -> None:
 
 @contextmanager
 def _running(command: list[str], processes: int) -> Iterator[None]:
-    """So many processes of a command, each in a group of its own."""
+    """A number of processes of a command, each in a group of its own."""
     started = [
         subprocess.Popen(
             [sys.executable, str(MANAGE), *command],

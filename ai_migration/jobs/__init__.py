@@ -1,1 +1,1 @@
-"""Migrations: one door, ``service``, and behind it what starts, steers, feeds and reports jobs."""
+"""Migrations: ``service`` is the entrance to all that starts, steers, feeds and reports jobs."""

@@ -1,4 +1,4 @@
-"""The one door: every shell starts, steers and describes migrations through this service."""
+"""The service through which every shell starts, steers and describes migrations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ai_migration.jobs.steer import failures, steering
 
 
 class DataMigrationService:
-    """Starts, steers and describes migrations. Has no state, and no code of its own: each
-    method is the function it names."""
+    """The service for starting, steering and describing migrations. It has no state and no code of
+    its own: each method is the function it names."""
 
     index_all_entities = staticmethod(starting.index_all_entities)
     start_migration = staticmethod(starting.start_migration)

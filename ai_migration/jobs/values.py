@@ -1,4 +1,4 @@
-"""Values that requests and changes of jobs are made of, each with its bounds."""
+"""Values of requests and adjustments of jobs, each with its bounds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ai_migration.types import JobChanges, MigrationRequest
 
 MAX_COST = 10**9
 CENT = Decimal("0.01")
-"""The smallest amount of money that is told."""
+"""The smallest amount of money that is distinguished."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a job may embed before it is paused.
+    """The tokens or the money a job may use before it is paused.
 
     Attributes:
         max_tokens: Tokens; None: any number.
         max_cost: Money; None: any amount.
-        token_price: Of a million tokens; None: nobody said.
+        token_price: The price of a million tokens; None: not configured.
     """
 
     max_tokens: int | None = None
@@ -33,15 +33,15 @@ class Budget:
 def check_budget(
     max_tokens: int | None, max_cost: Decimal | float | str | None, embedder: str
 ) -> Budget:
-    """A budget that can be kept.
+    """Return a budget that can be kept.
 
     Args:
         max_tokens: Tokens within their bounds, or None.
         max_cost: Money, or None.
-        embedder: Alias of who embeds.
+        embedder: Alias of the embedder.
 
     Raises:
-        InvalidRequestError: A value is not acceptable, or nobody said what a token costs.
+        InvalidRequestError: A value is not acceptable, or the embedder has no price.
     """
     configured = get_settings().EMBEDDERS.get(embedder)
     price = configured.PRICE_PER_MILLION_TOKENS if configured else None
@@ -69,10 +69,10 @@ def _money(value: Decimal | float | str) -> Decimal:
 
 
 def require_text(value: str, field: str, most: int | None = None) -> None:
-    """Refuse text that a database does not take, or that is too long.
+    """Refuse text that a database does not accept, or that is too long.
 
     Raises:
-        InvalidRequestError: Names the field.
+        InvalidRequestError: ``field`` says which.
     """
     if most is not None and len(value) > most:
         raise InvalidRequestError(
@@ -80,16 +80,16 @@ def require_text(value: str, field: str, most: int | None = None) -> None:
         )
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidRequestError(
-            f"{field} holds a character that no database takes (NUL, or half of a surrogate pair)",
+            f"{field} has a character that no database accepts (NUL, or half of a surrogate pair)",
             field=field,
         )
 
 
 def require_bounds(asked: MigrationRequest | JobChanges) -> None:
-    """Refuse a whole number that is beyond the bounds of its field.
+    """Refuse a whole number that is outside the bounds of its field.
 
     Raises:
-        InvalidRequestError: Names the field.
+        InvalidRequestError: ``field`` says which.
     """
     for name, hint in get_type_hints(type(asked), include_extras=True).items():
         for bound in getattr(hint, "__metadata__", ()):
@@ -97,10 +97,10 @@ def require_bounds(asked: MigrationRequest | JobChanges) -> None:
 
 
 def require_range(value: int | None, field: str, most: int) -> None:
-    """Refuse what is no whole number from 1 to ``most``.
+    """Refuse what is not a whole number from 1 to ``most``.
 
     Raises:
-        InvalidRequestError: Names the field.
+        InvalidRequestError: ``field`` says which.
     """
     if value is None:
         return

@@ -1,4 +1,4 @@
-"""What both commands share: errors become messages and exit codes."""
+"""The base of both commands: errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Parser(CommandParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for argument in args or ():
-            if argument == "--":  # what follows are no options
+            if argument == "--":  # no options follow
                 break
             option, equals, value = str(argument).partition("=")
             if equals and value == "--" and option.startswith("-"):
@@ -44,23 +44,25 @@ class _Parser(CommandParser):
 class ServiceCommand(BaseCommand):
     """A command over the service. Subclasses implement :meth:`run`."""
 
-    requires_system_checks = []  # the service says what is wrong with what is asked for
+    requires_system_checks = []  # the service checks what is asked for
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.__class__ = _Parser  # Django does not ask which
+        parser.__class__ = _Parser  # Django does not ask for which
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options every command has."""
-        parser.add_argument("--json", action="store_true", help="One JSON document, no bar.")
+        parser.add_argument(
+            "--json", action="store_true", help="Print one JSON document, without a progress bar."
+        )
 
     def run(self, **options: Any) -> int:
-        """Do the work; the exit code."""
+        """Do the work, and return the exit code."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run, and translate every error to a message without a traceback."""
+        """Run the command, and turn every error into a message without a traceback."""
         self.as_json = bool(options["json"])
         try:
             with own_sessions():
@@ -90,25 +92,28 @@ class ServiceCommand(BaseCommand):
 
 
 def add_limit_arguments(parser: CommandParser) -> None:
-    """Add what a job may ask of its provider, and what it may remove."""
+    """Add the options for a job's limits and removals."""
     parser.add_argument("--rate-limit", type=int, metavar="N", help="Embedding requests a minute.")
     parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="Pause before more tokens are embedded."
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="Pause before more tokens than this are embedded.",
     )
     parser.add_argument(
         "--max-cost",
         metavar="AMOUNT",
-        help="Pause before it costs more, by the embedder's PRICE_PER_MILLION_TOKENS.",
+        help="Pause before it costs more than this, by the embedder's PRICE_PER_MILLION_TOKENS.",
     )
     parser.add_argument(
         "--allow-removals",
         action="store_true",
-        help="Let more than half of a large index go, if that many rows are gone.",
+        help="Allow removing more than half of a large index, if that many rows are gone.",
     )
 
 
 def changes_of(options: dict[str, Any]) -> JobChanges:
-    """What :func:`add_limit_arguments` was given, for a job that is resumed."""
+    """Return the values of :func:`add_limit_arguments`, for a job that is resumed."""
     return JobChanges(
         options["rate_limit"],
         options["max_tokens"],
@@ -118,7 +123,7 @@ def changes_of(options: dict[str, Any]) -> JobChanges:
 
 
 def positive(value: str) -> int:
-    """An option's value that must be 1 or more, and that every database takes.
+    """Return an option's value, which must be 1 or more, and fit every database.
 
     Raises:
         argparse.ArgumentTypeError: It is not.

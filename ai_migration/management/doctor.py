@@ -23,26 +23,26 @@ _HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
 
 
 def add_arguments(parser: CommandParser) -> None:
-    """The options of the action."""
+    """Add the options of the action."""
     parser.add_argument(
         "--wait",
         type=_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="How long a cluster may take to run a task; 0: send it none.",
+        help="Seconds a cluster may take to run a test task; 0: send none.",
     )
     parser.add_argument(
         "--heartbeat",
         choices=sorted(_HEARTBEATS),
-        help="Only ask whether a worker of this host, or the cluster, is alive.",
+        help="Only check whether a worker of this host, or the cluster, is alive.",
     )
 
 
 def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any) -> int:
-    """Print what was found.
+    """Print the findings.
 
     Returns:
-        The exit code: 1 if there is something to be acted upon.
+        The exit code: 1 if something needs action.
     """
     if heartbeat is not None:
         return _say_heartbeat(command, heartbeat)
@@ -56,13 +56,13 @@ def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any
             command.stdout.write(f"{mark}{finding.name}: {finding.fact}")
             if finding.advice:
                 command.stdout.write(f"{'':<{len(mark)}}{finding.advice}")
-        command.stdout.write(_WELL if is_well else "Something has to be done.")
+        command.stdout.write(_WELL if is_well else "Action is needed.")
     return DONE if is_well else FAILED
 
 
 def examine(wait: float) -> list[Finding]:
-    """Our system checks that are not silenced, and what the engine's tables and the dispatcher
-    show; only the checks where the settings are wrong.
+    """Return the findings of our system checks that are not silenced, of the engine's tables and of
+    the dispatcher; only those of the checks if the settings are wrong.
 
     Args:
         wait: Seconds a cluster is given to run a task; 0: send it none.
@@ -101,5 +101,5 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{value[:20]!r} is no number from 0 to 3600")
+        raise argparse.ArgumentTypeError(f"{value[:20]!r} is not a number from 0 to 3600")
     return seconds

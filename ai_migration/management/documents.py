@@ -14,7 +14,7 @@ from ai_migration.types import JobStatus, MigrationProgress, SearchHit
 
 
 def describe_progress(progress: MigrationProgress) -> str:
-    """A job, a line for each fact."""
+    """Return a job as text, one line for each fact."""
     lines = [
         summary(progress),
         f"  type       {progress.entity_type}",
@@ -38,18 +38,18 @@ def describe_progress(progress: MigrationProgress) -> str:
 
 
 def local(moment: datetime) -> datetime:
-    """A moment in the time zone of the settings."""
+    """Return a time in the time zone of the settings."""
     return localtime(moment) if is_aware(moment) else moment
 
 
 def percent_of(job: MigrationJob) -> float:
-    """How far a job is."""
+    """Return a job's progress in percent, as text."""
     total = max(job.total_entities, job.processed_entities)
     return percent(job.processed_entities, total, JobStatus(job.status))
 
 
 def describe_hit(hit: SearchHit) -> str:
-    """What was found, on one line or two."""
+    """Return a hit as one line or two."""
     first_line, _, rest = hit.text.partition("\n")
     lines = [f"{hit.score:6.3f}  {hit.id}  {textwrap.shorten(first_line, 200, placeholder='…')}"]
     if rest.strip():

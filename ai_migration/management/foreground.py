@@ -1,4 +1,4 @@
-"""Runs a job in this process, with a progress bar, until it ends or somebody stops it."""
+"""Run a job in this process, with a progress bar, until it ends or is stopped."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ai_migration.management.views import WORKED_FOR, Silent, View, view_of
 from ai_migration.types import MigrationProgress
 
 _LOOK_EVERY = 0.3
-"""Seconds between looks at the job's row."""
+"""Seconds between reads of the job's row."""
 
 
 class Interrupt:
-    """Remembers the first SIGINT or SIGTERM. A SIGINT after it ends the process at once, as
-    a kill would: what was in hand returns to the queue by itself."""
+    """Remembers the first SIGINT or SIGTERM. A SIGINT after it ends the process at once, as a kill
+    would: unfinished entries are requeued later."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -54,7 +54,7 @@ class Interrupt:
             assert sys.__stdout__ is not None
             sys.__stdout__.flush()
         show_cursor = "\x1b[?25h\n" if os.isatty(2) else ""
-        words = f"Stopped at once; what was in hand goes back to the queue by itself. {self.hint}"
+        words = f"Stopped at once; unfinished entries are requeued automatically. {self.hint}"
         with suppress(OSError):
             os.write(2, f"{show_cursor}{words.strip()}\n".encode())
         os._exit(128 + signal.SIGINT)
@@ -65,9 +65,9 @@ class Foreground:
 
     Args:
         job_id: The job.
-        output: Where lines and the bar go.
+        output: The stream of lines and bar.
         quiet: Show nothing.
-        interrupt: Catches the signals, already.
+        interrupt: Catches the signals; it is active already.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Foreground:
         Returns:
             The job's progress at the end. After a signal the job is PAUSED.
         """
-        self._interrupt.hint = f"Go on with: {resume_command(self.job_id)}"
+        self._interrupt.hint = f"Resume with: {resume_command(self.job_id)}"
         settle_in()
         with self._view:
             run_worker(should_stop=self._poll_or_pause, only_jobs=[self.job_id], name="foreground")
@@ -96,7 +96,7 @@ class Foreground:
         return self.progress
 
     def watch(self) -> MigrationProgress:
-        """Follow a job that others work for, until it ends or a signal came."""
+        """Follow a job that other processes work for, until it ends or a signal comes."""
         with self._view:
             while not self._poll():
                 recover_opportunistically()
@@ -105,15 +105,15 @@ class Foreground:
         return self.progress
 
     def _poll(self) -> bool:
-        """Whether to stop; looks at the job from time to time."""
+        """Return whether to stop; read the job from time to time."""
         if time.monotonic() - self._looked >= _LOOK_EVERY:
             with self._patiently():
                 self._look()
         return self._interrupt.signal is not None or self.progress.status not in WORKED_FOR
 
     def _poll_or_pause(self) -> bool:
-        """As :meth:`_poll`; pauses the job at the first signal, before the batch in flight
-        ends: a second one leaves a job that is paused."""
+        """As :meth:`_poll`, and pause the job at the first signal, before the batch in flight ends:
+        after a second signal the job is paused already."""
         number = self._interrupt.signal
         if number is not None and not self._is_pausing:
             self._is_pausing = True
@@ -125,7 +125,7 @@ class Foreground:
 
     @contextmanager
     def _patiently(self) -> Iterator[None]:
-        """The database may be restarting; the worker reports it and waits for it."""
+        """Ignore an outage of the database: the worker reports it and waits."""
         try:
             yield
         except (OperationalError, InterfaceError):
@@ -144,5 +144,5 @@ class Foreground:
 
 
 def resume_command(job_id: str) -> str:
-    """What to type to go on with a job."""
+    """Return the command that resumes a job."""
     return f"manage.py migrate_ai_entities --resume {job_id}"

@@ -1,4 +1,4 @@
-"""Several workers on one machine: a process each, watched over by this one.
+"""Several workers on one machine: a process each, supervised by this one.
 
 Nothing of Django's models is imported here at the top: a new process imports this module
 before its app registry is ready.
@@ -27,12 +27,12 @@ def run_processes(slots: int, *, should_stop: Callable[[], bool], until_idle: bo
     """Work in several processes until told to stop; one that dies is started again.
 
     Args:
-        slots: How many.
-        should_stop: Asked often; True has each of them end within its requests in flight.
+        slots: The number of processes.
+        should_stop: Called often; True ends each of them after its requests in flight.
         until_idle: Also end when each of them has found nothing to claim.
 
     Returns:
-        How many batches they wrote.
+        The number of batches they wrote.
     """
     batches: _Counts = get_context("spawn").RawArray(ctypes.c_longlong, slots)
     working = {number: _start(number, batches, until_idle) for number in range(slots)}
@@ -62,7 +62,7 @@ def run_processes(slots: int, *, should_stop: Callable[[], bool], until_idle: bo
 def _start(number: int, batches: _Counts, until_idle: bool) -> SpawnProcess:
     arguments = (number, batches, until_idle, _schema())
     process = get_context("spawn").Process(target=_work, args=arguments)
-    # A terminal's Ctrl-C reaches all of them; they are to hear of it from this one only.
+    # A terminal's Ctrl-C reaches all processes; they shall hear of it from this one only.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -72,7 +72,7 @@ def _start(number: int, batches: _Counts, until_idle: bool) -> SpawnProcess:
 
 
 def _schema() -> str | None:
-    """Whose rows this process works for, and the others are to."""
+    """Return the schema this process works for, which the others take over."""
     from ai_migration.models.leases import our_database
     from ai_migration.models.sql.tenants import schema_of
 
@@ -80,7 +80,7 @@ def _schema() -> str | None:
 
 
 def _work(number: int, batches: _Counts, until_idle: bool, schema: str | None) -> None:
-    """What each process does. Ends when the one that started it is gone."""
+    """Work in a new process, until the one that started it is gone."""
     import django
 
     django.setup()

@@ -12,16 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 200
-"""Columns where the output is no terminal: nothing is folded that a script may look for."""
+"""Columns where the output is not a terminal: nothing is folded that a script may look for."""
 
 
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[object]], *, prose: Collection[str] = ()
 ) -> str:
-    """Rows under headers, each value as it is (no markup).
+    """Return rows under headers as text, each value as it is (no markup).
 
     Args:
-        headers: Of the columns.
+        headers: The names of the columns.
         rows: A value for each column.
         prose: Columns that are folded where the terminal is too narrow. The others never
             are: an id that is cut cannot be copied.
@@ -34,7 +34,7 @@ def table(
     terminal = Console()
     width = terminal.width if terminal.is_terminal else WIDE
     needed = Measurement.get(terminal, terminal.options.update(width=1000), drawn).minimum
-    needed += len(headers) + 1  # it leaves out the space around them
+    needed += len(headers) + 1  # without the space around them
     output = StringIO()
     Console(file=output, color_system=None, width=max(width, needed)).print(drawn)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip("\n")

@@ -1,4 +1,4 @@
-"""How a job's progress is shown: a bar on a terminal, lines elsewhere, or not at all."""
+"""Views of a job's progress: a bar on a terminal, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ai_migration.jobs.report.progress import duration
 from ai_migration.types import JobStatus, MigrationProgress
 
 WORKED_FOR = (JobStatus.RUNNING, JobStatus.PENDING)
-"""States in which a job goes on."""
+"""States in which a job makes progress."""
 _LINE_EVERY = 5.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between lines where the output is not a terminal."""
 _FACTS_WIDTH = 54
-"""Columns of a terminal that are kept for what stands beside the bar."""
+"""Columns of a terminal that are reserved for the text beside the bar."""
 
 
 def summary(progress: MigrationProgress) -> str:
-    """One line: what came of a job."""
+    """Return one line with the results of a job."""
     counts = ", ".join(
         f"{count:,} {word}"
         for word, count in (
@@ -46,13 +46,13 @@ def summary(progress: MigrationProgress) -> str:
 
 
 def view_of(output: OutputWrapper) -> View:
-    """The view that suits an output."""
+    """Return the view that suits an output."""
     is_dumb = os.environ.get("TERM", "") in {"dumb", "unknown"}
     return Bar(output) if output.isatty() and not is_dumb else Lines(output)
 
 
 class View:
-    """Shows a job's progress."""
+    """Base of the views."""
 
     def __enter__(self) -> View:
         return self
@@ -61,18 +61,18 @@ class View:
         return None
 
     def update(self, progress: MigrationProgress) -> None:
-        """Show where the job is now."""
+        """Show the job's progress."""
 
     def say(self, text: str) -> None:
-        """Show a sentence."""
+        """Show a message."""
 
 
 class Silent(View):
-    """For ``--json``."""
+    """A view for ``--json``, which shows nothing."""
 
 
 class Lines(View):
-    """For logs: a line from time to time."""
+    """A view for logs: a line from time to time."""
 
     def __init__(self, output: OutputWrapper) -> None:
         self._output = output
@@ -93,7 +93,7 @@ class Lines(View):
 
 
 class Bar(View):
-    """For terminals."""
+    """A view for terminals."""
 
     def __init__(self, output: OutputWrapper) -> None:
         console = Console(file=_unwrapped(output), highlight=False)
@@ -115,7 +115,7 @@ class Bar(View):
         self._progress.stop()
 
     def update(self, progress: MigrationProgress) -> None:
-        is_done = progress.status == JobStatus.COMPLETED  # of no rows, too
+        is_done = progress.status == JobStatus.COMPLETED  # also without any rows
         self._progress.update(
             self._task,
             description=progress.entity_type,
@@ -140,8 +140,8 @@ class _FactsColumn(TextColumn):
 
 
 def _unwrapped(output: OutputWrapper) -> IO[str]:
-    """The stream beneath: Django's wrapper adds a newline to each write that has none, and a
-    bar that is drawn in place would run down the screen."""
+    """Return the underlying stream. Django's wrapper adds a newline to each write without one, and
+    a bar that is drawn in place would run down the screen."""
     stream: Any = output
     while isinstance(stream, OutputWrapper):
         stream = stream._out
@@ -155,7 +155,7 @@ def _facts(progress: MigrationProgress) -> str:
         facts.append(f"{progress.failed:,} failed")
     is_running = progress.status == JobStatus.RUNNING
     if progress.status == JobStatus.PENDING:
-        facts.append("waits: MAX_CONCURRENT_JOBS others run")
+        facts.append("waiting: MAX_CONCURRENT_JOBS others run")
     elif not is_running:
         facts.append(str(progress.status).lower())
     if progress.entities_per_second:

@@ -1,4 +1,4 @@
-"""The tables, with the constraints that hold the promises."""
+"""The tables, with the constraints that keep the promises."""
 
 from ai_migration.models.collections import Collection
 from ai_migration.models.events import JobEvent

@@ -1,4 +1,4 @@
-"""What our tables have in common: they are read where they are written."""
+"""The base of all our models, which are read from the database they are written to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ModelT = TypeVar("_ModelT", bound=models.Model, covariant=True)
 
 
 class OwnQuerySet(models.QuerySet[_ModelT]):
-    """A queryset that reads where it would write.
+    """A queryset that reads from the database it would write to.
 
     The tables are the state of the engine: a read from a replica that lags would feed a
-    range twice, or take a job for unknown. A router may send reads elsewhere; not these.
+    range twice, or not find a job. A router may send other reads elsewhere, but not these.
     """
 
     @property
@@ -25,16 +25,16 @@ class OwnQuerySet(models.QuerySet[_ModelT]):
 
 
 class OwnManager(models.Manager[_ModelT]):
-    """Gives :class:`OwnQuerySet`."""
+    """The manager that returns :class:`OwnQuerySet`."""
 
     def get_queryset(self) -> OwnQuerySet[_ModelT]:
-        """All rows, from where they are written."""
+        """Return all rows, from the database they are written to."""
         hints: dict[str, Any] = self._hints  # type: ignore[attr-defined]
         return OwnQuerySet(self.model, using=self._db, hints=hints)
 
 
 class OwnModel(models.Model):
-    """Base of every table of ours.
+    """Base of all our models.
 
     Its manager is the base manager too, so that foreign keys, related managers and
     ``refresh_from_db`` obey the same rule.

@@ -12,7 +12,8 @@ from ai_migration.types import JobStatus
 
 
 class JobEvent(OwnModel):
-    """Who moved a job from where to where, when and why. Written with the change itself."""
+    """One line of a job's audit log: who moved it from which state to which, when and why. Written
+    in the same transaction."""
 
     job = models.ForeignKey(
         MigrationJob, on_delete=models.CASCADE, related_name="events", db_index=False

@@ -13,7 +13,7 @@ from ai_migration.models.sql.clock import MomentField
 
 
 class EntityFailure(OwnModel):
-    """One entity that is not indexed, and why. Gone when a retry succeeds."""
+    """One entity that could not be indexed, with its error. Deleted when a retry succeeds."""
 
     job = models.ForeignKey(
         MigrationJob, null=True, on_delete=models.CASCADE, related_name="failures", db_index=False

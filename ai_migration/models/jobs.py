@@ -1,4 +1,4 @@
-"""Jobs: one row is one migration, and the truth about it."""
+"""Jobs: one row is one migration, with its whole state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def new_job_id() -> str:
 
 
 class JobPhase(models.TextChoices):
-    """What a job feeds into the queue next."""
+    """The phase of a job: what it feeds into the queue next."""
 
     SOURCE = "source", "ranges of the source table"
     SWEEP = "sweep", "ranges of the ledger, to remove what the source no longer has"
@@ -38,7 +38,7 @@ class JobPhase(models.TextChoices):
 
 
 class MigrationJob(OwnModel):
-    """One migration: it feeds the queue range by range and counts what came of it."""
+    """One migration: it feeds the queue range by range and counts the results."""
 
     id = models.CharField(primary_key=True, max_length=64, default=new_job_id, editable=False)
     entity_type = models.CharField(_("entity type"), max_length=255)
@@ -167,20 +167,20 @@ class MigrationJob(OwnModel):
 
     @property
     def cost(self) -> Decimal | None:
-        """What its tokens cost so far; None: nobody said what a token costs."""
+        """The cost of its tokens so far; None: no price is configured."""
         if self.token_price is None:
             return None
         return self.charged_tokens * self.token_price / MILLION
 
     @property
     def charged_tokens(self) -> int:
-        """Tokens it was charged for, or may have been: what was sent by a worker that was
-        killed, too, if it has a budget."""
+        """Tokens it was charged for, or may have been: if it has a budget, also those sent by
+        workers that were killed."""
         return self.embedded_tokens + self.reserved_tokens
 
     @property
     def token_limit(self) -> int | None:
-        """Tokens its budget has in all; None: it has none."""
+        """The tokens of its budget in all; None: no budget."""
         limits = [] if self.max_tokens is None else [self.max_tokens]
         if self.max_cost is not None and self.token_price:
             limits.append(int(self.max_cost * MILLION / self.token_price))
@@ -188,13 +188,13 @@ class MigrationJob(OwnModel):
 
     @property
     def tokens_left(self) -> int | None:
-        """Tokens until its budget is used up; None: it has none."""
+        """The tokens left of its budget; None: no budget."""
         limit = self.token_limit
         return None if limit is None else max(0, limit - self.charged_tokens)
 
     @property
     def spent(self) -> str:
-        """What it has embedded, and what it may, in words."""
+        """The tokens and cost it has used, with its budget, for messages."""
         words = f"{self.charged_tokens:,} tokens"
         if self.max_tokens is not None:
             words += f" of {self.max_tokens:,}"
@@ -206,5 +206,5 @@ class MigrationJob(OwnModel):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the job ended: completed, failed or cancelled."""
+        """True if the job ended: completed, failed or cancelled."""
         return self.status not in OPEN_STATUSES

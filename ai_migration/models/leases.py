@@ -25,7 +25,7 @@ from ai_migration.types import EntryStatus
 
 
 def our_database() -> str:
-    """Alias of the database our tables are written in."""
+    """Return the alias of the database our tables are written in."""
     return router.db_for_write(QueueEntry)
 
 
@@ -44,7 +44,7 @@ class Lease:
     using: str
 
     def renew(self) -> None:
-        """Push the expiry out; the first statement of every transaction of a worker.
+        """Extend the lease. This is the first statement of every transaction of a worker.
 
         Raises:
             OwnershipLostError: The lease ran out and the slot was taken.
@@ -53,13 +53,13 @@ class Lease:
         if not updated:
             raise OwnershipLostError(
                 f"Worker slot {self.slot_id} is no longer held under token "
-                f"{self.token}: its lease ran out. Results in hand are dropped; "
-                f"the work is done again by its new owner."
+                f"{self.token}: its lease ran out. Unwritten results are dropped; "
+                f"the new owner does the work again."
             )
 
     def release(self) -> None:
-        """Give the slot back; what is still claimed returns to the queue. Its worker lives, so
-        that this counts as no crash."""
+        """Release the slot; entries that are still claimed are requeued. The worker is alive, so
+        this does not count as a crash."""
         if _slots(self).update(lease_expires_at=None, holder="", token=F("token") + 1):
             QueueEntry.objects.using(self.using).filter(
                 status=EntryStatus.CLAIMED, claimed_by=self.slot_id, fence=self.token
@@ -68,27 +68,26 @@ class Lease:
 
 
 def acquire(name: str, holder: str) -> Lease | None:
-    """Take a slot if nobody holds it.
+    """Take a slot if no worker holds it.
 
     Args:
-        name: The slot's name; made if there is none.
-        holder: Who takes it, ``host:pid``.
+        name: The slot's name; the slot is created if it does not exist.
+        holder: The process that takes it, ``host:pid``.
 
     Returns:
-        The lease, or None while somebody else's is running.
+        The lease, or None while another worker's is running.
     """
     slot, _ = WorkerSlot.objects.using(our_database()).get_or_create(name=name)
     return take(slot.pk, slot.token, holder)
 
 
 def take(slot_id: int, token: int, holder: str) -> Lease | None:
-    """Take a slot whose token is known: whoever knew it and comes later, or
-    twice, gets nothing.
+    """Take a slot whose token is known. A second call with the same token gets nothing.
 
     Args:
         slot_id: The slot.
         token: Its token, as last read.
-        holder: Who takes it, ``host:pid``.
+        holder: The process that takes it, ``host:pid``.
 
     Returns:
         The lease, or None: it is held, or was taken since.
@@ -113,9 +112,9 @@ def take(slot_id: int, token: int, holder: str) -> Lease | None:
 
 
 def lock(name: str, using: str) -> None:
-    """Let one at a time pass, until its transaction ends, or has stood still for half a lease:
-    on PostgreSQL nobody waits longer for one that is frozen. Call it first in the transaction."""
-    dialect(using).end_if_still(get_settings().LEASE_SECONDS / 2)
+    """Take a mutex until the transaction ends, or has been idle for half a lease: on PostgreSQL no
+    process waits longer for a frozen one. Call it first in the transaction."""
+    dialect(using).set_idle_timeout(get_settings().LEASE_SECONDS / 2)
     slots = WorkerSlot.objects.using(using)
     if not slots.filter(name=name).update(last_seen_at=Now()):
         slots.get_or_create(name=name)
@@ -123,14 +122,14 @@ def lock(name: str, using: str) -> None:
 
 
 def expire(using: str, holders: set[str] | None = None) -> int:
-    """End the leases that ran out and give back what they had claimed.
+    """End the leases that ran out, and requeue the entries they had claimed.
 
     Args:
         using: Database alias of our tables.
         holders: Holders known to be dead: their leases end at once.
 
     Returns:
-        How many entries went back to the queue.
+        The number of requeued entries.
     """
     over = Q(lease_expires_at__lt=Now())
     if holders:
@@ -138,7 +137,7 @@ def expire(using: str, holders: set[str] | None = None) -> int:
     slots = WorkerSlot.objects.using(using).filter(over)
     with transaction.atomic(using=using):
         if connections[using].features.has_select_for_update:
-            # A worker that froze within a transaction has its slot locked: pass it over.
+            # A worker that froze within a transaction has its slot locked: skip it.
             free = slots.select_for_update(skip_locked=True).values_list("pk", flat=True)
             slots = slots.filter(pk__in=list(free))
         slots.update(token=F("token") + 1, lease_expires_at=None, holder="")
@@ -146,8 +145,8 @@ def expire(using: str, holders: set[str] | None = None) -> int:
 
 
 def requeue_abandoned(using: str) -> int:
-    """Put entries whose claim no lease stands behind back into the queue. Their ``claims``
-    stay: their worker died, and may have died of them."""
+    """Requeue entries whose claim has no lease. Their ``claims`` stay: their worker died, and they
+    may have killed it."""
     held = WorkerSlot.objects.filter(
         pk=OuterRef("claimed_by"), token=OuterRef("fence"), lease_expires_at__isnull=False
     )

@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SearchableEntity(OwnModel):
-    """What the index has of one entity. The embed fingerprint is the collection's.
+    """The state of one entity in the index. The fingerprint is the collection's.
 
     ``chunk_count`` 0 means: known, and nothing is in the store: its text is empty, or it
     was removed. Such a row is kept as a tombstone, so that a write made from an older
@@ -52,5 +52,5 @@ class SearchableEntity(OwnModel):
 
     @property
     def indexed_at(self) -> datetime:
-        """When the source row was read."""
+        """The time at which the source row was read."""
         return _EPOCH + timedelta(microseconds=self.version)

@@ -1,4 +1,4 @@
-"""What the engine did, minute by minute."""
+"""The engine's metrics, minute by minute."""
 
 from __future__ import annotations
 

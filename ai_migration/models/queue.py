@@ -14,11 +14,11 @@ from ai_migration.models.workers import WorkerSlot
 from ai_migration.types import EntryStatus, Operation, Priority
 
 OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
-"""States of an entry that is still to be worked for."""
+"""States of an entry whose work is not done yet."""
 
 
 class QueueEntry(OwnModel):
-    """A primary-key range of one entity type (from a job), or explicit ids (live traffic).
+    """A primary-key range of one entity type (of a job), or explicit ids (of live changes).
 
     A range is ``lower < key <= upper``; ``lower`` is null for the first one.
     A claimed entry belongs to ``claimed_by`` under the slot's token ``fence``.
@@ -88,5 +88,5 @@ class QueueEntry(OwnModel):
 
     @property
     def rows(self) -> int:
-        """Entities it was done with; 0 before it is completed."""
+        """The number of entities it processed; 0 before it is completed."""
         return self.indexed + self.skipped + self.removed + self.failed

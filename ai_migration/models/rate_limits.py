@@ -9,8 +9,8 @@ from ai_migration.models.base import OwnModel
 
 
 class RateLimitState(OwnModel):
-    """What is known of one embedder's provider; changed under the row's lock by
-    ``indexing.limit_states``, and read as ``indexing.pacing.ProviderState``."""
+    """The shared state of one embedder's provider; changed under the row's lock by ``pace.states``,
+    and read as ``pace.pacing.ProviderState``."""
 
     key = models.CharField(_("key"), primary_key=True, max_length=255)
     state = models.JSONField(default=dict)

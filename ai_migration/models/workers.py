@@ -1,4 +1,4 @@
-"""Worker slots: who may work, and until when."""
+"""Worker slots: the leases of workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ai_migration.models.sql.clock import MomentField
 
 class WorkerSlot(OwnModel):
     """A place for one worker. Holding it is a lease by the database's clock; each
-    holder gets a new fencing ``token``, which all it claims carries."""
+    holder gets a new fencing ``token``, which all its claims carry."""
 
     name = models.CharField(max_length=255, unique=True)
     token = models.PositiveBigIntegerField(default=0, db_column="generation")

@@ -1,1 +1,1 @@
-"""How fast to go: limits, budgets, concurrency, batch sizes, throttles."""
+"""The pace of work: limits, budgets, concurrency, batch sizes, throttles."""

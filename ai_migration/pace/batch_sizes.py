@@ -1,6 +1,6 @@
-"""Batches that take about as long as ``TARGET_BATCH_SECONDS``, as GitLab's batched background
-migrations size theirs: longer ones cost more when a worker is killed, shorter ones more
-statements a row."""
+"""Batch sizes that take about ``TARGET_BATCH_SECONDS``, as in GitLab's batched background
+migrations: longer batches lose more when a worker is killed, shorter ones need more statements a
+row."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ai_migration.types import EntryStatus, Operation
 
 SMALLEST = 10
 LARGEST = 5_000
-"""Rows: beyond, a write gains nothing."""
+"""Rows of the largest batch: beyond, a write gains nothing."""
 GROWTH = 1.5
-"""By what a batch grows at most in a step."""
+"""The factor by which a batch grows at most in one step."""
 MUCH_TOO_LONG = 5.0
-"""Times the target: then the next one has a tenth of the rows."""
+"""Factor of the target: a batch that takes longer is followed by one with a tenth of the rows."""
 _RECENT = 8
 _NEARLY = 0.8
-"""Batches of this share of the size, and what takes this share of the target, are as good."""
+"""Batches within this share of the size or of the target count as equal."""
 
 
 def first_batch_size(embedder: Embedder) -> int:
-    """Rows in the first batches of a job whose size nobody asked for.
+    """Return the rows of the first batches of a job without a requested batch size.
 
     Args:
-        embedder: Who embeds.
+        embedder: The embedder.
     """
     return _bounded(get_settings().DEFAULT_BATCH_SIZE, embedder)
 
@@ -52,13 +52,13 @@ def adapt_batch_size(job: MigrationJob) -> None:
         wanted = job.batch_size * min(GROWTH, target / max(average, 0.001))
     try:
         job.batch_size = _bounded(wanted, embedders[job.collection.embedder])
-    except SettingsError:  # said when its rows are read
+    except SettingsError:  # reported when its rows are read
         return
 
 
 def _recent_seconds(job: MigrationJob) -> list[float]:
-    """From claim to completion of the last batches that are as large as they are now: what
-    is known of another size was acted on."""
+    """Return the times from claim to completion of the last batches of the present size; those of
+    other sizes have been considered already."""
     done = job.entries.filter(status=EntryStatus.COMPLETED, operation=Operation.INDEX)
     recent = done.order_by("-id").only(
         "claimed_at", "completed_at", "indexed", "skipped", "removed", "failed"
@@ -72,8 +72,8 @@ def _recent_seconds(job: MigrationJob) -> list[float]:
 
 
 def _bounded(rows: float, embedder: Embedder) -> int:
-    """Within the bounds, and so many that half of a job's window keeps one worker's requests
-    full."""
+    """Return a size within the bounds, with enough rows that half of a job's window keeps one
+    worker's requests full."""
     texts = embedder.max_batch_size * (embedder.concurrency + 1)
     smallest = max(SMALLEST, 2 * texts // get_settings().QUEUE_WINDOW)
     return max(min(smallest, LARGEST), min(LARGEST, round(rows)))

@@ -1,4 +1,4 @@
-"""What a job may still spend, reserved before each request so that no kill hides it."""
+"""The rest of a job's budget, reserved before each request so that no kill hides it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from ai_migration.models import MigrationJob
 class Budget:
     """The account of one worker with the budget of one job.
 
-    What is sent is reserved on the job before, and settled when the batch it is for is
-    written. Between the two somebody may kill the worker: its reservation stays, so that
-    what a provider may have charged for is never spent again. A job without a budget is
-    not written to.
+    The tokens of a request are reserved on the job before it is sent, and settled when its batch is
+    written. If the worker is killed in between, its reservation stays, so that what a provider may
+    have charged for is never spent again. A job without a budget is not written to.
 
     Args:
         job_id: The job.
@@ -35,11 +34,11 @@ class Budget:
 
     @property
     def unused(self) -> int:
-        """Tokens that are reserved, and of no request."""
+        """Tokens that are reserved, but not for any request."""
         return max(0, self.reserved - self.committed)
 
     def take(self, tokens: int) -> bool:
-        """Reserve what a request has, before it is sent; whether the budget has so much."""
+        """Reserve the tokens of a request before it is sent. Return whether the budget has them."""
         missing = self.committed + tokens - self.reserved
         if self.limit is not None and missing > 0:
             # Added up rather than subtracted: MySQL has no negative numbers here.
@@ -52,25 +51,26 @@ class Budget:
         return True
 
     def correct(self, tokens: int, actual: int) -> None:
-        """A request was answered, or failed: what it had is what it cost."""
+        """Replace the tokens reserved for a request by what it cost, after it was answered or
+        failed."""
         self.committed += actual - tokens
 
     def released_with(self, tokens: int) -> int:
-        """What is no longer reserved once a batch is written that cost so many tokens."""
+        """Return the tokens that are no longer reserved once a batch of this cost is written."""
         return max(0, self.reserved - (self.committed - tokens))
 
     def settle(self, tokens: int, released: int) -> None:
-        """A batch was written, and the job says so."""
+        """Take note that a batch was written, and its cost settled on the job."""
         self.committed -= tokens
         self.reserved -= released
 
     def forfeit(self, tokens: int) -> None:
-        """A batch is not written although it was paid for: the job stays charged for it."""
+        """Take note that a batch was paid for and not written: the job stays charged for it."""
         self.committed -= tokens
         self.reserved = max(0, self.reserved - tokens)
 
     def close(self) -> None:
-        """Give back what was reserved for nothing."""
+        """Release what was reserved and not used."""
         if unused := self.unused:
             self._jobs.update(reserved_tokens=F("reserved_tokens") - unused)
             self.reserved -= unused

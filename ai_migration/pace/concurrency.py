@@ -1,11 +1,11 @@
-"""How many requests are in flight at once: as many as the provider keeps up with."""
+"""The number of requests in flight at once: as many as the provider keeps up with."""
 
 from __future__ import annotations
 
 KEEPS_UP = 2.0
-"""Times the best latency: up to this the provider is not slower for one request more."""
+"""Factor of the best latency: up to this the provider is not slowed down by one more request."""
 LAGS = 4.0
-"""Times the best latency: beyond this it is."""
+"""Factor of the best latency: beyond this it is slowed down."""
 _FORGET = 1.01
 """The best latency grows by this with each answer, so that a new normal is found."""
 
@@ -13,10 +13,10 @@ _FORGET = 1.01
 class AdaptiveConcurrency:
     """Additive increase, multiplicative decrease (RFC 5681, 3.1), between 1 and a maximum.
 
-    Starts at the maximum: most providers say when it is too much.
+    It starts at the maximum: most providers say when it is too much.
 
     Args:
-        maximum: What the embedder and the config allow.
+        maximum: The maximum that the embedder and the config allow.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -31,8 +31,8 @@ class AdaptiveConcurrency:
         """Take note of an answer.
 
         Args:
-            seconds: How long it took.
-            texts: How many the request had; small requests say nothing of large ones.
+            seconds: The time it took.
+            texts: The texts of the request; small requests say nothing about large ones.
         """
         self._largest = max(self._largest, texts)
         if 2 * texts < self._largest:
@@ -47,7 +47,7 @@ class AdaptiveConcurrency:
             self._set(self.limit - 1)
 
     def throttled(self) -> None:
-        """The provider asked to wait."""
+        """Take note that the provider asked to wait."""
         self._set(self.limit // 2)
 
     def _set(self, limit: int) -> None:

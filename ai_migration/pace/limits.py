@@ -14,7 +14,7 @@ from ai_migration.pace.states import limit_states
 from ai_migration.types import Headroom
 
 LOOK_EVERY = 0.5
-"""Seconds a look at a provider without limits stays good: whether it asked to wait."""
+"""Seconds for which the state of a provider without limits is not read again."""
 _LONGEST_RESET = 60.0
 _SHORTEST_RESET = 1.0
 
@@ -28,17 +28,17 @@ class JobLimit:
 
 
 class RateLimits:
-    """The limits that one job, or live traffic, keeps with all others who use an embedder.
+    """The limits that one job, or live changes, share with all others that use an embedder.
 
-    A migration leaves ``LIVE_SHARE`` of the embedder's limits to live traffic, which may
-    use all of them and comes first when they run out.
+    A migration leaves ``LIVE_SHARE`` of the embedder's limits to live changes, which may use all of
+    them and come first when they run out.
 
     Args:
         alias: The embedder's.
         using: Database alias of our tables.
         job: The job's own limit, if it has one.
-        is_live: Whether this is live traffic.
-        clock: Seconds, monotonic.
+        is_live: Whether this is for live changes.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -62,22 +62,22 @@ class RateLimits:
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether the tokens of a request are limited."""
+        """True if the tokens of a request are limited."""
         return self._settings.TOKENS_PER_MINUTE is not None
 
     @property
     def is_counted(self) -> bool:
-        """Whether each request is asked for, because a limit counts it."""
+        """True if each request has to be asked for, because a limit counts it."""
         return self.needs_tokens or bool(self._settings.REQUESTS_PER_MINUTE or self._job)
 
     def acquire(self, tokens: int) -> Wait:
         """Ask to send one request; never waits.
 
         Args:
-            tokens: How many it has; 0 unless :attr:`needs_tokens`.
+            tokens: The tokens of the request; 0 unless :attr:`needs_tokens`.
 
         Returns:
-            Whether it was granted, else how long to wait, and for what.
+            The wait, with its reason; 0 seconds: it was granted.
         """
         if not self.is_counted and self._clock() - self._looked < LOOK_EVERY:
             return Wait()
@@ -93,14 +93,14 @@ class RateLimits:
         return wait
 
     def cool_down(self, seconds: float | None, reason: str) -> Wait:
-        """Leave the provider alone, all of us.
+        """Let no process send requests to the provider for a while.
 
         Args:
-            seconds: How long; None: it did not say.
-            reason: The provider's words.
+            seconds: For how long; None: the provider did not say.
+            reason: The provider's message.
 
         Returns:
-            How long then.
+            The seconds of the cool-down.
         """
         self._looked = float("-inf")
 
@@ -119,11 +119,11 @@ class RateLimits:
         """Cool down before a provider has to say no.
 
         Args:
-            headroom: What it says is left.
-            tokens: How many the next request will have.
+            headroom: The rest of its limits, as it reports them.
+            tokens: The tokens of the next request.
 
         Returns:
-            How long to leave it alone.
+            The seconds to send it no requests.
         """
         if headroom is None:
             return Wait()
@@ -152,7 +152,7 @@ class RateLimits:
 
     def _shared(self, key: str, per_minute: float, weight: int, reason: str) -> Iterator[Limit]:
         share, burst = self._settings.LIVE_SHARE, per_minute / 60 * self._settings.BURST_SECONDS
-        if self._is_live:  # room beyond what a migration can have taken at any moment
+        if self._is_live:  # room beyond what a migration can have taken at any time
             yield Limit(key, per_minute, max(burst, weight) + weight, weight, reason)
             return
         if share:
@@ -163,7 +163,7 @@ class RateLimits:
 
 
 def embedder_settings(alias: str) -> EmbedderSettings:
-    """The limits and the price of an embedder, with the setting's defaults filled in."""
+    """Return the limits and the price of an embedder, with the setting's defaults filled in."""
     configured = get_settings()
     settings = configured.EMBEDDERS[alias]
     if settings.TOKENS_PER_MINUTE is None and embedders[alias].is_remote:
@@ -173,12 +173,12 @@ def embedder_settings(alias: str) -> EmbedderSettings:
 
 @dataclass(frozen=True)
 class CoolDown:
-    """What a provider asked for.
+    """The cool-down of a provider.
 
     Attributes:
-        embedder: Its alias.
-        until: No request before this moment.
-        reason: Its words.
+        embedder: Alias of the embedder.
+        until: No request before this time.
+        reason: The provider's message.
     """
 
     embedder: str
@@ -187,7 +187,7 @@ class CoolDown:
 
 
 def cool_downs(using: str) -> list[CoolDown]:
-    """What the providers of all embedders asked for, where it still holds.
+    """Return the cool-downs of all embedders' providers that have not ended.
 
     Args:
         using: Database alias of our tables.

@@ -1,4 +1,4 @@
-"""What a provider allows now: the arithmetic alone, without clock and database.
+"""The arithmetic of limits and cool-downs, without clock and database.
 
 The algorithm of each limit is pyrate-limiter's token bucket (GCRA, ITU-T I.371).
 """
@@ -14,16 +14,17 @@ from pyrate_limiter import Duration, Rate, TokenBucket
 from ai_migration.types import JSONValue
 
 FIRST_COOLDOWN = 1.0
-"""Seconds to leave a provider alone that does not say for how long, once it answered."""
+"""Seconds of the first cool-down, if the provider does not say how long."""
 LONGEST_COOLDOWN = 30.0
-"""The same, at most, while it answers nothing: each is twice as long as the one before."""
+"""Seconds of the longest one: while the provider does not answer, each is twice as long as the one
+before."""
 _UNITS = 100_000
 """Larger limits count in units of several tokens: the bucket rounds to whole microseconds."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """How long a request has to wait, and for what. ``seconds`` 0: it may be sent."""
+    """The time a request has to wait, and the reason. ``seconds`` 0: it may be sent."""
 
     seconds: float = 0.0
     reason: str = ""
@@ -34,11 +35,11 @@ class Limit:
     """One limit that a request has to keep.
 
     Attributes:
-        key: Where its state is kept.
-        per_minute: How much a minute.
-        burst: How much at once.
-        weight: How much of it the request takes.
-        reason: What to say of a request that has to wait for it.
+        key: The key of its state.
+        per_minute: The amount a minute.
+        burst: The amount at once.
+        weight: The amount that the request takes.
+        reason: The reason given for a request that has to wait for it.
     """
 
     key: str
@@ -70,13 +71,14 @@ class Limit:
 
 @dataclass(frozen=True)
 class ProviderState:
-    """What all processes know together of one embedder's provider. Moments are milliseconds.
+    """The state of one embedder's provider, shared by all processes. Times are milliseconds.
 
     Attributes:
         arrivals: Theoretical arrival times of the token buckets, microseconds.
-        blocked_until: No request before this moment.
-        reason: The provider's words.
-        patience: Seconds of the last wait that it did not name; 0: it answered since.
+        blocked_until: No request before this time.
+        reason: The provider's message.
+        patience: Seconds of the last cool-down whose length it did not name; 0: it has answered
+            since.
     """
 
     arrivals: Mapping[str, int] = field(default_factory=dict)
@@ -86,14 +88,14 @@ class ProviderState:
 
     @classmethod
     def from_json(cls, document: JSONValue) -> ProviderState:
-        """What :attr:`as_json` wrote, or something of another version."""
+        """Return the state that :attr:`as_json` wrote, maybe in another version."""
         if not isinstance(document, dict):
             return cls()
         return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
 
     @property
     def as_json(self) -> dict[str, JSONValue]:
-        """A JSON document."""
+        """The state as a JSON document."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def take(self, limits: Sequence[Limit], now: int) -> tuple[ProviderState, Wait]:
@@ -115,11 +117,11 @@ class ProviderState:
         return replace(self, arrivals=arrivals), wait
 
     def cooled_down(self, wait: float | None, reason: str, now: int) -> tuple[ProviderState, float]:
-        """After the provider asked to wait.
+        """Return the state after the provider asked to wait.
 
         Args:
-            wait: For so many seconds; None: it did not say.
-            reason: Its words.
+            wait: The seconds it asked for; None: it did not say.
+            reason: The provider's message.
             now: Milliseconds.
 
         Returns:
@@ -127,7 +129,7 @@ class ProviderState:
         """
         patience = self.patience
         if wait is None:
-            if now >= self.blocked_until:  # else it is still the same burst
+            if now >= self.blocked_until:  # otherwise it is still the same burst
                 patience = min(LONGEST_COOLDOWN, 2 * patience)
             wait = patience = patience or FIRST_COOLDOWN
         until = now + math.ceil(wait * 1000)
@@ -136,5 +138,5 @@ class ProviderState:
         return replace(self, patience=patience), wait
 
     def recovered(self) -> ProviderState:
-        """After the provider answered again."""
+        """Return the state after the provider answered again."""
         return replace(self, patience=0.0) if self.patience else self

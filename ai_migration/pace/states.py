@@ -1,4 +1,4 @@
-"""Where the state of limits is kept, so that all processes and hosts change it together."""
+"""Storage for the state of limits, which all processes and hosts share."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ logger = logging.getLogger("ai_migration")
 
 T = TypeVar("T")
 Change = Callable[[ProviderState, int], tuple[ProviderState, T]]
-"""Takes the state and the time in milliseconds, gives the new state and an answer. May be
-called again when somebody else was faster."""
+"""Takes the state and the time in milliseconds, returns the new state and an answer. It may be
+called again if another process was faster."""
 
 _KEPT = 3600
 """Seconds an unused state is kept in Redis: by then every bucket is full again."""
@@ -33,15 +33,15 @@ class LimitStates(ABC):
 
     @abstractmethod
     def change(self, key: str, change: Change[T]) -> T:
-        """Replace a state by what ``change`` makes of it; nobody comes in between."""
+        """Replace a state by what ``change`` returns, atomically."""
 
     @abstractmethod
     def read(self, keys: Sequence[str]) -> tuple[list[ProviderState], int]:
-        """States, and the time they go by in milliseconds."""
+        """Return states, and the time of their clock in milliseconds."""
 
 
 class DatabaseLimitStates(LimitStates):
-    """In a row each, changed under its lock.
+    """States in a row each, changed under its lock.
 
     Args:
         using: Database alias of our tables.
@@ -79,12 +79,12 @@ class DatabaseLimitStates(LimitStates):
     def _locked(self, key: str) -> RateLimitState:
         rows = RateLimitState.objects.using(self._using)
         while not rows.filter(key=key).update(state=F("state")):  # an UPDATE locks
-            self._create(key)  # somebody deleted it
+            self._create(key)  # it was deleted meanwhile
         return rows.get(key=key)
 
 
 class RedisLimitStates(LimitStates):
-    """In Redis, which spares the database a transaction for each request.
+    """States in Redis, which saves the database a transaction for each request.
 
     While Redis does not answer, the database keeps the states.
 
@@ -113,7 +113,7 @@ class RedisLimitStates(LimitStates):
         try:
             answer: T = self._client.transaction(optimistic, name, value_from_callable=True)
         except RedisError as error:
-            logger.warning("Redis keeps no rate limits, the database does: %s", error)
+            logger.warning("Redis failed; rate limits are kept in the database: %s", error)
             return self._fallback.change(key, change)
         return answer
 
@@ -128,8 +128,8 @@ class RedisLimitStates(LimitStates):
 
 
 def limit_states(using: str) -> LimitStates:
-    """Where the settings say: in Redis where ``RATE_LIMIT_CACHE`` names a cache on it, else
-    in the database.
+    """Return the storage of the settings: Redis if ``RATE_LIMIT_CACHE`` names a cache on it, else
+    the database.
 
     Args:
         using: Database alias of our tables.
@@ -140,7 +140,7 @@ def limit_states(using: str) -> LimitStates:
 
 
 def _redis_client(alias: str | None) -> Any:
-    """redis-py's client of a cache that is Django's ``RedisCache``; None: it is another."""
+    """Return redis-py's client of a cache that is Django's ``RedisCache``; None: it is another."""
     from django.core.cache.backends.redis import RedisCache
 
     if alias is None:

@@ -1,4 +1,4 @@
-"""Asks what ``THROTTLE`` names whether jobs may load the databases, and holds them if not."""
+"""Ask the throttles of ``THROTTLE`` whether jobs may load the databases, and hold them if not."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from ai_migration.types import JobStatus
 logger = logging.getLogger("ai_migration")
 
 ASK_EVERY = 5.0
-"""Seconds an answer stays good in this process."""
+"""Seconds for which an answer is kept in this process."""
 
 Throttle = Callable[[], str | None]
-"""Returns why no job may go on now, or None."""
+"""A callable that returns why no job may go on now, or None."""
 
 
 def hold_jobs(using: str) -> None:
@@ -43,14 +43,14 @@ def hold_jobs(using: str) -> None:
         return
     is_due = Q(throttled_until=None) | Q(throttled_until__lt=clock.after(ASK_EVERY))
     jobs = MigrationJob.objects.using(using).filter(is_due, status=JobStatus.RUNNING)
-    for job_id in jobs.values_list("pk", flat=True):  # one by one: workers never deadlock
+    for job_id in jobs.values_list("pk", flat=True):  # one by one, so that workers never deadlock
         jobs.filter(pk=job_id).update(
             throttled_until=clock.after(2 * ASK_EVERY), throttle_reason=reason
         )
 
 
 class Throttles:
-    """What ``THROTTLE`` names, made. What cannot be made is logged and left out.
+    """The throttles of ``THROTTLE``. One that cannot be made is logged and left out.
 
     Args:
         configured: The setting's value.
@@ -63,7 +63,7 @@ class Throttles:
         self._reason: str | None = None
 
     def reason(self) -> str | None:
-        """The first reason somebody gives, asked for every few seconds."""
+        """Return the first reason that a throttle gives; they are asked every few seconds."""
         if time.monotonic() - self._asked >= ASK_EVERY:
             self._reason = next(filter(None, map(_ask, self._throttles)), None)
             self._asked = time.monotonic()
@@ -74,7 +74,7 @@ _throttles: Throttles | None = None
 
 
 def get_throttles() -> Throttles:
-    """Those of the settings as they are now; one for the process."""
+    """Return the throttles of the present settings; one object for the process."""
     global _throttles
     configured = get_settings().THROTTLE
     if _throttles is None or _throttles.configured is not configured:
@@ -83,10 +83,10 @@ def get_throttles() -> Throttles:
 
 
 def make_throttle(number: int, configured: BackendSettings) -> Throttle:
-    """What an entry of ``THROTTLE`` names: a function, or an instance of a class.
+    """Return the throttle of an entry of ``THROTTLE``: a function, or an instance of a class.
 
     Args:
-        number: Where in the list it stands.
+        number: Its position in the list.
         configured: The entry.
 
     Raises:
@@ -98,7 +98,7 @@ def make_throttle(number: int, configured: BackendSettings) -> Throttle:
         made = make_backend(made, configured, where)
     elif configured.OPTIONS:
         raise BackendOptionsError(
-            f"{where} has OPTIONS, but {configured.BACKEND} is no class that could take them"
+            f"{where} has OPTIONS, but {configured.BACKEND} is not a class, so it takes none"
         )
     if not callable(made):
         raise BackendTypeError(f"{where} is {configured.BACKEND!r}, which cannot be called")
@@ -117,6 +117,6 @@ def _ask(throttle: Throttle) -> str | None:
     try:
         reason = throttle()
     except Exception:
-        logger.exception("%r failed; it throttles nobody", throttle)
+        logger.exception("%r failed; it throttles no job", throttle)
         return None
     return redacted(clean(str(reason)))[:255] if reason else None

@@ -1,4 +1,4 @@
-"""Who may call what, and how often: nobody anything, unless a permission says so."""
+"""Permissions and throttle rates of the calls: without a permission, no call is allowed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ READ, WRITE = "ai-migration-read", "ai-migration-write"
 
 @dataclass(frozen=True)
 class Access:
-    """What a call needs.
+    """The requirements of a call.
 
     Attributes:
-        permissions: The permissions its user must have, each of them.
-        scope: The throttle scope it counts in.
+        permissions: The permissions its user must have, all of them.
+        scope: The throttle scope it counts towards.
     """
 
     permissions: tuple[str, ...]
@@ -36,11 +36,11 @@ START = Access((_VIEW, _START), WRITE)
 PLAN = Access((_VIEW, _START), READ)
 CONTROL = Access((_VIEW, "ai_migration.control_migrationjob"), WRITE)
 SEARCH = Access(("ai_migration.search_index",), READ)
-"""Which entity types that is, ``SEARCH_PERMISSION`` says."""
+"""``SEARCH_PERMISSION`` may restrict it to some entity types."""
 
 
 def access_of(request: Request, view: APIView) -> Access:
-    """What this call needs.
+    """Return the requirements of this call.
 
     Raises:
         MethodNotAllowed: There is no such call.
@@ -53,14 +53,14 @@ def access_of(request: Request, view: APIView) -> Access:
 
 
 class HasPermission(BasePermission):
-    """The user has the permissions of the call; Django's own class lets everybody read."""
+    """Requires the permissions of the call; Django's own class lets every user read."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return bool(request.user and request.user.has_perms(access_of(request, view).permissions))
 
 
 class ScopeThrottle(ScopedRateThrottle):
-    """The rate of the call's scope; none where the host has not set one."""
+    """The rate of the call's scope; no limit if the host has not set one."""
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         setattr(view, self.scope_attr, access_of(request, view).scope)

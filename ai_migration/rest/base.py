@@ -1,4 +1,4 @@
-"""What all views have in common. Nothing of it has to be set by the host."""
+"""The base of all views. The host has to set nothing for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ai_migration.rest.parsing import AlwaysJSON, BoundedJSONParser
 
 
 class MigrationView(APIView):
-    """A call. Authentication is the host's, ``DEFAULT_AUTHENTICATION_CLASSES``."""
+    """Base of a call. Authentication is the host's, ``DEFAULT_AUTHENTICATION_CLASSES``."""
 
     access: ClassVar[Mapping[str, Access]]
     """By method; a method that is not listed is refused."""
@@ -37,19 +37,19 @@ class MigrationView(APIView):
         return handle_exception
 
     def link(self, name: str, *args: str) -> str:
-        """The path of another call, wherever and as often as the urls are included."""
+        """Return the path of another call, wherever and as often as the urls are included."""
         match = self.request.resolver_match
         current = match.namespace if match else None
         return reverse(f"ai_migration:{name}", args=args, current_app=current)
 
     @property
     def user_name(self) -> str:
-        """Who calls, for the audit log."""
+        """The name of the user who calls, for the audit log."""
         return str(self.request.user.get_username())
 
 
 class RecoveringView(MigrationView):
-    """Whoever looks at jobs, or steers one, does the supervisor's work in passing."""
+    """A call that shows or steers jobs; it triggers opportunistic recovery."""
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any

@@ -36,18 +36,18 @@ _SETTINGS = {
     "EXTERNAL_DOCS": {},
     "WEBHOOKS": [],
 }
-"""Ours, whatever the host's own document has."""
+"""The settings of our document, whatever the host's own are."""
 
 _lock = threading.Lock()
 
 
 def openapi_document(server: str) -> dict[str, Any]:
-    """Our OpenAPI document.
+    """Return our OpenAPI document.
 
     Args:
         server: The path our urls are included at.
     """
-    with _lock:  # the library's settings are the process's: they are ours once, for a moment
+    with _lock:  # the library's settings are global: they are ours only meanwhile
         document = _document()
     return {**document, "servers": [{"url": server}]}
 
@@ -65,7 +65,7 @@ class SchemaView(MigrationView):
 
     @operation("getSchema", dict)
     def get(self, request: Request) -> Response:
-        """This document, in OpenAPI 3.1."""
+        """Return this document, in OpenAPI 3.1."""
         return Response(openapi_document(request.path.rpartition("/")[0]))
 
 

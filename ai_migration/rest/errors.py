@@ -30,7 +30,7 @@ STATUSES: dict[type[exceptions.AIMigrationError], HTTPStatus] = {
     exceptions.FatalEmbedderError: HTTPStatus.BAD_GATEWAY,
     exceptions.AIMigrationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""What each error is in HTTP; one that is not listed is what its base class is."""
+"""The HTTP status of each error; one that is not listed has that of its base class."""
 
 _ATTRS = {
     "created_before": "filters.createdBefore",
@@ -41,11 +41,11 @@ _ATTRS = {
     "after": "cursor",
     "order": "ordering",
 }
-"""Where on the wire a field of a request stands, if not under its name in camelCase."""
+"""The name of a request's field in the API, where it is not just its name in camelCase."""
 
 
 class ServiceError(APIException):
-    """What the service refused."""
+    """An error of the service, as the framework raises it."""
 
     def __init__(self, error: exceptions.AIMigrationError) -> None:
         super().__init__(error.message, error.code)
@@ -63,7 +63,8 @@ class BodyTooLargeError(APIException):
 
 
 class ErrorRenderer(JSONRenderer):
-    """An error may repeat what it was sent, half a surrogate pair too: UTF-8 has none."""
+    """JSON in ASCII: an error may repeat half a surrogate pair from the request, which UTF-8
+    lacks."""
 
     ensure_ascii = True
 
@@ -75,7 +76,7 @@ class ProblemRenderer(ErrorRenderer):
 
 
 class ErrorType(StrEnum):
-    """Whose fault it is; a validation error is about fields."""
+    """The kind of error; a validation error is about fields."""
 
     VALIDATION_ERROR = "validation_error"
     CLIENT_ERROR = "client_error"
@@ -83,33 +84,33 @@ class ErrorType(StrEnum):
 
 
 class ErrorItem(Document):
-    """One thing that is wrong."""
+    """One error."""
 
-    code: str = told("What kind of error it is.", "invalid_request")
-    detail: str = told("What is wrong, and what to do.", "It is wrong.")
-    attr: str | None = told("The field at fault, if one is.", None)
+    code: str = told("A code for programs.", "invalid_request")
+    detail: str = told("The message, with what to do.", "It is wrong.")
+    attr: str | None = told("The field at fault, if any.", None)
 
 
 class Error(Document):
-    """Why it was refused."""
+    """The errors of a refused call."""
 
-    type: ErrorType = told("Whose fault it is.", "client_error")
-    errors: list[ErrorItem] = told("What is wrong.", [example_of(ErrorItem)])
+    type: ErrorType = told("The kind of error.", "client_error")
+    errors: list[ErrorItem] = told("The errors.", [example_of(ErrorItem)])
 
 
 class Problem(Document):
-    """The same as RFC 9457 has it, for those who take `application/problem+json`."""
+    """The errors as RFC 9457 has them, for clients that accept `application/problem+json`."""
 
     type: str = told("Always the same.", "about:blank")
-    title: str = told("The status in words.", "Bad Request")
+    title: str = told("The name of the status.", "Bad Request")
     status: int = told("The status.", 400)
-    detail: str = told("The first of the errors.", "It is wrong.")
-    code: str = told("What kind of error it is.", "invalid_request")
-    errors: list[ErrorItem] = told("What is wrong.", [example_of(ErrorItem)])
+    detail: str = told("The message of the first error.", "It is wrong.")
+    code: str = told("A code for programs.", "invalid_request")
+    errors: list[ErrorItem] = told("The errors.", [example_of(ErrorItem)])
 
 
 def translate(error: exceptions.AIMigrationError) -> APIException:
-    """The service's error in the framework's words."""
+    """Return the framework's exception for an error of the service."""
     if not isinstance(error, exceptions.InvalidRequestError):
         return ServiceError(error)
     words = [ErrorDetail(error.message, error.code)]
@@ -118,14 +119,14 @@ def translate(error: exceptions.AIMigrationError) -> APIException:
 
 
 def formatted(error: APIException) -> dict[str, Any]:
-    """An error as we answer it."""
-    context: Any = {}  # it is kept, and not looked at
+    """Return an error in the shape of our answers."""
+    context: Any = {}  # the formatter keeps it, and does not read it
     document: dict[str, Any] = ExceptionFormatter(error, context, error).run()
     return document
 
 
 def problem(status: int, data: dict[str, Any]) -> dict[str, Any]:
-    """An error as a problem document; ``errors`` stay beside it."""
+    """Return an error as a problem document; ``errors`` are included."""
     first = data["errors"][0]
     return {
         "type": "about:blank",
@@ -138,7 +139,7 @@ def problem(status: int, data: dict[str, Any]) -> dict[str, Any]:
 
 
 class MigrationExceptionHandler(ExceptionHandler):
-    """Our errors and Django's refusals of a request beside what the library knows."""
+    """Handles our errors and Django's refusals of a request, besides those the library knows."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, exceptions.AIMigrationError):
@@ -153,7 +154,7 @@ class MigrationExceptionHandler(ExceptionHandler):
         return formatted(exc)
 
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
-        """JSON, or a problem document where the client takes one."""
+        """Return JSON, or a problem document if the client accepts one."""
         request = self.context["request"]
         renderer = ErrorRenderer()
         if request is not None and ProblemRenderer.media_type in request.headers.get("Accept", ""):
@@ -166,5 +167,5 @@ class MigrationExceptionHandler(ExceptionHandler):
 
 
 def handle_exception(exc: Exception, context: Any) -> Response | None:
-    """The exception handler of our views."""
+    """Handle an exception of our views."""
     return MigrationExceptionHandler(exc, context).run()

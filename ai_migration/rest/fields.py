@@ -1,5 +1,5 @@
-"""Values that callers send: JSON's own types and nothing that looks like them. What is acceptable
-is asked of the floors below, so that every shell says the same."""
+"""Values that clients send: JSON's own types and nothing that only looks like them. The floors
+below decide what is acceptable, so that all shells agree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ _Value = TypeVar("_Value")
 
 
 def refused(words: str, code: str = "invalid") -> PydanticCustomError:
-    """Why a value is not taken, to be raised; nothing formats the words, which may repeat it."""
+    """Return the error for a refused value. Its message is not formatted: it may repeat the
+    value."""
     return PydanticCustomError("refused", "refused", {"detail": ErrorDetail(words, code)})
 
 
@@ -82,7 +83,7 @@ def _entity_ids(value: Any) -> tuple[Any, ...]:
 
 
 Words = Annotated[str, Strict(), Field(pattern=r"^[^\x00]*$")]
-"""A string, as it is: no database takes a NUL."""
+"""A string, as it is, without a NUL, which no database accepts."""
 Text = Annotated[Words, StringConstraints(min_length=1)]
 Name = Annotated[Text, StringConstraints(max_length=MAX_NAME)]
 Flag = Annotated[bool, Strict()]
@@ -93,7 +94,7 @@ Amount = TypeAliasType(
         PlainValidator(_amount),
         WithJsonSchema(
             {
-                "description": "An amount of money; the service says whether it can be kept.",
+                "description": "An amount of money.",
                 "anyOf": [
                     {"type": "number", "minimum": 0.01, "maximum": MAX_COST},
                     {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
@@ -134,7 +135,7 @@ Object = dict[str, Any]
 
 
 class Ordering(StrEnum):
-    """Newest first, or oldest first."""
+    """The orders of a list: newest first, or oldest first."""
 
     NEWEST = "-createdAt"
     OLDEST = "createdAt"
@@ -152,8 +153,8 @@ _THEIRS: Mapping[str, tuple[type[serializers.Field[Any, Any, Any, Any]], str]] =
     "greater_than_equal": (serializers.IntegerField, "min_value"),
     "less_than_equal": (serializers.IntegerField, "max_value"),
 }
-"""What pydantic finds wrong, and the field of the REST framework that has words for it: they are
-in the caller's language."""
+"""The errors of pydantic, with the field of the REST framework that has a message for each, in the
+client's language."""
 _OURS = {
     "string_pattern_mismatch": ("null_characters_not_allowed", "Null characters are not allowed."),
     "string_unicode": (
@@ -166,7 +167,7 @@ _OURS = {
 
 
 def errors_of(error: ValidationError) -> dict[str, Any]:
-    """What is wrong with each field, as the REST framework has it."""
+    """Return the errors of each field in the format of the REST framework."""
     details: dict[str, Any] = {}
     for each in error.errors(include_url=False):
         *path, name = map(str, each["loc"])

@@ -1,5 +1,5 @@
-"""How the calls are described in OpenAPI: the models of what is sent and answered are the
-components, and their fields' examples make the examples."""
+"""The description of the calls in OpenAPI: the models of requests and answers are the components,
+and the examples of their fields make the examples."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 _COMPONENTS = "#/components/schemas/"
 _models: set[type[BaseModel]] = set()
-"""What is sent and answered."""
+"""The models of requests and answers."""
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "maxLength": 255},
     OpenApiParameter.HEADER,
-    description="A start that is repeated with the same key returns the first job.",
+    description="A repeated request with the same key returns the first job.",
     examples=[OpenApiExample("a key", "nightly-2025-12-18")],
 )
 ALWAYS = ("not_authenticated", "permission_denied", "throttled", "ai_migration_error")
@@ -89,14 +89,14 @@ ERRORS: Mapping[str, tuple[int, dict[str, Any]]] = {
     for error in (*map(wire.translate, _OURS), *_THEIRS)
     for document in [wire.formatted(error)]
 }
-"""Status and document of an error by its code. 503: something has to be set right or to come back
-before it can be done."""
+"""Status and document of an error by its code. 503: something has to be corrected, or to become
+available again, first."""
 _NULL = {"type": "null"}
 
 
 class MigrationAutoSchema(AutoSchema):
-    """Works whatever ``DEFAULT_SCHEMA_CLASS`` is, brings our components into whichever document
-    it is part of, and says which permission a call needs."""
+    """A schema that works with any ``DEFAULT_SCHEMA_CLASS``, adds our components to the document it
+    is part of, and names the permissions that a call needs."""
 
     def get_tags(self) -> list[str]:
         return ["migrations"]
@@ -121,7 +121,8 @@ class MigrationAutoSchema(AutoSchema):
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without titles of fields; with the formats that generators of clients choose types by."""
+    """JSON schemas without titles of fields, and with the formats by which client generators choose
+    types."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -135,13 +136,13 @@ class _Schemas(GenerateJsonSchema):
 
 
 def _prefixed(schema: Any) -> Any:
-    """A schema whose references are to our components: their names are not the host's."""
+    """Return a schema with references to our components, whose names differ from the host's."""
     return json.loads(re.sub(f"(?<={_COMPONENTS})(?!Migration)", "Migration", json.dumps(schema)))
 
 
 @cache
 def components() -> dict[str, Any]:
-    """The models, and what they are made of."""
+    """Return the schemas of the models, and of the models they contain."""
     modes: list[Any] = [
         (model, "validation" if issubclass(model, Body) else "serialization") for model in _models
     ]
@@ -156,8 +157,8 @@ def components() -> dict[str, Any]:
 
 
 def as_3_0(schema: Any) -> Any:
-    """As OpenAPI 3.0 has it, which knows neither null, nor a list of examples, nor words beside a
-    reference."""
+    """Return a schema for OpenAPI 3.0, which has neither null, nor lists of examples, nor a
+    description beside a reference."""
     if isinstance(schema, list):
         return [as_3_0(item) for item in schema]
     if not isinstance(schema, dict):
@@ -174,7 +175,7 @@ def as_3_0(schema: Any) -> Any:
 
 
 def reference(model: Any) -> dict[str, Any]:
-    """The schema of a model, of a list of one, or of any object."""
+    """Return the schema of a model, of a list of one, or of any object."""
     if args := get_args(model):
         return {"type": "array", "items": reference(args[0])}
     if model is dict:
@@ -202,14 +203,14 @@ def operation(
     """Describe a call.
 
     Args:
-        operation_id: Its name. In the document it has a prefix, as our components have: a host's
-            own call of that name keeps it.
-        answer: The model of what it answers, a list of one, or ``dict``; None: nothing.
+        operation_id: Its name. In the document it has a prefix, as our components have, so that a
+            host's own call of that name keeps it.
+        answer: The model of its answer, a list of one, or ``dict``; None: no answer.
         request: The model of its body, if it has one.
         query: The model of its query, if it has one.
-        parameters: Of its headers.
-        errors: The codes of its own errors; what every call can answer is added.
-        example: What differs in the example of its answer.
+        parameters: Its headers.
+        errors: The codes of its own errors; those of every call are added.
+        example: The fields that differ in the example of its answer.
     """
     codes = {"invalid_request", *errors, *ALWAYS, *(WITH_BODY if request else ())}
     return described(
@@ -255,7 +256,7 @@ def _parameters(query: type[Body]) -> Iterable[OpenApiParameter]:
 
 
 def _refusals(codes: set[str]) -> dict[tuple[int, str], OpenApiResponse]:
-    """The errors by status and media type, each with its examples."""
+    """Return the errors by status and media type, each with its examples."""
     described = {}
     for status in sorted({ERRORS[code][0] for code in codes}):
         plain = {

@@ -1,4 +1,4 @@
-"""Bodies are JSON, and bounded; answers are JSON, whatever is asked for."""
+"""Parser and renderer: bodies are JSON of bounded size, and answers are always JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BoundedJSONParser(JSONParser):
 
 
 def _is_deep(document: Any) -> bool:
-    """Whether it is nested so deeply that whoever walks it may not come back."""
+    """Return whether it is nested too deeply to be walked by recursion."""
     level = [document]
     for _ in range(MAX_DEPTH):
         level = [
@@ -56,12 +56,11 @@ def _is_deep(document: Any) -> bool:
 
 
 def _too_deep() -> ParseError:
-    return ParseError(f"JSON parse error - it is nested more than {MAX_DEPTH} levels deep")
+    return ParseError(f"JSON parse error - nested more than {MAX_DEPTH} levels deep")
 
 
 class AlwaysJSON(DefaultContentNegotiation):
-    """The one renderer a view has: who asks for something else is better served by JSON than
-    by a refusal."""
+    """The one renderer of a view: a client that asks for another format gets JSON, not an error."""
 
     def select_renderer(
         self,

@@ -1,4 +1,5 @@
-"""What callers send. One line is one field: how it is checked, and how OpenAPI describes it."""
+"""The requests that clients send. One line is one field: its check and its description in
+OpenAPI."""
 
 from __future__ import annotations
 
@@ -40,25 +41,25 @@ from ai_migration.types import (
 
 MAX_PAGE = 200
 _MOST_UNKNOWN = 10
-"""So many unknown fields are named: a body may hold a million."""
+"""Unknown fields named in an error, at most: a body may have a million."""
 BatchSize = Annotated[int, WholeNumber(MAX_BATCH_SIZE)]
 RateLimit = Annotated[int, WholeNumber(MAX_RATE_LIMIT)]
 Tokens = Annotated[int, WholeNumber(MAX_TOKENS)]
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 _RATE = "Embedding requests a minute."
 _TOKENS = "Pause before more tokens than this are embedded."
-_COST = "The same in money."
-_REMOVALS = "Let more than half of a large index go, if that many rows are gone."
-_CURSOR = "Take it from `next`."
-_LIMIT = "How many, at most."
+_COST = "Pause before more than this is spent."
+_REMOVALS = "Allow removing more than half of a large index, if that many rows are gone."
+_CURSOR = "The position of the page, from `next`."
+_LIMIT = "Results, at most."
 _Kind = TypeVar("_Kind", bound="Body")
 
 
 def asked(description: str, *example: Any, **options: Any) -> Any:
-    """A field of a request.
+    """Return a field of a request.
 
     Args:
-        description: What it says.
+        description: Its description in OpenAPI.
         example: A value of it, where the example of the whole has it.
         options: As of :func:`pydantic.Field`; without a default it is required.
     """
@@ -66,8 +67,8 @@ def asked(description: str, *example: Any, **options: Any) -> Any:
 
 
 class Body(BaseModel):
-    """A JSON object or a query, in camelCase. A field it does not know is refused: a typing error
-    must not start something else."""
+    """A JSON object or a query, in camelCase. Unknown fields are refused: a typing error must not
+    start something else."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
@@ -75,29 +76,29 @@ class Body(BaseModel):
 
     @classmethod
     def names(cls) -> list[str]:
-        """Its fields, as they are written."""
+        """Return the names of its fields in JSON."""
         return [str(field.alias) for field in cls.model_fields.values()]
 
     def given(self) -> dict[str, Any]:
-        """What stands in it, by its names in Python."""
+        """Return the given values by their names in Python."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class RequestFilters(Body):
-    """Which rows. Further keys are look-ups on the entity type's filterable fields, such as
-    `category__slug`; `lookups` takes those that are named like one of ours."""
+    """The rows to migrate. Further keys are lookups on the entity type's filterable fields, such as
+    `category__slug`; `lookups` takes those with the name of another field here."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": True})
 
-    created_before: Moment | None = asked("Rows made before it.", default=None)
-    created_after: Moment | None = asked("Rows made at or after it.", default=None)
-    entity_ids: EntityIds = asked("Only these, by primary key.", default=())
-    lookups: Object = asked("Look-ups.", default={})
+    created_before: Moment | None = asked("Rows created before it.", default=None)
+    created_after: Moment | None = asked("Rows created at or after it.", default=None)
+    entity_ids: EntityIds = asked("Only these rows, by primary key.", default=())
+    lookups: Object = asked("Lookups.", default={})
 
     @model_validator(mode="before")
     @classmethod
     def _gathered(cls, data: Any) -> Any:
-        """All look-ups in one place."""
+        """Gather all lookups in one place."""
         if not isinstance(data, Mapping):
             return data
         known = cls.names()
@@ -108,10 +109,10 @@ class RequestFilters(Body):
 
 
 class StartRequest(Body):
-    """What to migrate, and how. Only `entityType` is required."""
+    """A migration to start. Only `entityType` is required."""
 
     entity_type: Name = asked("The entity type.", "product")
-    mode: MigrationMode = asked("Which matching entities are embedded.", default="changed")
+    mode: MigrationMode = asked("The matching entities to embed.", default="changed")
     batch_size: BatchSize | None = asked("Rows in one batch.", 500, default=None)
     rate_limit: RateLimit | None = asked(_RATE, 100, default=None)
     max_tokens: Tokens | None = asked(_TOKENS, default=None)
@@ -120,20 +121,20 @@ class StartRequest(Body):
     rebuild: Flag = asked("Fill a new collection with every row.", default=False)
     allow_removals: Flag = asked(_REMOVALS, default=False)
     filters: RequestFilters = asked(
-        "Which rows.",
+        "The rows to migrate.",
         {"createdBefore": "2024-01-01", "category__slug": "shoes"},
         default_factory=RequestFilters,
     )
     created_by: Annotated[Words, Field(max_length=MAX_NAME)] = asked(
-        "Kept as a note in the job's first event: who asks is the user.", default=""
+        "A note for the job's first event: the job itself belongs to the calling user.", default=""
     )
 
     def migration(self, user_name: str, **values: Any) -> MigrationRequest:
-        """What is asked for.
+        """Return the request for the service.
 
         Args:
-            user_name: Who asks, whatever the body says.
-            values: What stands elsewhere than in the body.
+            user_name: The user who asks, whatever the body says.
+            values: Values from outside the body.
         """
         given = {**self.given(), "filters": MigrationFilters(**self.filters.given())}
         given.pop("probe", None)
@@ -143,15 +144,15 @@ class StartRequest(Body):
 
 
 class PlanRequest(StartRequest):
-    """What a migration would be."""
+    """A migration to plan."""
 
     probe: Flag = asked(
-        "Ask the provider for the vector of one plain text, and say what it says.", default=False
+        "Ask the provider for the vector of one plain text, and report its answer.", default=False
     )
 
 
 class ResumeRequest(Body):
-    """What of the job changes, such as a budget that is used up."""
+    """The adjustments of a job, such as a larger budget."""
 
     rate_limit: RateLimit | None = asked(_RATE, 50, default=None)
     max_tokens: Tokens | None = asked(_TOKENS, 5_000_000, default=None)
@@ -159,57 +160,55 @@ class ResumeRequest(Body):
     allow_removals: Flag = asked(_REMOVALS, default_factory=bool)  # absent: stays as it is
 
     def changes(self) -> JobChanges:
-        """What of the job changes."""
+        """Return the adjustments."""
         return JobChanges(**self.given())
 
 
 class SearchRequest(Body):
-    """What to look for."""
+    """A search."""
 
-    entity_type: Name = asked("Among which entities.", "product")
-    query: Text = asked("What to look for, in words.", "red running shoes")
+    entity_type: Name = asked("The entity type to search.", "product")
+    query: Text = asked("The text to search for.", "red running shoes")
     limit: Annotated[int, WholeNumber(MAX_LIMIT)] | None = asked(_LIMIT, 5, default=None)
     filters: Object = asked("Values of metadata fields that must be equal.", default={})
 
 
 class PageQuery(Body):
-    """Which page of a job's events or failures."""
+    """A page of a job's events or failures."""
 
     cursor: Annotated[int, Field(ge=0, le=2**63 - 1)] = asked(_CURSOR, default=0)
     limit: PageSize = asked(_LIMIT, default=50)
 
 
 class JobsQuery(Body):
-    """Which jobs, and in which order."""
+    """The jobs to list, and their order."""
 
-    status: JobStatus = asked("In this state.", default=None)
-    entity_type: Name = asked("Of this entity type.", default=None)
-    created_by: Name = asked("Asked for by this user.", default=None)
-    started_after: Moment = asked("Began at this moment or later.", default=None)
-    started_before: Moment = asked("Began before this moment.", default=None)
-    ordering: Ordering = asked("By when they were asked for.", default=Ordering.NEWEST)
+    status: JobStatus = asked("Only jobs in this state.", default=None)
+    entity_type: Name = asked("Only jobs of this entity type.", default=None)
+    created_by: Name = asked("Only jobs created by this user.", default=None)
+    started_after: Moment = asked("Only jobs that began at this time or later.", default=None)
+    started_before: Moment = asked("Only jobs that began before this time.", default=None)
+    ordering: Ordering = asked("The order, by creation time.", default=Ordering.NEWEST)
     cursor: Name = asked(_CURSOR, default=None)
     limit: PageSize = asked(_LIMIT, default=50)
 
     def selection(self) -> dict[str, Any]:
-        """The arguments of ``list_jobs``; ids are ordered by time."""
+        """Return the arguments of ``list_jobs``; ids are ordered by time."""
         order = "-id" if self.ordering is Ordering.NEWEST else "id"
         chosen = {name: value for name, value in self if name not in ("ordering", "cursor")}
         return {**chosen, "order": order, "before": self.cursor}
 
 
 def parsed(kind: type[_Kind], request: Request) -> _Kind:
-    """The body of a request, or the query of one that has none.
+    """Return the body of a request, or its query if it has no body.
 
     Raises:
         rest_framework.exceptions.ValidationError: Says what is wrong with each field.
     """
     data: Any = request.query_params.dict() if request.method == "GET" else request.data
-    serializers.Serializer(data=data).is_valid(raise_exception=True)  # says what is no object
+    serializers.Serializer(data=data).is_valid(raise_exception=True)  # refuses non-objects
     known = kind.names()
-    words = ErrorDetail(
-        f"There is no such field. Known fields: {', '.join(known)}.", "unknown_field"
-    )
+    words = ErrorDetail(f"Unknown field. Known fields: {', '.join(known)}.", "unknown_field")
     unknown = (name[:50] for name in data if name not in known)
     errors: dict[str, Any] = {name: [words] for name in islice(unknown, _MOST_UNKNOWN)}
     try:

@@ -69,7 +69,7 @@ class PlanView(MigrationView):
 
     @operation("plan", Plan, request=PlanRequest, errors=["unknown_entity_type"])
     def post(self, request: Request) -> Response:
-        """The dry run: what a migration would do. Starts nothing."""
+        """Return what a migration would do, and start nothing."""
         body = parsed(PlanRequest, request)
         plan = migration_service.plan(body.migration(self.user_name), probe=body.probe)
         return Response(Plan.of(plan))
@@ -80,7 +80,7 @@ class JobsView(RecoveringView):
 
     @operation("listJobs", JobPage, query=JobsQuery)
     def get(self, request: Request) -> Response:
-        """Jobs, newest first."""
+        """List jobs, newest first."""
         asked = parsed(JobsQuery, request).selection()
 
         def find(limit: int) -> Sequence[Any]:
@@ -94,7 +94,7 @@ class JobView(RecoveringView):
 
     @operation("getJob", JobProgress, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
-        """Where a job stands."""
+        """Return a job's state and progress."""
         progress = migration_service.get_progress(job_id)
         links = {
             name: request.build_absolute_uri(self.link(name, job_id))
@@ -128,7 +128,7 @@ class ResumeView(RecoveringView):
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
-        """Let a paused or failed job go on where it stopped."""
+        """Resume a paused or failed job where it stopped."""
         changes = parsed(ResumeRequest, request).changes()
         job = migration_service.resume_migration(job_id, actor=self.user_name, changes=changes)
         return Response(Job.of(job))
@@ -153,7 +153,7 @@ class FailuresView(RecoveringView):
 
     @operation("listFailures", FailurePage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
-        """A job's failed entities: which, what error, how many attempts."""
+        """List a job's failed entities, with their errors and attempts."""
         return page_of_job(request, job_id, migration_service.list_failures, Failure)
 
 
@@ -162,7 +162,7 @@ class EventsView(RecoveringView):
 
     @operation("listEvents", EventPage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
-        """A job's audit log, oldest first: who did what, when, why."""
+        """List a job's audit log, oldest first."""
         return page_of_job(request, job_id, migration_service.list_events, Event)
 
 
@@ -171,7 +171,7 @@ class EntitiesView(MigrationView):
 
     @operation("listEntities", list[EntityType])
     def get(self, request: Request) -> Response:
-        """The entity types: model, fields, backends, index, last job."""
+        """List the entity types: model, fields, backends, index, last job."""
         return Response([EntityType.of(each) for each in migration_service.list_entities()])
 
 
@@ -185,7 +185,7 @@ class SearchView(MigrationView):
         errors=["unknown_entity_type", "not_indexed", "rebuild_required", "embedder_fatal"],
     )
     def post(self, request: Request) -> Response:
-        """Find the entities that are nearest to some words."""
+        """Find the entities that are nearest to a text."""
         asked = parsed(SearchRequest, request)
         if not may_search(request.user, asked.entity_type):
             raise PermissionDenied
@@ -196,13 +196,13 @@ class SearchView(MigrationView):
 def page_of_job(
     request: Request, job_id: str, find: Callable[..., Sequence[Row]], document: type[Document]
 ) -> Response:
-    """A page of what belongs to a job, from the cursor that was asked for.
+    """Return a page of a job's rows, from the requested cursor.
 
     Args:
-        request: Who asks.
+        request: The request.
         job_id: The job.
         find: A method of the service: takes the job, ``after`` and ``limit``.
-        document: Of a row.
+        document: The document of a row.
     """
     asked = parsed(PageQuery, request)
     return page(
@@ -213,15 +213,15 @@ def page_of_job(
 def page(
     request: Request, find: Callable[[int], Sequence[Row]], limit: int, document: type[Document]
 ) -> Response:
-    """A page, and the link to the next one.
+    """Return a page, with the link to the next one.
 
     Args:
-        request: Who asks.
-        find: Finds so many rows.
-        limit: How many the page has, at most.
-        document: Of a row.
+        request: The request.
+        find: Takes a number of rows, and returns at most that many.
+        limit: The rows of the page, at most.
+        document: The document of a row.
     """
-    rows = find(limit + 1)  # one more: is there a next page?
+    rows = find(limit + 1)  # one more shows whether there is a next page
     following = None
     if len(rows) > limit:
         url = request.build_absolute_uri()

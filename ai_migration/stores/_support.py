@@ -1,4 +1,4 @@
-"""What our stores share: what they refuse, payloads as JSON, filters, scores."""
+"""Helpers that our stores share: refusals, payloads as JSON, filters, scores."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SANITISE = "Replace such characters before they get here."
 
 INHERITED: list[object] = []
-"""Connections a process got by fork: another process uses them, so they are neither used nor
-closed in this one."""
+"""Connections inherited by fork: another process uses them, so they are neither used nor closed in
+this one."""
 
 
 def require_library(module: str, library: str, extra: str, store: type[VectorStore]) -> None:
-    """Refuse to make a store without its library; nothing is imported.
+    """Refuse to create a store without its library; nothing is imported.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -37,7 +37,7 @@ def require_library(module: str, library: str, extra: str, store: type[VectorSto
 
 
 def parse_metric(metric: str, store: type[VectorStore]) -> Metric:
-    """The metric of a store's options.
+    """Return the metric of a store's options.
 
     Raises:
         SettingsError: There is no such metric.
@@ -50,7 +50,7 @@ def parse_metric(metric: str, store: type[VectorStore]) -> Metric:
 
 
 def require_vectors(store: VectorStore, collection: CollectionRef, vectors: Vectors) -> Vectors:
-    """The vectors as contiguous float32.
+    """Return the vectors as contiguous float32.
 
     Raises:
         StoreError: Wrong dimensions, NaN or infinity.
@@ -63,10 +63,11 @@ def require_vectors(store: VectorStore, collection: CollectionRef, vectors: Vect
 
 
 def require_batch(store: VectorStore, collection: CollectionRef, batch: VectorBatch) -> Vectors:
-    """The vectors of a batch that can be written.
+    """Return the vectors of a batch, if it can be written.
 
     Raises:
-        StoreError: Wrong dimensions, columns of different lengths, NaN, or ids no database takes.
+        StoreError: Wrong dimensions, columns of different lengths, NaN, or ids that no database
+            accepts.
     """
     require_ids(collection, batch.entity_ids)
     lengths = {len(batch), len(batch.chunks), len(batch.vectors)}
@@ -78,7 +79,7 @@ def require_batch(store: VectorStore, collection: CollectionRef, batch: VectorBa
 
 
 def require_ids(collection: CollectionRef, entity_ids: Sequence[str]) -> None:
-    """Refuse ids that no database takes.
+    """Refuse ids that no database accepts.
 
     Raises:
         StoreError: NUL or a lone surrogate in an id.
@@ -87,7 +88,7 @@ def require_ids(collection: CollectionRef, entity_ids: Sequence[str]) -> None:
 
 
 def dump_metadata(collection: CollectionRef, metadata: Documents) -> list[str]:
-    """Payloads as JSON documents that every database takes.
+    """Return payloads as JSON documents that every database accepts.
 
     Raises:
         StoreError: NUL, a lone surrogate, NaN, or a value JSON does not know.
@@ -95,7 +96,7 @@ def dump_metadata(collection: CollectionRef, metadata: Documents) -> list[str]:
     try:
         documents = [_encode(payload) for payload in metadata]
     except (TypeError, ValueError) as error:
-        raise StoreError(f"{collection.name}: a payload is no JSON: {error}") from error
+        raise StoreError(f"{collection.name}: a payload is not JSON: {error}") from error
     joined = "".join(documents)
     if "\\u0000" in joined and any(_NUL.search(document) for document in documents):
         raise StoreError(f"{collection.name}: NUL in a payload. {_SANITISE}")
@@ -104,14 +105,14 @@ def dump_metadata(collection: CollectionRef, metadata: Documents) -> list[str]:
 
 
 def load_metadata(payloads: Sequence[str | None]) -> Documents | None:
-    """What :func:`dump_metadata` wrote; None where no vector has a payload."""
+    """Return the payloads that :func:`dump_metadata` wrote; None: no vector has one."""
     if all(payload is None for payload in payloads):
         return None
     return [{} if payload is None else json.loads(payload) for payload in payloads]
 
 
 def missing(collection: CollectionRef) -> StoreError:
-    """The collection is not in the store."""
+    """Return the error for a collection that is not in the store."""
     return StoreError(
         f"The store has no collection {collection.name} for {collection.entity_type!r}. If the "
         f"store was lost, fill a new one: manage.py migrate_ai_entities "
@@ -120,7 +121,7 @@ def missing(collection: CollectionRef) -> StoreError:
 
 
 def other_dimensions(collection: CollectionRef, dimensions: int) -> StoreError:
-    """The collection is there, but not as it is asked for."""
+    """Return the error for a collection with other dimensions."""
     return StoreError(
         f"{collection.name} exists with {dimensions} dimensions, not {collection.dimensions}. "
         f"Vectors of two embedders never mix: fill a new collection with --rebuild."
@@ -140,7 +141,7 @@ def _require_text(collection: CollectionRef, what: str, text: str) -> None:
 
 
 def matches(payload: Mapping[str, JSONValue], filters: Mapping[str, JSONValue]) -> bool:
-    """Whether all the values are equal, as JSON has it: ``1`` is ``1.0`` but not ``true``."""
+    """Return whether all the values are equal in JSON: ``1`` is ``1.0`` but not ``true``."""
     absent = object()
     return all(_equal(payload.get(name, absent), value) for name, value in filters.items())
 
@@ -152,7 +153,7 @@ def _equal(left: JSONValue, right: JSONValue) -> bool:
 
 
 def scores(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.float32]:
-    """How near each vector is to the query; higher is nearer.
+    """Return how near each vector is to the query; higher is nearer.
 
     Cosine similarity, inner product, or ``1 / (1 + distance)`` for L2. The cosine of a
     vector without a direction is 0.

@@ -1,4 +1,4 @@
-"""Where stores that live in a Django database meet it: transactions and errors."""
+"""Transactions and errors of stores that live in a Django database."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ai_migration.types import CollectionRef
 
 @contextmanager
 def atomically(using: str, collection: CollectionRef) -> Iterator[None]:
-    """Joins the open transaction or has its own, and any error rolls it back,
-    even where somebody catches the error.
+    """Join the open transaction or open one; any error rolls it back, even if the caller catches
+    the error.
 
     Raises:
         StoreError: Instead of the database's errors.
@@ -26,24 +26,24 @@ def atomically(using: str, collection: CollectionRef) -> Iterator[None]:
 
 @contextmanager
 def translating(using: str, collection: CollectionRef) -> Iterator[None]:
-    """Translates what a database answers.
+    """Translate a database's errors.
 
     Raises:
-        StoreError: Transient where trying again can help.
+        StoreError: Transient if trying again can help.
     """
     try:
         yield
     except Error as error:
         connection = connections[using]
         if not connection.in_atomic_block:
-            if kind_of(error) is ErrorKind.READ_ONLY:  # and stays so, as long as this is open
+            if kind_of(error) is ErrorKind.READ_ONLY:  # and stays so while this is open
                 connection.close()
             connection.close_if_unusable_or_obsolete()
         raise translated(error, collection.name) from error
 
 
 def translated(error: Error, subject: str) -> StoreError:
-    """A database's error in our words; never its DETAIL, which quotes values."""
+    """Return a database's error as our own, without its DETAIL, which quotes values."""
     said = (str(error).splitlines() or [type(error).__name__])[0][:200]
     kind = kind_of(error)
     if kind is ErrorKind.FULL:

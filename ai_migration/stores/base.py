@@ -1,4 +1,4 @@
-"""What a vector store is: keeps vectors by entity and chunk, finds the nearest."""
+"""The interface of vector stores, which keep vectors by entity and chunk and find the nearest."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ _CALLS = (
     *("ensure_collection", "exists", "drop_collection", "optimize", "activated"),
     *("upsert", "update_metadata", "delete", "scroll", "count", "search"),
 )
-"""What a store is asked to do."""
+"""The operations of a store."""
 VECTOR_NAMESPACE = uuid.UUID("5b7a7f6e-6f0a-5d6b-9a58-0f3c1f1a2d4e")
 
 
 def vector_id(collection: CollectionRef, entity_id: str, chunk: int) -> uuid.UUID:
-    """The deterministic id of one vector (RFC 9562, UUID version 5): indexing twice
-    never duplicates. Stores whose own key is (entity, chunk) need not keep it."""
+    """Return the deterministic id of one vector (RFC 9562, UUID version 5): indexing twice never
+    duplicates. Stores with the key (entity, chunk) need not keep it."""
     return uuid.uuid5(VECTOR_NAMESPACE, f"{collection.id}\0{entity_id}\0{chunk}")
 
 
 class VectorStore(ABC):
-    """Keeps vectors. Subclass it, name it in ``AI_MIGRATION["STORES"]``.
+    """A store of vectors. Subclass it and name it in ``AI_MIGRATION["STORES"]``.
 
     ``OPTIONS`` of the alias are the keyword arguments of ``__init__``. Writes are
     idempotent. All failures are :class:`~ai_migration.exceptions.StoreError`.
     """
 
     supports_filters: bool = False
-    """Whether ``search`` honours ``filters`` by itself."""
+    """True if ``search`` applies ``filters`` itself."""
 
     one_process: bool = False
-    """Whether only one process can use it at a time."""
+    """True if only one process can use it at a time."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Whatever a store raises becomes a :class:`StoreError`, without secrets."""
+        """Turn whatever a store raises into a :class:`StoreError`, without secrets."""
         super().__init_subclass__(**kwargs)
         for name in _CALLS:
             if name in vars(cls):
                 setattr(cls, name, _guarded(vars(cls)[name]))
 
     def shares_transaction(self, using: str) -> bool:
-        """Whether writes join the transaction that is open on database alias ``using``.
-        Then vectors and ledger are committed together; otherwise the vectors go first."""
+        """Return whether writes join the transaction that is open on database alias ``using``. Then
+        vectors and ledger are committed together; otherwise the vectors go first."""
         return False
 
     @abstractmethod
@@ -66,12 +66,13 @@ class VectorStore(ABC):
 
     @abstractmethod
     def exists(self, collection: CollectionRef) -> bool:
-        """Whether the collection is there (it is not after the store was lost)."""
+        """Return whether the collection exists (it does not after the store was lost)."""
 
     @abstractmethod
     def upsert(self, collection: CollectionRef, batch: VectorBatch) -> None:
-        """Write vectors; one that is there under the same entity and chunk is replaced.
-        No (entity, chunk) stands twice in a batch.
+        """Write vectors; an existing one of the same entity and chunk is replaced.
+
+        No (entity, chunk) is twice in a batch.
 
         Raises:
             StoreError: Wrong dimensions, no such collection, a full disk, no connection.
@@ -92,11 +93,11 @@ class VectorStore(ABC):
 
     @abstractmethod
     def scroll(self, collection: CollectionRef, *, page_size: int = 1000) -> Iterator[VectorBatch]:
-        """All vectors ordered by (entity, chunk), in bounded memory."""
+        """Yield all vectors ordered by (entity, chunk), in bounded memory."""
 
     @abstractmethod
     def count(self, collection: CollectionRef) -> int:
-        """How many vectors the collection has; 0 when it does not exist."""
+        """Return the number of vectors of the collection; 0 if it does not exist."""
 
     @abstractmethod
     def search(
@@ -107,11 +108,11 @@ class VectorStore(ABC):
         limit: int,
         filters: Mapping[str, JSONValue] | None = None,
     ) -> list[StoreHit]:
-        """The nearest vectors, best first.
+        """Return the nearest vectors, best first.
 
         Args:
             vector: float32, shape ``(dimensions,)``.
-            limit: How many vectors (not entities) at most.
+            limit: The number of vectors (not entities), at most.
             filters: Payload values that must be equal.
 
         Raises:
@@ -123,22 +124,22 @@ class VectorStore(ABC):
         """Remove the collection and all its vectors; absent is fine."""
 
     def optimize(self, collection: CollectionRef) -> None:
-        """Called once after a bulk load: build what would have slowed it down (an HNSW
-        index). May take long; runs in a thread of its own, outside any transaction."""
+        """Build what would have slowed down a bulk load (an HNSW index). Called once after it. It
+        may take long, and runs in a thread of its own, outside any transaction."""
         return
 
     def activated(self, collection: CollectionRef) -> None:
-        """Called when a job has filled the collection that serves searches from now on.
-        Must be idempotent. A failure is logged, and nothing else comes of it."""
+        """Take note that the collection answers searches from now on. Called when a job has filled
+        it; must be idempotent. A failure is only logged."""
         return
 
     def check(self) -> list[CheckMessage]:
-        """System checks of this store; must not connect anywhere."""
+        """Return the messages of the system checks of this store; must not connect anywhere."""
         return []
 
     def secrets(self) -> Iterable[str]:
-        """What is cut out of errors and logs beside the secrets in ``OPTIONS``: passwords that
-        are read from the environment. Must not connect anywhere."""
+        """Return further secrets to be cut out of errors and logs, besides those in ``OPTIONS``:
+        passwords read from the environment. Must not connect anywhere."""
         return ()
 
     def require_dimensions(self, collection: CollectionRef, vectors: Vectors) -> None:
@@ -180,7 +181,8 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _raise_clean(store: VectorStore, error: Exception) -> NoReturn:
-    """Databases' errors are left as they are: they say whether a database is down."""
+    """Raise an error of a store as a StoreError. A database's error stays as it is: it shows
+    whether the database is down."""
     if isinstance(error, AIMigrationError):
         scrub(error, secrets_of(store))
     if isinstance(error, (AIMigrationError, Error)):

@@ -1,4 +1,4 @@
-"""Vectors in the application's own database, whatever it is, with exact search."""
+"""Vectors in the application's own database, of any vendor, with exact search."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ai_migration.stores.base import VectorStore
 from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
 
 _BLOCK_BYTES = 4 << 20
-"""Vectors a search holds at once."""
+"""Vectors that a search holds in memory at once."""
 
 
 class DatabaseStore(VectorStore):
     """Table ``ai_vectors``, beside the ledger and in the same transaction.
 
     A search reads every vector of the collection and compares exactly, in bounded memory:
-    right for tens of thousands of vectors. For more, take ``PgVectorStore``.
+    right for tens of thousands of vectors. For more, use ``PgVectorStore``.
 
     Args:
         metric: ``cosine``, ``inner_product`` or ``l2``.

@@ -34,7 +34,7 @@ class _Contents:
 
 
 class MemoryStore(VectorStore):
-    """Keeps vectors as long as the instance lives, in this process alone.
+    """A store that keeps vectors as long as the instance lives, in this process alone.
 
     Args:
         metric: ``cosine``, ``inner_product`` or ``l2``.

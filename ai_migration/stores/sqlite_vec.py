@@ -31,7 +31,7 @@ from ai_migration.stores.base import VectorStore
 from ai_migration.types import CollectionRef, JSONValue, Metric, StoreHit, VectorBatch, Vectors
 
 Connection: TypeAlias = Any
-"""``apsw.Connection``, whose rows are typed as anything SQLite can hold."""
+"""``apsw.Connection``, whose rows are typed as any values of SQLite."""
 
 _BUSY_MILLISECONDS = 30_000
 _SCORES = {
@@ -44,13 +44,13 @@ _SCORES = {
 class SqliteVecStore(VectorStore):
     """sqlite-vec in a file of its own, on apsw (extra ``sqlite-vec``).
 
-    Any number of processes of one host write; each write is one transaction that is on the
-    disk when it returns. apsw brings an SQLite that loads extensions, which Python's own
-    often does not. A search compares with every vector, exactly: right for some hundred
-    thousand. No network file systems: https://www.sqlite.org/wal.html
+    Any number of processes of one host can write; each write is one transaction, which is on the
+    disk when it returns. apsw brings an SQLite that loads extensions, which Python's own often does
+    not. A search compares with every vector, exactly: right for some hundred thousand. No network
+    file systems: https://www.sqlite.org/wal.html
 
     Args:
-        path: The file; it is made in a folder that exists.
+        path: The file; it is created in an existing folder.
         metric: ``cosine`` or ``l2``.
 
     System checks:
@@ -196,8 +196,8 @@ class SqliteVecStore(VectorStore):
             db.execute("DELETE FROM collections WHERE name = ?", (collection.name,))
 
     def optimize(self, collection: CollectionRef) -> None:
-        """Move what was loaded from the write-ahead log into the file, as far as readers
-        let it."""
+        """Move what was loaded from the write-ahead log into the file, as far as readers allow
+        it."""
         with self._translating(collection):
             self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -208,7 +208,7 @@ class SqliteVecStore(VectorStore):
 
     @contextmanager
     def _writing(self, collection: CollectionRef) -> Iterator[Connection]:
-        """One transaction, in which nobody else writes."""
+        """Open a transaction in which no other process writes."""
         with self._translating(collection):
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")  # apsw's own `with` would wait holding the GIL
@@ -221,7 +221,7 @@ class SqliteVecStore(VectorStore):
                 raise
 
     def _connection(self) -> Connection:
-        """The connection of this thread, in this process."""
+        """Return the connection of this thread, in this process."""
         process, db = getattr(self._local, "connection", (None, None))
         if process == os.getpid():
             return db
@@ -243,8 +243,8 @@ class SqliteVecStore(VectorStore):
         db.load_extension(sqlite_vec.loadable_path())
         db.enable_load_extension(False)
         db.create_scalar_function("json_matches", _json_matches, 2, deterministic=True)
-        # Of two who open a new file at once one does not get the lock that WAL asks for, and
-        # SQLite does not let it wait.
+        # Of two processes that open a new file at once, one does not get the lock that WAL needs,
+        # and SQLite does not let it wait.
         for attempt in Retrying(
             retry=retry_if_exception_type(apsw.BusyError),
             wait=wait_random(0, 0.02),
@@ -254,15 +254,15 @@ class SqliteVecStore(VectorStore):
             with attempt:
                 db.execute("PRAGMA page_size = 16384; PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA mmap_size = 1073741824")  # nothing is copied to be compared
+        db.execute("PRAGMA mmap_size = 1073741824")  # no vector is copied to be compared
         return db
 
     @contextmanager
     def _translating(self, collection: CollectionRef) -> Iterator[None]:
-        """Translates what SQLite answers.
+        """Translate SQLite's errors.
 
         Raises:
-            StoreError: Transient where trying again can help.
+            StoreError: Transient if trying again can help.
         """
         import apsw
 
@@ -303,8 +303,8 @@ class SqliteVecStore(VectorStore):
 
 
 def _where(filters: str) -> tuple[str, list[JSONValue]]:
-    """SQL finds what can match, Python decides: SQLite takes true for 1, and lists and
-    objects have no value there."""
+    """Return the filters as a clause. SQL finds what can match and Python decides: SQLite takes
+    true for 1, and lists and objects have no value there."""
     values: list[JSONValue] = []
     for name, value in json.loads(filters).items():
         if isinstance(value, int) and abs(value) >= 2**63:

@@ -1,4 +1,4 @@
-"""Contract suites for embedders, vector stores and dispatchers, to run over one's own backend.
+"""Contract suites for embedders, vector stores and dispatchers, to run against your own backend.
 
 In a pytest module of your project::
 

@@ -1,4 +1,4 @@
-"""What every dispatcher must do."""
+"""The contract of every dispatcher."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ai_migration.models.leases import our_database
 
 class DispatcherContract:
     """Subclass it and define a fixture ``dispatcher`` that returns your dispatcher. One that
-    supports messages says with :meth:`delivered` what came of them. Needs a database with the
-    tables of ``ai_migration``, and real transactions."""
+    supports messages also overrides :meth:`delivered`. Needs a database with the tables of
+    ``ai_migration``, and real transactions."""
 
     @pytest.fixture
     def dispatcher(self) -> Dispatcher:
         raise NotImplementedError("Define a fixture 'dispatcher' that returns your dispatcher.")
 
     def delivered(self) -> Sequence[WakeUp]:
-        """The messages that were delivered so far, in this test."""
+        """Return the messages that were delivered so far, in this test."""
         raise NotImplementedError("Define 'delivered': the messages that were delivered.")
 
     def test_is_made_without_arguments(self, dispatcher: Dispatcher) -> None:

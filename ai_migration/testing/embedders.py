@@ -1,4 +1,4 @@
-"""What every embedder must do."""
+"""The contract of every embedder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EmbedderContract:
     """Subclass it and define a fixture ``embedder`` that returns your embedder.
 
     Attributes:
-        tolerance: How far an element of a vector may differ between two batches.
+        tolerance: The largest difference of an element of a vector between two batches.
     """
 
     tolerance = 1e-5
@@ -119,7 +119,7 @@ class EmbedderContract:
         assert embedder.count_tokens([]) == []
 
     def test_a_token_is_at_least_a_byte(self, embedder: Embedder) -> None:
-        """One may be put in front. Texts shorter than the limit are not even counted."""
+        """One more may be added in front. Texts shorter than the limit are not even counted."""
         for text, count in zip(TEXTS, embedder.count_tokens(TEXTS), strict=True):
             assert count <= len(text.encode()) + 1
 
@@ -140,7 +140,7 @@ class EmbedderContract:
             assert not secret or secret not in repr(embedder)
 
     def test_vectors_belong_to_the_caller(self, embedder: Embedder) -> None:
-        """Changing an answer changes no later one."""
+        """Changing one answer does not change later ones."""
         first = embedder.embed(["a text"])
         kept = first.copy()
         first *= 0

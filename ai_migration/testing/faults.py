@@ -1,4 +1,4 @@
-"""What can happen to a request to a vendor."""
+"""Faults of requests to a vendor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ai_migration.types import Vectors
 
 
 class Kind(StrEnum):
-    """What can happen to a request."""
+    """The kinds of faults."""
 
     ANSWER = "answer"
-    # The vendor says no.
+    # The vendor refuses.
     THROTTLED = "throttled"
     NO_QUOTA = "no quota"
     SERVER_ERROR = "server error"
@@ -36,12 +36,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request.
+    """The fault of one request.
 
     Attributes:
-        kind: Which of them.
+        kind: The kind of fault.
         retry_after: The header Retry-After: seconds or an HTTP date; empty: none.
-        seconds: How late a slow answer is.
+        seconds: The delay of a slow answer.
         headers: More headers of the answer, or of the refusal.
     """
 
@@ -52,7 +52,7 @@ class Fault:
 
 
 class FaultyVendor(Protocol):
-    """A server that plays a vendor, and does what is planned.
+    """A server that imitates a vendor, with planned faults.
 
     Attributes:
         key: The key its client calls it with.
@@ -61,11 +61,11 @@ class FaultyVendor(Protocol):
     key: str
 
     def plan(self, *faults: Fault) -> None:
-        """What happens to the next requests, one each; later ones are answered."""
+        """Plan the faults of the next requests, one each; later ones are answered."""
 
     @property
     def received(self) -> Sequence[Sequence[str]]:
         """The texts of each request so far."""
 
     def vectors(self, texts: Sequence[str], dimensions: int) -> Vectors:
-        """What it answers for these texts."""
+        """Return its vectors for these texts."""

@@ -1,4 +1,4 @@
-"""What every embedder must do that calls a vendor's API."""
+"""The contract of embedders that call a vendor's API."""
 
 from __future__ import annotations
 
@@ -40,15 +40,14 @@ KINDS: dict[Kind, type[EmbedderError]] = {
     Kind.WRONG_DIMENSIONS: FatalEmbedderError,
     Kind.NOT_A_NUMBER: InputRefusedError,
 }
-"""What the pipeline has to be told of each fault."""
+"""The error that the pipeline expects for each fault."""
 
 
 class RemoteEmbedderContract(EmbedderContract):
     """Subclass it and define the fixtures ``vendor``, ``embedder`` and ``impatient``.
 
-    ``vendor`` is a server that plays the API and does what it is asked to, as a
-    :class:`~ai_migration.testing.faults.FaultyVendor`; it must have nothing planned when a
-    test begins.
+    ``vendor`` is a server that imitates the API, with planned faults, as a
+    :class:`~ai_migration.testing.faults.FaultyVendor`; none may be planned when a test begins.
 
     Attributes:
         absent: Faults the vendor's protocol cannot express.
@@ -116,7 +115,7 @@ class RemoteEmbedderContract(EmbedderContract):
     def test_a_query_that_goes_wrong(self, embedder: Embedder, vendor: FaultyVendor) -> None:
         self.plan(vendor, Fault(Kind.THROTTLED, retry_after="3"))
         with pytest.raises(ThrottledError) as caught:
-            embedder.embed_query("what somebody searches")
+            embedder.embed_query("what a user searches")
         assert caught.value.retry_after == 3
 
     @pytest.mark.parametrize(
@@ -140,26 +139,26 @@ class RemoteEmbedderContract(EmbedderContract):
         assert vendor.key not in embedder.fingerprint
 
     def plan(self, vendor: FaultyVendor, fault: Fault) -> None:
-        """Plan it, or skip the test where the vendor cannot do that."""
+        """Plan a fault, or skip the test if the vendor cannot have it."""
         if fault.kind in self.absent:
-            pytest.skip(f"this vendor has no way to be {fault.kind}")
+            pytest.skip(f"this vendor cannot be {fault.kind}")
         vendor.plan(fault)
 
 
 def texts_for(embedder: Embedder) -> list[str]:
-    """A few texts, as many as one request takes."""
+    """Return a few texts, as many as one request takes."""
     return TEXTS[: embedder.max_batch_size]
 
 
 def accepted(embedder: Embedder, texts: list[str]) -> EmbedAnswer:
-    """An answer after the checks of the pipeline."""
+    """Return an answer after the checks of the pipeline."""
     answer = embedder.request(texts)
     embedder.validated(answer.vectors, len(texts))
     return answer
 
 
 def throttled(embedder: Embedder) -> ThrottledError:
-    """What a request ends in that is throttled."""
+    """Return the error of a request that is throttled."""
     with pytest.raises(ThrottledError) as caught:
         embedder.request(texts_for(embedder))
     return caught.value

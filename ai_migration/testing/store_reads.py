@@ -1,4 +1,4 @@
-"""What a vector store gives back: page by page, and the nearest first."""
+"""Tests of what a vector store returns: all in pages, and the nearest first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ai_migration.types import CollectionRef, StoreHit, VectorBatch
 
 
 class Scrolling(StoreSuite):
-    """Everything, in pages."""
+    """All vectors are read in pages."""
 
     @pytest.mark.parametrize("page_size", [1, 3, 7, 1000])
     def test_scrolls_in_pages_and_in_order(
@@ -54,7 +54,7 @@ class Scrolling(StoreSuite):
     def test_scrolling_takes_bounded_memory(
         self, store: VectorStore, collection: CollectionRef, slow: bool
     ) -> None:
-        """Four times the vectors take no more of it."""
+        """Four times as many vectors take no more memory."""
         total = 100_000 if slow else 12_000
         peaks = []
         for start, end in ((0, total // 4), (total // 4, total)):
@@ -83,7 +83,7 @@ class Scrolling(StoreSuite):
 
 
 class Searching(StoreSuite):
-    """The nearest, filtered."""
+    """Searches find the nearest, also with filters."""
 
     def test_finds_the_nearest_first(self, store: VectorStore, collection: CollectionRef) -> None:
         batch = batch_of([str(number) for number in range(100)])

@@ -1,4 +1,4 @@
-"""What a vector store refuses, and what goes wrong around it: nothing is half written."""
+"""Tests of what a vector store refuses, and of failures around it: nothing is half written."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ai_migration.types import CollectionRef, VectorBatch
 def write_elsewhere(
     open_store: Callable[[], VectorStore], collection: CollectionRef, name: str, start: Barrier
 ) -> None:
-    """What each of two processes does in :meth:`VectorStoreContract.other_process`'s test."""
+    """Write in one of two processes, for the test of :meth:`VectorStoreContract.other_process`."""
     store = open_store()
     start.wait(timeout=60)
     write_some(store, collection, name)
 
 
 def write_some(store: VectorStore, collection: CollectionRef, name: str) -> None:
-    """Entities of its own, and one that others write too, searching in between."""
+    """Write entities of its own, and one that others write too, searching in between."""
     for number in range(10):
         ids = [f"{name}-{number}-{index}" for index in range(20)] + ["shared"]
         store.upsert(collection, batch_of(ids))
@@ -41,7 +41,7 @@ def write_some(store: VectorStore, collection: CollectionRef, name: str) -> None
 
 
 class Refusals(StoreSuite):
-    """What no store can keep is refused."""
+    """Data that no store can keep is refused."""
 
     @pytest.mark.parametrize("dimensions", [DIMENSIONS - 1, DIMENSIONS + 1, 1])
     def test_wrong_dimensions_are_refused(

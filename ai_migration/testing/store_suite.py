@@ -1,4 +1,4 @@
-"""What the suite of vector stores works with: its fixtures, what a subclass says, data."""
+"""The base of the suite of vector stores: fixtures, methods to override, data."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _ids = count(1_000_001)
 
 
 def unit_vectors(n: int, dimensions: int = DIMENSIONS, seed: int = 0) -> Vectors:
-    """Random vectors of length 1, shape ``(n, dimensions)``."""
+    """Return random vectors of length 1, shape ``(n, dimensions)``."""
     vectors = np.random.default_rng(seed).standard_normal((n, dimensions)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
@@ -66,20 +66,20 @@ def batch_of(
     metadata: Sequence[Mapping[str, Any]] | None = None,
     dimensions: int = DIMENSIONS,
 ) -> VectorBatch:
-    """A batch with a random vector for each id, chunk 0 unless said otherwise."""
+    """Return a batch with a random vector for each id, chunk 0 unless said otherwise."""
     vectors = unit_vectors(len(entity_ids), dimensions, seed)
     return VectorBatch(entity_ids, chunks or [0] * len(entity_ids), vectors, metadata)
 
 
 class StoreSuite:
-    """The ground of the suite; the tests stand in its subclasses."""
+    """The base of the suite; the tests are in its subclasses."""
 
     tolerance = 1e-5
     min_recall = 0.9
 
     def other_process(self, store: VectorStore) -> Callable[[], VectorStore]:
-        """What opens the same store in a process of its own: something :mod:`pickle` takes,
-        such as ``functools.partial(MyStore, "/the/path")``."""
+        """Return a function that opens the same store in a process of its own. It must be
+        picklable, such as ``functools.partial(MyStore, "/the/path")``."""
         pytest.skip("the suite does not say how another process opens the store")
 
     def break_connection(self, store: VectorStore) -> None:
@@ -87,7 +87,7 @@ class StoreSuite:
         pytest.skip("the suite does not say how the store loses its connection")
 
     def full_disk(self, store: VectorStore) -> AbstractContextManager[object]:
-        """No vector can be written meanwhile; whatever is there can be read."""
+        """Return a context in which writes fail and reads still work."""
         pytest.skip("the suite does not say how the disk of the store is full")
 
     @pytest.fixture
@@ -95,12 +95,12 @@ class StoreSuite:
         raise NotImplementedError("Define a fixture 'store' that returns your vector store.")
 
     def make_collection(self, dimensions: int = DIMENSIONS) -> CollectionRef:
-        """A reference that no other test uses."""
+        """Return a reference that no other test uses."""
         return CollectionRef(next(_ids), "contract", dimensions)
 
     @pytest.fixture
     def collection(self, store: VectorStore) -> CollectionRef:
-        """An empty collection."""
+        """Return an empty collection."""
         collection = self.make_collection()
         store.ensure_collection(collection)
         return collection
@@ -109,7 +109,7 @@ class StoreSuite:
     def contents(
         store: VectorStore, collection: CollectionRef
     ) -> dict[tuple[str, int], tuple[Vectors, dict[str, Any]]]:
-        """Everything in the collection: ``(entity, chunk) → (vector, payload)``."""
+        """Return everything in the collection: ``(entity, chunk) → (vector, payload)``."""
         found: dict[tuple[str, int], tuple[Vectors, dict[str, Any]]] = {}
         for page in store.scroll(collection):
             payloads = page.metadata or [{}] * len(page)

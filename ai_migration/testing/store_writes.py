@@ -1,4 +1,4 @@
-"""What a vector store keeps of what was written."""
+"""Tests of what a vector store keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ai_migration.types import CollectionRef, VectorBatch
 
 
 class Collections(StoreSuite):
-    """Collections come, go, and are apart."""
+    """Collections are created, dropped, and independent of each other."""
 
     def test_a_collection_is_there_until_it_is_dropped(self, store: VectorStore) -> None:
         collection = self.make_collection()

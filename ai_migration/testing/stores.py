@@ -1,4 +1,4 @@
-"""What every vector store must do."""
+"""The contract of every vector store."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["VectorStoreContract", "batch_of", "unit_vectors"]
 class VectorStoreContract(
     Collections, Writes, Removals, Refusals, Faults, Crowds, Scrolling, Searching
 ):
-    """Subclass it and define a fixture ``store`` that returns your store; then say, in three
-    methods, what cannot be known of it. Without them their tests are skipped.
+    """Subclass it and define a fixture ``store`` that returns your store; then override three
+    methods for what the suite cannot know. Without them their tests are skipped.
 
     Attributes:
-        tolerance: How far a stored element and a score may be from the exact one.
+        tolerance: The largest error of a stored element and of a score.
         min_recall: Share of the exact nearest vectors a search finds at least.
     """
 

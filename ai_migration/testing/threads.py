@@ -1,4 +1,4 @@
-"""Several at once, for what must hold whoever is faster."""
+"""Calls at the same moment, for what must hold whichever is faster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def at_once(calls: Sequence[Callable[[], object]]) -> list[BaseException]:
     """Make all calls at the same moment, each on a thread with database connections of its own.
 
     Args:
-        calls: What to call.
+        calls: The functions to call.
 
     Returns:
-        What they raised.
+        The exceptions they raised.
     """
     errors: list[BaseException] = []
     start = threading.Barrier(len(calls))

@@ -28,7 +28,7 @@ class Loaded:
 
     @property
     def changed(self) -> bool:
-        """Whether the table differs from before."""
+        """True if the table differs from before."""
         return bool(self.created or self.updated or self.removed)
 
     def __str__(self) -> str:

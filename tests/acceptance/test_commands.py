@@ -238,7 +238,7 @@ def test_supervise_recovers_what_a_dead_worker_left(
     assert report["recovered"] >= 1
     assert not claimed.exists()
     output = ok(manage_here, AI, "supervise", ai_migration=slow.settings)
-    assert output.startswith("Returned 0 entries of dead workers to the queue")
+    assert output.startswith("Requeued 0 entries of dead workers")
 
 
 # Interrupted
@@ -284,7 +284,7 @@ def test_a_signal_pauses_and_says_how_to_go_on(
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
     assert 0 < job.processed_entities < 200
     assert f"{job.pk} PAUSED: " in output
-    said = re.search(r"Go on with: manage.py (.+)", output)
+    said = re.search(r"Resume with: manage.py (.+)", output)
     assert said is not None
     output = ok(manage, *said[1].split(), returncode=1, ai_migration=world.settings)
     assert "COMPLETED" in output
@@ -318,7 +318,7 @@ def test_a_pause_from_elsewhere_ends_the_foreground(world: World, manage: Manage
         output = ended(process)
     assert process.returncode == 1
     assert f"{job.pk} PAUSED" in output
-    assert "Go on with" in output
+    assert "Resume with" in output
 
 
 def test_a_worker_stops_after_the_batch_in_flight(world: World, manage: Manage) -> None:

@@ -110,7 +110,7 @@ def test_ctrl_c_pauses_and_running_again_goes_on(environment: dict[str, str]) ->
         assert "--resume mig-" in output
     done = demo(environment)
     assert done.returncode == 0, done.stderr
-    assert "Going on where the last run stopped." in done.stdout
+    assert "Continuing where the last run stopped." in done.stdout
     assert "gzip.compress" in found(done.stdout, "compress a file")
 
 

@@ -65,8 +65,8 @@ def test_the_planner_is_asked_where_it_knows(here: Dialect) -> None:
 
 def test_statements_between_are_as_ever(here: Dialect) -> None:
     Article.objects.bulk_create(Article(title=str(n), body="b") for n in range(3))
-    with here.no_standing_still(30), transaction.atomic():
-        here.end_if_still(30)
+    with here.idle_timeout(30), transaction.atomic():
+        here.set_idle_timeout(30)
         with here.in_index_order():
             titles = list(Article.objects.order_by("-pk").values_list("title", flat=True))
     assert titles == ["2", "1", "0"]

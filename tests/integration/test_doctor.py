@@ -262,7 +262,7 @@ def test_warnings_are_said_and_break_nothing(project: Project, settings: Any) ->
 def test_seconds_that_are_none(project: Project, value: str) -> None:
     from django.core.management import CommandError
 
-    with pytest.raises(CommandError, match="is no number from 0 to 3600"):
+    with pytest.raises(CommandError, match="is not a number from 0 to 3600"):
         doctor(f"--wait={value}")
 
 

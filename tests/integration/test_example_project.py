@@ -219,8 +219,8 @@ def test_products_and_orders_are_the_same_for_the_same_seed(
 def test_seeding_again_adds_only_what_is_missing_and_reset_starts_over(example: Example) -> None:
     example("seed_catalog", "--products", "50")
     first = example.values("Product.objects.order_by('pk').values_list('pk', 'sku').first()")
-    assert "Made 0 rows" in example("seed_catalog", "--products", "50").stdout
-    assert "Made 10 rows" in example("seed_catalog", "--products", "60").stdout
+    assert "Created 0 rows" in example("seed_catalog", "--products", "50").stdout
+    assert "Created 10 rows" in example("seed_catalog", "--products", "60").stdout
     done = example("seed_catalog", "--products", "20", "--orders", "5", "--reset", "--seed", "7")
     assert "There are 20 products and 5 orders." in done.stdout
     again = example.values("Product.objects.order_by('pk').values_list('pk', 'sku').first()")

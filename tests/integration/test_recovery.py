@@ -1,4 +1,4 @@
-"""Whoever looks at the jobs does the supervisor's work in passing."""
+"""Commands and pages that show jobs recover opportunistically."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def value(query: str) -> object:
 @pytest.mark.vendors("postgresql")
 def test_the_limit_of_a_transaction_begins_and_ends_with_it(database: FreshDatabase) -> None:
     setting = "SELECT current_setting('idle_in_transaction_session_timeout')"
-    with dialect("default").no_standing_still(30):
+    with dialect("default").idle_timeout(30):
         for _ in range(2):
             with transaction.atomic(), transaction.atomic():
                 assert value(setting) == "30s"
@@ -113,7 +113,7 @@ def test_a_session_of_mariadb_gets_back_what_it_had(database: FreshDatabase) -> 
     setting = "SELECT @@SESSION.idle_transaction_timeout"
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION idle_transaction_timeout = 7")
-    with dialect("default").no_standing_still(30):
+    with dialect("default").idle_timeout(30):
         assert value(setting) == 30
     assert value(setting) == 7
 

@@ -118,7 +118,7 @@ class Slice:
         try:
             with (
                 # Half a lease: a worker that waits for these locks does not lose its own lease.
-                dialect(using).no_standing_still(get_settings().LEASE_SECONDS / 2),
+                dialect(using).idle_timeout(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
                 with ReadAhead(using) as self._reading:

@@ -1,4 +1,4 @@
-"""Choose the collection a job fills, activate it, and compare its config with the one now."""
+"""Choose the collection a job fills, activate it, and compare its config with the present one."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONV
 
 
 class ConfigChange(Enum):
-    """What a new config means for a collection built with an old one."""
+    """The effect of a new config on a collection built with an old one."""
 
     NONE = "nothing changed"
     OPERATIONAL = "nothing to do for what is indexed"
-    METADATA = "payloads are written again, nothing is embedded"
+    METADATA = "metadata is written again, nothing is embedded"
     TEXT = "texts that differ are embedded again"
     EMBEDDER = "the index has to be rebuilt"
 
 
 def config_change(collection: Collection, entity: Entity) -> ConfigChange:
-    """Classify the entity's config now against the one a collection was built with."""
+    """Classify the difference between the present config and the one a collection was built
+    with."""
     if embedders[entity.embedder].fingerprint != collection.fingerprint:
         return ConfigChange.EMBEDDER
     if entity.store != collection.store:
@@ -41,7 +42,7 @@ def config_change(collection: Collection, entity: Entity) -> ConfigChange:
 
 
 def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -> ConfigChange:
-    """Classify two snapshots of the same entity type and embedder."""
+    """Classify the difference between two snapshots of the same entity type and embedder."""
     before = comparable(before)
     if before == after:
         return ConfigChange.NONE
@@ -53,7 +54,7 @@ def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -
 
 
 def active_collection(entity_type: str, using: str) -> Collection | None:
-    """The collection that serves searches, if there is one."""
+    """Return the collection that answers searches, if there is one."""
     return (
         Collection.objects.using(using)
         .filter(entity_type=entity_type, status=CollectionStatus.ACTIVE)
@@ -121,8 +122,8 @@ def _new_collection(entity: Entity, using: str) -> Collection:
 
 
 def _create_empty(collection: Collection) -> None:
-    """Create it in the store. Where our tables were lost, or another site uses the same
-    store, its number is not new there: nobody can tell whose such vectors are."""
+    """Create it in the store. If our tables were lost, or another site uses the same store, its id
+    is not new there, and the owner of such vectors is unknown."""
     store, ref = stores[collection.store], collection.ref
     if found := store.count(ref):
         raise StoreError(
@@ -135,7 +136,7 @@ def _create_empty(collection: Collection) -> None:
 
 
 def _abandon_building(entity_type: str, using: str) -> None:
-    """Drop a BUILDING collection that no job fills any more."""
+    """Drop a BUILDING collection that no job fills any longer."""
     for collection in Collection.objects.using(using).filter(
         entity_type=entity_type, status=CollectionStatus.BUILDING
     ):
@@ -158,10 +159,10 @@ def drop(collection: Collection, using: str) -> None:
 
 
 def verify(job: MigrationJob, using: str, max_failure_ratio: float) -> str:
-    """Whether a new collection may serve searches.
+    """Check whether a new collection may answer searches.
 
     Returns:
-        What is wrong with it; empty when nothing is.
+        The problem; empty if there is none.
     """
     collection = job.collection
     ledger = SearchableEntity.objects.using(using).filter(collection=collection)
@@ -170,7 +171,7 @@ def verify(job: MigrationJob, using: str, max_failure_ratio: float) -> str:
     counted.append(expected := _chunks(ledger))  # live changes go on meanwhile
     if not min(counted) <= stored <= max(counted):
         return (
-            f"the store has {stored} vectors and the ledger {expected}: something else writes "
+            f"the store has {stored} vectors and the ledger {expected}: another program writes "
             f"to it, or it lost some. Rebuild with --rebuild."
         )
     total = job.processed_entities
@@ -184,7 +185,7 @@ def _chunks(ledger: QuerySet[SearchableEntity]) -> int:
 
 
 def activate(collection: Collection, using: str) -> None:
-    """Let a collection serve searches, in place of the one that does. Call it inside a
+    """Let a collection answer searches, in place of the present one. Call it inside a
     transaction."""
     if collection.status != CollectionStatus.BUILDING:
         return
@@ -214,7 +215,7 @@ def drop_retired(using: str, keep_days: int) -> int:
     """Drop the collections that were retired more than ``keep_days`` days ago.
 
     Returns:
-        How many were dropped.
+        The number of collections dropped.
     """
     before = clock.now(using) - timedelta(days=keep_days)
     retired = Collection.objects.using(using).filter(

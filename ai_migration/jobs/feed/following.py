@@ -1,8 +1,8 @@
-"""A job follows the config of whoever works for it, forwards and not to and fro.
+"""A job follows the config of the workers, and does not switch back and forth.
 
-While a deploy is under way some processes have the old config and some the new one. Each
-would start the job over and embed again what the other just did. So a job that has left a
-config does not go back to it for some minutes, and who still has it leaves the job alone.
+While a deploy is under way some processes have the old config and some the new one. Each would
+start the job over and embed again what the other has just embedded. So a job does not return to a
+superseded config for some minutes, and processes that still have it leave the job alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ai_migration.models.sql import clock
 from ai_migration.types import JSONValue
 
 SUPERSEDED_FOR = timedelta(minutes=10)
-"""As long as a deploy takes; afterwards an old config is one that somebody went back to."""
+"""The time a deploy may take; afterwards an old config counts as a deliberate return to it."""
 
 _COUNTERS = (
     "processed_entities",
@@ -36,8 +36,8 @@ _COUNTERS = (
 
 
 def is_superseded(job: MigrationJob, entity: Entity) -> bool:
-    """Whether a job left the entity's config as it is here, a short while ago: this process
-    was not deployed yet.
+    """Return whether a job left this process's config of the entity a short while ago: this process
+    is not deployed yet.
 
     Args:
         job: The job, freshly read.
@@ -50,8 +50,8 @@ def is_superseded(job: MigrationJob, entity: Entity) -> bool:
 
 
 def follow_config(job: MigrationJob, entity: Entity) -> None:
-    """Start a job over when the config changed in a way its texts show: the ledger keeps
-    what did not change from being paid again. Call it under the job's row lock."""
+    """Start a job over if the config changed in a way that affects its texts. Unchanged texts are
+    not paid for again, thanks to the ledger. Call it under the job's row lock."""
     change = snapshot_change(job.config_snapshot, entity.snapshot)
     if change is ConfigChange.NONE:
         return
@@ -68,14 +68,14 @@ def follow_config(job: MigrationJob, entity: Entity) -> None:
 
 
 def start_over_if_refused(job: MigrationJob) -> None:
-    """Compare all rows again after the job's removals were refused: its source may have shown
-    too few, in any part of it. Call it under the job's row lock."""
+    """Compare all rows again after the job's removals were refused: its source may have shown too
+    few rows, in any part of it. Call it under the job's row lock."""
     if job.phase == JobPhase.SOURCE and job.cursor is None and job.processed_entities:
         job.save(update_fields=_start_over(job, _using(job)))
 
 
 def _start_over(job: MigrationJob, using: str) -> list[str]:
-    """Let a job begin again; the columns that changed."""
+    """Let a job begin again, and return the columns that changed."""
     job.failures.using(using).all().delete()
     job.phase, job.cursor = JobPhase.SOURCE, None
     for name in _COUNTERS:

@@ -1,4 +1,4 @@
-"""Feeds a job's queue, range by range, and moves it from phase to phase.
+"""Feed a job's queue, range by range, and move it from phase to phase.
 
 All of it happens under the job's row lock: upper bound, entry and cursor commit together,
 so that a kill neither skips a range nor feeds it twice.
@@ -47,17 +47,17 @@ def feed(job_id: str, using: str) -> int:
     """Fill a running job's window of ``QUEUE_WINDOW`` open entries.
 
     Args:
-        job_id: Which job; nothing happens unless it is RUNNING.
+        job_id: The job; nothing happens unless it is RUNNING.
         using: Database alias of our tables.
 
     Returns:
-        How many entries were added.
+        The number of entries added.
 
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
         ReplicaBehindError: Its rows come from a standby that is behind its start.
         RemovalsRefusedError: Its index would lose more than it may.
-        AIMigrationError: The collection it fills serves nobody any more.
+        AIMigrationError: The collection it fills was replaced.
         UnusableKeyError: The rows cannot be walked by their primary key.
     """
     with transaction.atomic(using=using):
@@ -91,7 +91,7 @@ def feed(job_id: str, using: str) -> int:
 
 
 def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:
-    """The next entry of the job's phase, with the cursor moved past it."""
+    """Return the next entry of the job's phase, and move the cursor past it."""
     match job.phase:
         case JobPhase.SOURCE if job.filter_config.get("entity_ids"):
             return _next_ids(job)
@@ -150,7 +150,7 @@ def _next_retry(job: MigrationJob) -> QueueEntry | None:
 
 
 def _advance(job: MigrationJob, entity: Entity) -> bool:
-    """Go to the next phase; whether there is something to feed in it.
+    """Move to the next phase, and return whether there is something to feed in it.
 
     Raises:
         RemovalsRefusedError: The index would lose more than it may.

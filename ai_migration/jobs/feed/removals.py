@@ -1,7 +1,7 @@
-"""What a full run may remove without being asked: at most half of a large index.
+"""The limit on what a full run may remove by itself: half of a large index.
 
-A manager that hides rows outside of a request, a filter that was added to it, a table that was
-emptied by mistake: to a run each looks as if the rows were gone.
+A manager that hides rows outside a request, a new filter on it, a table emptied by mistake: to a
+run, each looks as if the rows were gone.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ai_migration.models import MigrationJob, SearchableEntity
 from ai_migration.models.sql.counting import bounded_count
 
 LARGE = 100
-"""An index of more entities than this is not emptied without being asked."""
+"""An index of more entities than this is not emptied without permission."""
 
 
 def refusal(entity: Entity, using: str) -> str:
-    """Why the index of an entity type may not follow its rows just now: it would lose more than
-    half. Judged by counts, so that it is known before anything is removed.
+    """Return why the index of an entity type may not follow its rows: it would lose more than half.
+    Counts decide, so that it is known before anything is removed.
 
     Args:
         entity: The entity type.
         using: Database alias of our tables.
 
     Returns:
-        How much it would lose; empty: it may.
+        A sentence with the number it would lose; empty: it may.
     """
     serving = active_collection(entity.name, using)
     if serving is None:
@@ -45,15 +45,15 @@ def refusal(entity: Entity, using: str) -> str:
 
 
 def require_few_removals(job: MigrationJob, entity: Entity) -> None:
-    """Stop a full run that would take more than half of what serves searches away, with its
-    sweep or with the collection it builds in its place.
+    """Stop a full run that would remove more than half of the index that answers searches, by its
+    sweep or by the collection it builds to replace it.
 
     Args:
-        job: The job, with its source walked through.
+        job: The job, after its phase source.
         entity: Its entity type.
 
     Raises:
-        RemovalsRefusedError: Says how many, and how to let it.
+        RemovalsRefusedError: Says how many, and how to allow it.
     """
     if job.allow_removals or job.filter_config:
         return

@@ -1,4 +1,4 @@
-"""Lists of jobs, and of what belongs to one: page by page, by key and never by offset."""
+"""Lists of jobs, and of their failures and events: page by page, by key and never by offset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ai_migration.models.leases import our_database
 from ai_migration.types import JobStatus
 
 ORDERS = {"-id": "lt", "id": "gt"}
-"""The orders jobs are listed in, each with the look-up that finds what comes after."""
+"""The orders of a list of jobs, each with the lookup that finds the jobs after one."""
 MAX_LIMIT = 2**31 - 1
 _MAX_KEY = 2**63 - 1
 
@@ -25,10 +25,10 @@ Row = TypeVar("Row", bound=Model)
 
 
 def get_job(job_id: str) -> MigrationJob:
-    """A job by its id.
+    """Return a job by its id.
 
     Raises:
-        UnknownJobError: There is none.
+        UnknownJobError: There is no such job.
     """
     return find_job(job_id, our_database())
 
@@ -44,18 +44,18 @@ def list_jobs(
     limit: int = 50,
     order: str = "-id",
 ) -> list[MigrationJob]:
-    """Jobs, newest first; costs the same however many there are.
+    """Return jobs, newest first. The cost does not depend on how many there are.
 
     Args:
         entity_type: Only of this entity type.
         status: Only in this state.
-        created_by: Only those that this one asked for.
-        started_after: Only those that began at this moment or later. A date means its
-            start; what names no time zone is meant in the settings' one.
-        started_before: Only those that began before this moment.
-        before: The id of the last job of the page before: only those that come after it
-            in ``order``.
-        limit: How many at most.
+        created_by: Only those that this user asked for.
+        started_after: Only those that began at this time or later. A date means its start; a naive
+            time is in the time zone of the settings.
+        started_before: Only those that began before this time.
+        before: The id of the last job of the previous page: only those that come after it in
+            ``order``.
+        limit: The number of results, at most.
         order: ``"-id"``: newest first; ``"id"``: oldest first.
 
     Raises:
@@ -86,12 +86,12 @@ def list_jobs(
 
 
 def list_failures(job_id: str, *, after: int = 0, limit: int = 50) -> list[EntityFailure]:
-    """A job's failed entities, in the order they failed.
+    """Return a job's failed entities, in the order they failed.
 
     Args:
-        job_id: Which job.
-        after: Primary key of the last one of the page before.
-        limit: How many at most.
+        job_id: The job.
+        after: Primary key of the last one of the previous page.
+        limit: The number of results, at most.
 
     Raises:
         UnknownJobError: There is no such job.
@@ -101,7 +101,7 @@ def list_failures(job_id: str, *, after: int = 0, limit: int = 50) -> list[Entit
 
 
 def list_events(job_id: str, *, after: int = 0, limit: int = 100) -> list[JobEvent]:
-    """A job's audit log, oldest first; arguments and errors as :func:`list_failures`."""
+    """Return a job's audit log, oldest first; arguments and errors as for :func:`list_failures`."""
     return _page(get_job(job_id).events.all(), after, limit)
 
 

@@ -1,4 +1,4 @@
-"""The entity types as an operator sees them: config, rows, index, last job."""
+"""An overview of the entity types: config, rows, index, last job."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ai_migration.types import CollectionStatus, JobStatus
 
 
 class EntityState(TextChoices):
-    """What the ACTIVE collection of an entity type is against the config now. The rows are not
-    compared: that they are indexed as they are can only be known from a look at each."""
+    """The ACTIVE collection of an entity type compared with the present config. The rows are not
+    compared: whether each is indexed as it is can only be known by reading it."""
 
     NOT_INDEXED = "not_indexed", _("not indexed")
     UNCHANGED = "config_unchanged", _("config unchanged")
@@ -34,7 +34,7 @@ class EntityState(TextChoices):
 
     @classmethod
     def after(cls, change: ConfigChange) -> EntityState:
-        """The state of what was indexed before a change."""
+        """Return the state of what was indexed before a config change."""
         return cls.UNCHANGED if change is ConfigChange.NONE else cls[change.name]
 
 
@@ -48,9 +48,9 @@ class EntityOverview:
         collection: The ACTIVE one; None: nothing is indexed.
         indexed: Entities the ACTIVE collection has.
         indexed_is_estimate: Whether ``indexed`` was estimated.
-        state: What the ACTIVE collection is, against the config now; None: the config is wrong.
+        state: The ACTIVE collection compared with the present config; None: the config is wrong.
         last_job: The newest one of this entity type, if there is one.
-        problem: What is wrong with the config; empty when nothing is.
+        problem: The error in the config; empty if there is none.
     """
 
     entity_type: str
@@ -76,8 +76,8 @@ class EntityOverview:
 
     @property
     def difference(self) -> str:
-        """How the counts of rows and index differ, for people; empty where they agree. What is
-        estimated agrees within a tenth."""
+        """The difference between the counts of rows and index, for people; empty if they agree.
+        Estimates agree within a tenth."""
         if self.rows is None or self.collection is None:
             return ""
         more = self.rows - self.indexed
@@ -90,8 +90,7 @@ class EntityOverview:
 
     @property
     def summary(self) -> str:
-        """Its state for people, and what else can be seen of its index without a look at the
-        rows."""
+        """Its state for people, with what else is known of its index without reading the rows."""
         if self.problem:
             return self.problem
         last = self.last_job.status if self.last_job else JobStatus.COMPLETED
@@ -101,8 +100,8 @@ class EntityOverview:
 
 
 def list_entities() -> list[EntityOverview]:
-    """Every entity type that has a model, sorted by name, with its index and its last
-    job: a handful of queries each. One whose config is wrong says so.
+    """Return every entity type that has a model, sorted by name, with its index and its last job: a
+    few queries each. One whose config is wrong has a ``problem``.
 
     Raises:
         EntityConfigError: The config file itself is wrong.

@@ -1,4 +1,4 @@
-"""How far a job is, how fast it goes, and how long it still takes."""
+"""The progress of jobs: how far they are, how fast, and the time left."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ai_migration.models.sql import clock
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
 
 RECENT_ENTRIES = 40
-"""Completed entries the rate is taken from."""
+"""Completed entries from which the rate is computed."""
 
 
 def get_progress(job_id: str) -> MigrationProgress:
-    """Where a job stands.
+    """Return the progress of a job.
 
     Raises:
         UnknownJobError: There is no such job.
@@ -31,7 +31,7 @@ def get_progress(job_id: str) -> MigrationProgress:
 
 
 def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
-    """Where several jobs stand, with as many queries as for one.
+    """Return the progress of several jobs, with as many queries as for one.
 
     Args:
         jobs: Freshly read, with their collections.
@@ -74,7 +74,8 @@ def _progress(job: MigrationJob, now: datetime, rate: float) -> MigrationProgres
 
 
 def percent(processed: int, total: int, status: JobStatus) -> float:
-    """Percent done, one digit; 100 exactly for a completed job, and never above."""
+    """Return the percentage done, to one decimal place; 100 exactly for a completed job, and never
+    above."""
     if status == JobStatus.COMPLETED:
         return 100.0
     if not total:
@@ -83,8 +84,8 @@ def percent(processed: int, total: int, status: JobStatus) -> float:
 
 
 def recent_rates(jobs: Sequence[MigrationJob], now: datetime, using: str) -> dict[str, float]:
-    """Entities a second by job: over its last completed entries, and over the whole run once
-    it has ended. Absent when nothing is known."""
+    """Return the entities a second by job: over its last completed entries, or over the whole run
+    once it has ended. Jobs of which nothing is known are absent."""
     rates = {}
     for job in jobs:
         if job.started_at is not None and job.completed_at is not None:
@@ -109,7 +110,7 @@ def recent_rates(jobs: Sequence[MigrationJob], now: datetime, using: str) -> dic
 
 
 def duration(length: timedelta) -> str:
-    """A length of time as people say it: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Return a duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     seconds = round(length.total_seconds())
     if seconds < 60:
         return f"{seconds} s"

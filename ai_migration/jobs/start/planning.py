@@ -27,22 +27,22 @@ from ai_migration.stores import stores
 from ai_migration.types import MigrationMode, MigrationPlan, MigrationRequest, Probe
 
 PLAN_LIMIT = 100_000
-"""Rows that are looked at one by one; beyond, what was seen is extrapolated."""
+"""Rows that are examined one by one; beyond them, the result is extrapolated."""
 _PAGE = 2_000
 
 
 def plan_migration(
     request: MigrationRequest, *, examine: int = PLAN_LIMIT, probe: bool = False
 ) -> MigrationPlan:
-    """The dry run: what a start would do. Starts nothing.
+    """Do a dry run: return what a start would do, and start nothing.
 
     Args:
-        request: What, and how.
-        examine: Rows that are looked at one by one; beyond, what was seen is extrapolated.
-        probe: Ask the provider for the vector of one plain text, and say what it says.
+        request: The request.
+        examine: Rows that are examined one by one; beyond them, the result is extrapolated.
+        probe: Ask the provider for the vector of one plain text, and report its answer.
 
     Raises:
-        AIMigrationError: As a start.
+        AIMigrationError: As for a start.
     """
     plan = _plan(check_request(request), our_database(), examine)
     return replace(plan, probe=_probe(plan.entity_type)) if probe else plan
@@ -112,7 +112,7 @@ def _probe(entity_type: str) -> Probe:
 
 
 def _refusal(checked: CheckedRequest, using: str) -> str:
-    """Why it would stop before its sweep."""
+    """Return why it would stop before its sweep; empty: it would not."""
     is_partial = bool(checked.filters) or checked.mode is MigrationMode.MISSING
     if checked.request.allow_removals or (is_partial and not checked.request.rebuild):
         return ""
@@ -120,7 +120,7 @@ def _refusal(checked: CheckedRequest, using: str) -> str:
 
 
 def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:
-    """Where it would write, and why that has to be a new collection, if it has."""
+    """Return the collection it would write to, and why that has to be a new one, if it has."""
     entity = checked.entity
     active = None if checked.request.rebuild else active_collection(entity.name, using)
     if active is not None:
@@ -140,7 +140,7 @@ def _fresh(entity: Entity) -> Target:
 def _to_remove(
     checked: CheckedRequest, reader: EntityReader, target: Target, using: str, examine: int
 ) -> int:
-    """Entities the sweep would remove: what the ledger has beyond the source."""
+    """Count the entities the sweep would remove: those in the ledger and not in the source."""
     entity = checked.entity
     if checked.filters or checked.mode is MigrationMode.MISSING or not target.collection.pk:
         return 0

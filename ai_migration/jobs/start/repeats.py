@@ -1,4 +1,4 @@
-"""A start that is asked for again: the same idempotency key finds the first job."""
+"""Repeated starts: the same idempotency key finds the first job."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ai_migration.models import MigrationJob
 from ai_migration.types import JSONValue, MigrationRequest
 
 _NOT_ASKED = ("reindex_existing", "created_by", "idempotency_key")
-"""Fields that stand in others, or that say who asks."""
+"""Fields that are part of others, or that name the user."""
 
 
 @dataclass(frozen=True)
 class Repeatable:
-    """What a start is known by when it comes again.
+    """The identity of a start, by which a repeated one is recognized.
 
     Attributes:
         shown: The idempotency key, for messages; empty: each start is another job.
-        key: Who asked and the idempotency key, hashed: databases differ in what they take
-            for equal text. None without a key, so that the unique constraint lets it pass.
-        fingerprint: What was asked for, hashed.
+        key: The user and the idempotency key, hashed, because databases compare text differently.
+            None without a key, so that the unique constraint does not apply.
+        fingerprint: The request, hashed.
     """
 
     shown: str
@@ -33,11 +33,11 @@ class Repeatable:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the job keeps of it."""
+        """The values the job keeps of it, by column."""
         return {"idempotency_key": self.key, "request_fingerprint": self.fingerprint}
 
     def first_job(self, using: str) -> MigrationJob | None:
-        """The job an earlier start made; None: there was none.
+        """Return the job of an earlier start; None: there was none.
 
         Raises:
             IdempotencyConflictError: It asked for something else.
@@ -52,9 +52,9 @@ class Repeatable:
 
 
 def repeatable(request: MigrationRequest, checked: CheckedRequest) -> Repeatable:
-    """What to know a request by: what was asked for, not what defaults made of it, which may
-    be others by the time it comes again."""
-    later = {  # absent unless it is given, as in what was asked before there was such a field
+    """Return the identity of a request: what was asked for, without the defaults, which may have
+    changed by the time it is repeated."""
+    later = {  # absent unless given, as in requests made before the field existed
         each.name: value
         for each in fields(request)
         if (value := getattr(request, each.name)) != each.default and each.name not in _NOT_ASKED

@@ -1,4 +1,4 @@
-"""A request, checked once: everything a job or a plan needs to know of it."""
+"""A request, checked once, with everything a job or a plan needs to know of it."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from ai_migration.types import JSONValue, MigrationFilters, MigrationMode, Migra
 MAX_KEY = 255
 MAX_NOTE = 1_000
 _REFUSALS = (DatabaseError, OverflowError, ValueError, TypeError)
-"""What a database says to a statement, or its driver to a value. Lost connections are others."""
+"""Errors of a statement, or of a value in the driver. Lost connections raise others."""
 
 
 @dataclass(frozen=True)
 class CheckedRequest:
-    """A :class:`~ai_migration.types.MigrationRequest` that can be carried out.
+    """A :class:`~ai_migration.types.MigrationRequest` that was checked.
 
     Attributes:
-        request: As it was asked for.
+        request: The request as it was made.
         entity: The entity type.
-        mode: Which matching entities are embedded.
-        filters: With each id once, as the ledger writes it.
-        filter_config: The same, as the job stores it.
+        mode: The matching entities to embed.
+        filters: The filters, with each id once, as the ledger writes it.
+        filter_config: The filters as the job stores them.
         rows: The source rows that match; explicit ids are not applied.
         batch_size: Source rows in one queue entry.
-        adapts_batch_size: Whether that is a start only, because nobody asked for it.
+        adapts_batch_size: Whether ``batch_size`` is only a start, because none was asked for.
         rate_limit: Embedding requests a minute; None: no limit.
-        budget: How much it may embed.
+        budget: The job's budget.
     """
 
     request: MigrationRequest
@@ -70,7 +70,7 @@ class CheckedRequest:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the job keeps: of what was asked for, all that it has a column for."""
+        """The values of the request that the job keeps, by column."""
         columns = {field.name for field in MigrationJob._meta.get_fields()}
         asked = {name: value for name, value in vars(self.request).items() if name in columns}
         return {
@@ -88,15 +88,15 @@ class CheckedRequest:
         }
 
     def selections(self) -> Sequence[QuerySet[Any]]:
-        """The matching rows with explicit ids applied, in as many querysets as that takes."""
+        """Return the matching rows with explicit ids applied, in as many querysets as needed."""
         if not self.filters.entity_ids:
             return [self.rows]
         entity_ids = [str(item) for item in self.filters.entity_ids]
         return list(self.entity.key.among(self.rows, entity_ids))
 
     def count(self) -> tuple[int, bool]:
-        """How many entities match, counted once and with a bound, and whether that is an
-        estimate.
+        """Return the number of entities that match, counted once and with a bound, and whether it
+        is an estimate.
 
         Raises:
             AIMigrationError: The table cannot be read.
@@ -112,7 +112,7 @@ class CheckedRequest:
         return (given, False) if given else (total, is_estimate)
 
     def _refused(self, error: Exception) -> AIMigrationError:
-        """Whose fault it is that the rows cannot be counted: a filter's, or the table's."""
+        """Return why the rows cannot be counted: because of a filter, or of the table."""
         if not self.filters.lookups or _refusal(self.entity.rows()):
             return AIMigrationError(
                 f"The table of {self.entity.model._meta.label} cannot be read: {in_words(error)}"
@@ -132,7 +132,7 @@ def _count(rows: QuerySet[Any]) -> tuple[int, bool]:
 
 
 def _refusal(rows: QuerySet[Any]) -> Exception | None:
-    """Why these rows cannot be counted; None: they can."""
+    """Return why these rows cannot be counted; None: they can."""
     try:
         _count(rows)
     except _REFUSALS as error:
@@ -173,7 +173,7 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
             field="filters",
         )
     for registered, alias in ((embedders, entity.embedder), (stores, entity.store)):
-        registered[alias]  # raises when it is wrong
+        registered[alias]  # raises if it is wrong
     filters = _canonical(request.filters, entity)
     batch_size = request.batch_size or entity.definition.batch_size
     adapts = batch_size is None and get_settings().TARGET_BATCH_SECONDS is not None
@@ -196,7 +196,8 @@ def check_request(request: MigrationRequest) -> CheckedRequest:
 
 
 def _rate_limit(request: MigrationRequest, entity: Entity) -> int | None:
-    """A local embedder has no provider to protect: the default is for remote ones."""
+    """Return the rate limit; the default is for remote embedders, as local ones have no
+    provider."""
     if request.rate_limit is not None or not embedders[entity.embedder].is_remote:
         return request.rate_limit
     return get_settings().DEFAULT_RATE_LIMIT

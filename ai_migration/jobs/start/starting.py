@@ -20,7 +20,7 @@ from ai_migration.types import MigrationRequest
 
 
 def index_all_entities(entity_type: str, *, created_by: str = "") -> MigrationJob:
-    """Index everything of one entity type: :func:`start_migration` with the defaults."""
+    """Index all entities of a type: :func:`start_migration` with the defaults."""
     return start_migration(MigrationRequest(entity_type, created_by=created_by))
 
 
@@ -28,11 +28,11 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
     """Start a migration.
 
     Args:
-        request: What, and how.
+        request: The request.
 
     Returns:
-        The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run. Where its
-        idempotency key was used before: the job it started then, as that is now.
+        The job: RUNNING, or PENDING while ``MAX_CONCURRENT_JOBS`` others run. If its idempotency
+        key was used before: the job it started then, in its present state.
 
     Raises:
         UnknownEntityTypeError: No such entity type; names the known ones.
@@ -55,7 +55,7 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
         **checked.columns | asked.columns,
         total_entities=total,
         total_is_estimate=is_estimate,
-        epoch=clock.now_microseconds(using),  # before the position: it is no later
+        epoch=clock.now_microseconds(using),  # before the position, so it is no later
         source_position=source_position(checked.entity),
     )
     try:

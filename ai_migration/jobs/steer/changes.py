@@ -1,4 +1,4 @@
-"""What of a job can be changed after it was started: its pace, its budget, what it may remove."""
+"""Adjustments of a job after its start: its rate limit, its budget, what it may remove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
-    """The columns of a job that change.
+    """Return the columns of a job that change.
 
     Raises:
         InvalidRequestError: A value is not acceptable.
@@ -43,10 +43,10 @@ def check_changes(job: MigrationJob, changes: JobChanges) -> dict[str, Any]:
 
 
 def require_budget(job: MigrationJob, changed: dict[str, Any]) -> None:
-    """Refuse to go on with a job that has embedded all it may, as ``changed``.
+    """Refuse to resume a job that, as ``changed``, has used up its budget.
 
     Raises:
-        InvalidRequestError: Says how much it may, and what it has.
+        InvalidRequestError: Names the budget, and what is used of it.
     """
     later = copy(job)
     for name, value in changed.items():
@@ -62,32 +62,31 @@ def require_budget(job: MigrationJob, changed: dict[str, Any]) -> None:
 def change(
     job: MigrationJob, columns: dict[str, Any], *, using: str, actor: str, reason: str
 ) -> None:
-    """Change a job that is under way, and note it in the audit log. Nothing happens where
-    everything is as asked for already.
+    """Change an open job, and note it in the audit log. Do nothing if it is as asked for already.
 
     Args:
         job: The job.
-        columns: What :func:`check_changes` made of the changes.
+        columns: The changes, as :func:`check_changes` returned them.
         using: Database alias of our tables.
-        actor: Who asks.
-        reason: Why.
+        actor: The user who asks, for the audit log.
+        reason: The reason, for the audit log.
     """
     if not columns:
         return
     jobs = MigrationJob.objects.using(using).filter(pk=job.pk)
     with transaction.atomic(using=using):
-        jobs.update(rate_limit=F("rate_limit"))  # locks it, and is no sign of life
+        jobs.update(rate_limit=F("rate_limit"))  # locks it, without being a sign of life
         if words := describe(jobs.get(), columns):
             jobs.update(**columns)
             note(job.pk, joined(reason, words), using=using, actor=actor)
 
 
 def describe(job: MigrationJob, columns: dict[str, Any]) -> str:
-    """What of a job is about to change, in words; empty: nothing.
+    """Return the changes of a job in words; empty: there are none.
 
     Args:
         job: The job as it is.
-        columns: What :func:`check_changes` made of the changes.
+        columns: The changes, as :func:`check_changes` returned them.
     """
     return ", ".join(
         f"{words}: {_said(getattr(job, name))} → {_said(columns[name])}"
@@ -97,7 +96,7 @@ def describe(job: MigrationJob, columns: dict[str, Any]) -> str:
 
 
 def joined(reason: str, words: str) -> str:
-    """Why somebody did it, and what else is to be said of it; each may be empty."""
+    """Join a reason and further words; each may be empty."""
     return "; ".join(filter(None, (reason, words)))
 
 

@@ -1,4 +1,4 @@
-"""Failed entities after a review: some are tried again, some are given up."""
+"""Failed entities after a review: some are retried, some are discarded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _AT_ONCE = 1_000
 
 
 def last_failure(job: MigrationJob) -> int:
-    """The cursor of the phase RETRY that has all of a job's failures behind it."""
+    """Return the cursor of the phase RETRY that is behind all of a job's failures."""
     last: int | None = job.failures.aggregate(last=Max("pk"))["last"]
     return last or 0
 
 
 def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> None:
-    """Put some of a job's failures into the queue. Call it in the transaction that lets the job
-    go on, with its cursor behind :func:`last_failure`: it feeds no others.
+    """Put some of a job's failures into the queue. Call it in the transaction that lets the job go
+    on, with its cursor at :func:`last_failure`: so no others are fed.
 
     Args:
         job: The job.
-        failures: Which of them.
+        failures: The failures to feed.
     """
     ids = list(failures.order_by("pk").values_list("entity_id", flat=True))
     QueueEntry.objects.using(failures.db).bulk_create(
@@ -43,15 +43,15 @@ def feed_retries(job: MigrationJob, failures: QuerySet[EntityFailure]) -> None:
 
 
 def discard_failures(failures: Iterable[int], *, actor: str = "") -> int:
-    """Give failed entities up: they stay out of the index, and are listed no more. A job's
-    count as skipped from then on, which its audit log says.
+    """Discard failures: the entities stay out of the index, and are no longer listed. Those of a
+    job count as skipped from then on, which its audit log says.
 
     Args:
-        failures: Primary keys.
-        actor: Who asks.
+        failures: Primary keys of the failures.
+        actor: The user who asks, for the audit log.
 
     Returns:
-        How many were listed.
+        The number of failures discarded.
     """
     using = our_database()
     ids = list(failures)
@@ -64,7 +64,7 @@ def _discard(ids: list[int], using: str, actor: str) -> int:
     jobs = MigrationJob.objects.using(using)
     with transaction.atomic(using=using):
         touched = sorted(set(chosen.exclude(job=None).values_list("job", flat=True)))
-        for job in touched:  # the job's row first, as whoever writes its failures
+        for job in touched:  # the job's row first, as workers do that write its failures
             jobs.filter(pk=job).update(failed_entities=F("failed_entities"))
         by_job = chosen.filter(job__in=touched).values("job").annotate(count=Count("pk")).order_by()
         for job, count in list(by_job.values_list("job", "count")):

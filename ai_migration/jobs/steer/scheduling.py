@@ -1,4 +1,4 @@
-"""Which jobs may run at once: ``MAX_CONCURRENT_JOBS``, over all hosts."""
+"""The limit on jobs that run at once: ``MAX_CONCURRENT_JOBS``, over all hosts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def admit(
     job: MigrationJob, *, using: str, actor: str, reason: str = "", **values: Any
 ) -> Transitioned:
     """Let a paused, failed or completed job go on: RUNNING if a slot is free, else PENDING.
-    Nothing happens if somebody else was quicker.
+    Do nothing if another process was quicker.
 
     Raises:
         InvalidTransitionError: It cannot go on.

@@ -1,4 +1,4 @@
-"""The states of a job in one table: where each leads, and what it permits."""
+"""The states of a job in one table: the transitions and actions of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ai_migration.types import JobStatus
 
 
 class Action(TextChoices):
-    """What can be asked of a job."""
+    """The actions that can be asked of a job."""
 
     PAUSE = "pause", _("Pause")
     RESUME = "resume", _("Resume")
@@ -27,7 +27,7 @@ class State:
     Attributes:
         edges: The states it leads to, each with the reason that the audit log gives.
         permits: The actions that change a job in this state.
-        answers: The actions that are asked for too late: they change nothing, and are no error.
+        answers: The actions that come too late: they change nothing, and are not errors.
         advice: What to do, in a sentence for messages.
     """
 

@@ -43,13 +43,13 @@ def pause_migration(job_id: str, *, actor: str = "", reason: str = "") -> Migrat
 def resume_migration(
     job_id: str, *, actor: str = "", reason: str = "", changes: JobChanges | None = None
 ) -> MigrationJob:
-    """Let a paused or failed job go on where it stopped.
+    """Resume a paused or failed job where it stopped.
 
     Args:
-        job_id: Which job.
-        actor: Who asks.
-        reason: Why.
-        changes: What of it changes, such as a budget that is used up.
+        job_id: The job.
+        actor: The user who asks, for the audit log.
+        reason: The reason, for the audit log.
+        changes: Adjustments of the job, such as a larger budget.
 
     Raises:
         UnknownJobError: There is no such job.
@@ -104,8 +104,8 @@ def retry_failed(
     """Try a job's failed entities again. An open job does it before it finishes.
 
     Args:
-        job_id: Which job.
-        actor: Who asks.
+        job_id: The job.
+        actor: The user who asks, for the audit log.
         only: Primary keys of the failures to try; None: all of them. A job that is not
             COMPLETED tries all of them, too.
 
@@ -161,7 +161,7 @@ def _go_on(
             reason=reason,
             breaker_processed=F("processed_entities"),
             breaker_failed=F("failed_entities"),
-            superseded_configs={},  # a resume says that the config now is the right one
+            superseded_configs={},  # a resume confirms that the present config is the right one
             **values,
         )
         if moved.happened and failures is not None:

@@ -21,17 +21,17 @@ from ai_migration.types import OPEN_STATUSES, JobStatus
 
 @dataclass(frozen=True)
 class Transitioned:
-    """What a transition did: nothing, when the job was there already."""
+    """The result of a transition: nothing changed if the job was there already."""
 
     job: MigrationJob
     happened: bool
 
 
 def find_job(job_id: str, using: str) -> MigrationJob:
-    """Return a job by its id, whatever was typed for it.
+    """Return a job by its id, which may be any text.
 
     Raises:
-        UnknownJobError: There is none.
+        UnknownJobError: There is no such job.
     """
     try:
         if "\0" in job_id:
@@ -62,17 +62,17 @@ def transition(
     """Move a job, and note it in the audit log, in one transaction.
 
     Args:
-        job_id: Which job.
-        target: Where to.
+        job_id: The job.
+        target: The state to move it to.
         using: Database alias of our tables.
-        actor: Who asks.
-        reason: Why; default: the edge's own reason.
+        actor: The user who asks, for the audit log.
+        reason: The reason, for the audit log; default: the edge's own.
         sources: Only from these states; default: every state with an edge to ``target``.
         values: Columns to set along with the status.
 
     Raises:
         UnknownJobError: There is no such job.
-        InvalidTransitionError: There is no edge from where it is.
+        InvalidTransitionError: There is no edge from its state.
         ConflictingJobError: Another open job writes the same collection.
     """
     jobs = MigrationJob.objects.using(using)
@@ -103,18 +103,18 @@ def transition(
             raise ConflictingJobError(job.entity_type, other.pk, other.status) from error
         if moved:
             return Transitioned(jobs.get(pk=job_id), happened=True)
-        # It was moved in between: look again where it is now.
+        # It was moved in between: look at its state again.
 
 
 def note(job_id: str, words: str, *, using: str, actor: str) -> None:
-    """Write a line in the audit log that is no change of state. Call it under the lock of the
-    job's row, or the line could come between those of a change.
+    """Write a line in the audit log that is not a transition. Call it under the lock of the job's
+    row, or the line could come between those of a transition.
 
     Args:
-        job_id: Which job.
-        words: What happened.
+        job_id: The job.
+        words: The text of the line.
         using: Database alias of our tables.
-        actor: Who did it.
+        actor: The user who did it.
     """
     status = MigrationJob.objects.using(using).values_list("status", flat=True).get(pk=job_id)
     write_event(job_id, status, status, words, using=using, actor=actor)
@@ -126,12 +126,12 @@ def write_event(
     """Write a line in the audit log.
 
     Args:
-        job_id: Which job.
-        before: Where it was; empty: it is new.
-        after: Where it is now.
-        reason: Why.
+        job_id: The job.
+        before: Its state before; empty: it is new.
+        after: Its state now.
+        reason: The reason.
         using: Database alias of our tables.
-        actor: Who did it.
+        actor: The user who did it.
     """
     JobEvent.objects.using(using).create(
         job_id=job_id, actor=actor[:255], from_status=before, to_status=after, reason=reason

@@ -44,11 +44,11 @@ from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus
 
 _PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
-"""Whoever looks at jobs, or wants one to go on, does the supervisor's work in passing."""
+"""Actions that show jobs or let one go on; they trigger opportunistic recovery."""
 
 
 class Command(ServiceCommand):
-    """One subcommand for each thing the service can do."""
+    """The command, with a subcommand for each operation of the service."""
 
     help = "Look at and steer migrations, search the index, run a worker."
 
@@ -61,43 +61,48 @@ class Command(ServiceCommand):
             return added
 
         jobs = action("jobs", "List jobs, newest first.")
-        jobs.add_argument("--type", dest="entity_type", help="Of this entity type.")
-        jobs.add_argument("--status", help="In this state.")
+        jobs.add_argument("--type", dest="entity_type", help="Only jobs of this entity type.")
+        jobs.add_argument("--status", help="Only jobs in this state.")
         jobs.add_argument("--limit", type=positive, default=20, metavar="N")
         for name, text in (
-            ("show", "A job with its progress, its events and its failures."),
+            ("show", "Show a job with its progress, its events and its failures."),
             ("pause", "Pause a job; the batch in flight ends."),
             ("cancel", "End a job for good; what it indexed stays."),
             ("retry-failed", "Try a job's failed entities again; a worker does it."),
-            ("watch", "Follow a job that others work for."),
+            ("watch", "Follow a job that other processes work for."),
         ):
             action(name, text).add_argument("job", help="The job's id.")
-        resume = action("resume", "Let a paused or failed job go on; a worker does it.")
+        resume = action("resume", "Resume a paused or failed job; a worker does it.")
         resume.add_argument("job", help="The job's id.")
         add_limit_arguments(resume)
         entities = action("entities", "List the entity types, or print the config's schema.")
         entities.add_argument(
-            "--schema", action="store_true", help="JSON Schema of ai-entity-config.yml."
+            "--schema", action="store_true", help="Print the JSON Schema of ai-entity-config.yml."
         )
         find = action("search", "Search an entity type.")
         find.add_argument("entity_type", metavar="TYPE")
         find.add_argument("query")
-        find.add_argument("--limit", type=positive, metavar="N", help="Entities, at most.")
-        worker = action("worker", "Work for all jobs and for live traffic until stopped.")
+        find.add_argument(
+            "--limit", type=positive, metavar="N", help="Number of entities, at most."
+        )
+        worker = action("worker", "Work for all jobs and live changes until stopped.")
         worker.add_argument(
-            "--until-idle", action="store_true", help="Stop when there is nothing to do just now."
+            "--until-idle", action="store_true", help="Stop when there is nothing to do."
         )
         worker.add_argument(
-            "--slots", type=positive, default=1, metavar="N", help="So many processes of it."
+            "--slots", type=positive, default=1, metavar="N", help="Number of worker processes."
         )
         action(
             "supervise",
-            "Recover what dead workers left, start jobs that wait, drop what is over; for cron.",
+            "Requeue the work of dead workers, start waiting jobs, delete old jobs; for cron.",
         )
         doctor.add_arguments(
-            action("doctor", "Say what is wrong with the set-up and the engine, and what to do.")
+            action("doctor", "Check the set-up and the engine, and say what to do.")
         )
-        action("install-schedules", "Have the cluster run the supervisor every minute.")
+        action(
+            "install-schedules",
+            "Add a schedule to the cluster that runs the supervisor every minute.",
+        )
 
     def run(self, **options: Any) -> int:
         actions: dict[str, Callable[..., int]] = {
@@ -198,7 +203,7 @@ class Command(ServiceCommand):
                 self.stdout.write(summary(progress))
                 if progress.status in WORKED_FOR:
                     self.stdout.write(
-                        f"A worker goes on with it: manage.py ai_migration worker. Or here: "
+                        f"A worker continues it: manage.py ai_migration worker. Or here: "
                         f"{resume_command(job)}"
                     )
             return DONE
@@ -264,7 +269,7 @@ class Command(ServiceCommand):
         return DONE
 
     def _worker(self, *, until_idle: bool, slots: int, **_: Any) -> int:
-        # A wrong config and missing tables are said at once: later they would be waited for.
+        # Report a wrong config and missing tables at once: later they would be waited for.
         registry.discover()
         require_ready()
         migration_service.list_jobs(limit=1)
@@ -294,8 +299,8 @@ class Command(ServiceCommand):
             self.stdout.write(f"Stopped after {batches:,} batches.")
             if until_idle and migration_service.list_jobs(status=JobStatus.RUNNING, limit=1):
                 self.stdout.write(
-                    "Some jobs are not finished: they wait for another try, for a rate limit or "
-                    "for another worker. Look at them with: manage.py ai_migration jobs"
+                    "Some jobs are not finished: they wait for a retry, a rate limit or "
+                    "another worker. List them with: manage.py ai_migration jobs"
                 )
         return DONE
 
@@ -303,7 +308,7 @@ class Command(ServiceCommand):
         dispatcher = get_dispatcher()
         if not dispatcher.supports_schedules:
             raise SettingsError(
-                f"{get_settings().DISPATCHER} keeps no schedules: set AI_MIGRATION['DISPATCHER'] "
+                f"{get_settings().DISPATCHER} has no schedules: set AI_MIGRATION['DISPATCHER'] "
                 f"to 'ai_migration.dispatchers.django_q.DjangoQDispatcher', or have cron run "
                 f"'manage.py ai_migration supervise' every minute"
             )
@@ -334,7 +339,7 @@ class Command(ServiceCommand):
         else:
             started = f" ({', '.join(report.started)})" if report.started else ""
             self.stdout.write(
-                f"Returned {report.recovered:,} entries of dead workers to the queue, isolated "
+                f"Requeued {report.recovered:,} entries of dead workers, isolated "
                 f"{report.quarantined:,} that kill their workers, started "
                 f"{len(report.started)} waiting jobs{started}, deleted {done.deleted} old jobs, "
                 f"woke {done.woken} slots."

@@ -36,23 +36,23 @@ from ai_migration.types import (
 
 
 class Command(ServiceCommand):
-    """Starts migrations and works for them in the foreground."""
+    """The command: start migrations and work for them in the foreground."""
 
     help = (
         "Index the rows of entity types. Runs in the foreground with a progress bar; "
-        "Ctrl-C pauses, twice stops at once. Exit codes: 0 done, 1 done with failures or "
+        "Ctrl-C pauses, a second one stops at once. Exit codes: 0 done, 1 done with failures or "
         "failed, 2 wrong usage."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("types", nargs="*", metavar="TYPE", help="Entity types.")
-        parser.add_argument("--all", action="store_true", help="Every entity type.")
+        parser.add_argument("--all", action="store_true", help="Index every entity type.")
         parser.add_argument(
             "--mode",
             choices=MigrationMode.values,
             default=MigrationMode.CHANGED.value,
-            help="missing: what the index does not have; changed (default): and what differs; "
+            help="missing: what the index does not have; changed (default): also what differs; "
             "all: everything.",
         )
         parser.add_argument(
@@ -60,30 +60,38 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--batch-size", type=int, metavar="N", help="Rows in a batch.")
         add_limit_arguments(parser)
-        parser.add_argument("--created-before", metavar="D", help="Rows made before this date.")
-        parser.add_argument("--created-after", metavar="D", help="Rows made from this date on.")
-        parser.add_argument("--ids", nargs="+", default=[], metavar="ID", help="Only these rows.")
+        parser.add_argument(
+            "--created-before", metavar="D", help="Only rows created before this date."
+        )
+        parser.add_argument(
+            "--created-after", metavar="D", help="Only rows created on or after this date."
+        )
+        parser.add_argument(
+            "--ids", nargs="+", default=[], metavar="ID", help="Only rows with these primary keys."
+        )
         parser.add_argument(
             "--filter",
             action="append",
             default=[],
             metavar="K=V",
-            help="A look-up on a filterable field, such as category__slug=shoes; repeatable.",
+            help="A lookup on a filterable field, such as category__slug=shoes; repeatable.",
         )
         parser.add_argument(
             "--rebuild",
             action="store_true",
-            help="Fill a fresh collection: after the store was lost or the embedder changed.",
+            help="Fill a new collection: after the store was lost or the embedder changed.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Say what would be done.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Print what would be done, and start nothing."
+        )
         parser.add_argument(
             "--probe",
             action="store_true",
             help="With --dry-run: ask the provider for the vector of one plain text.",
         )
-        parser.add_argument("--resume", metavar="JOB", help="Go on with a job.")
+        parser.add_argument("--resume", metavar="JOB", help="Resume a job.")
         parser.add_argument(
-            "--detach", action="store_true", help="Leave the work to a worker that runs elsewhere."
+            "--detach", action="store_true", help="Leave the work to a worker elsewhere."
         )
         parser.add_argument(
             "--noinput", "--no-input", action="store_false", dest="interactive", help="Never ask."
@@ -92,13 +100,13 @@ class Command(ServiceCommand):
     def run(self, **options: Any) -> int:
         self.interrupt = Interrupt()
         if not (options["detach"] or options["dry_run"]):
-            require_ready()  # before a job is started that nobody could work for
+            require_ready()  # before a job is started that this process could not work for
         if options["resume"]:
             if options["types"] or options["all"]:
                 raise InvalidRequestError("--resume takes no entity types: the job has its own")
             return self._resume(options)
         if options["probe"] and not options["dry_run"]:
-            raise InvalidRequestError("--probe goes with --dry-run: a job asks by itself")
+            raise InvalidRequestError("--probe needs --dry-run: a job probes the provider anyway")
         requests = [self._request(name, options) for name in self._types(options)]
         if options["dry_run"]:
             probe = options["probe"]
@@ -116,8 +124,8 @@ class Command(ServiceCommand):
             return self._report([self._work(job.pk, options)], options)
 
     def _start(self, requests: list[MigrationRequest], options: dict[str, Any]) -> int:
-        """Start one migration after the other. One that cannot start or fails leaves the
-        rest alone; a signal ends them all."""
+        """Start one migration after the other. If one cannot start or fails, the others go on; a
+        signal ends them all."""
         finished: list[MigrationProgress] = []
         refused = 0
         with self.interrupt.caught():
@@ -136,7 +144,7 @@ class Command(ServiceCommand):
         return self._report(finished, options) or (FAILED if refused else DONE)
 
     def _work(self, job_id: str, options: dict[str, Any]) -> MigrationProgress:
-        """Work for a job until it ends, or leave that to others."""
+        """Work for a job until it ends, or leave that to other processes."""
         if options["detach"]:
             recover_opportunistically()
             progress = migration_service.get_progress(job_id)
@@ -164,7 +172,7 @@ class Command(ServiceCommand):
                 field="entity_type",
             )
         for name in options["types"]:
-            registry.get(name)  # all of them are known before the first is started
+            registry.get(name)  # check all names before the first is started
         return list(dict.fromkeys(options["types"]))
 
     def _request(self, entity_type: str, options: dict[str, Any]) -> MigrationRequest:
@@ -199,7 +207,7 @@ class Command(ServiceCommand):
         if not options["interactive"] or self.as_json or not sys.stdin.isatty():
             return True
         names = ", ".join(request.entity_type for request in requests)
-        answer = input(f"Embed every row of {names} again, into a fresh index? [y/N] ")
+        answer = input(f"Embed every row of {names} again, into a new index? [y/N] ")
         return answer.strip().lower() in {"y", "yes"}
 
     def _report(self, finished: list[MigrationProgress], options: dict[str, Any]) -> int:
@@ -223,7 +231,7 @@ class Command(ServiceCommand):
         elif progress.status == JobStatus.PAUSED:
             if progress.throttle_reason:
                 self.stdout.write(f"Paused: {progress.throttle_reason}.")
-            self.stdout.write(f"Go on with: {resume_command(job_id)}")
+            self.stdout.write(f"Resume with: {resume_command(job_id)}")
         elif progress.status == JobStatus.FAILED:
             self.stdout.write(progress.error_message)
             self.stdout.write(f"Remove the cause, then: {resume_command(job_id)}")

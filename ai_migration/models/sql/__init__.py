@@ -1,1 +1,1 @@
-"""SQL the ORM cannot do, one function each, with a portable twin."""
+"""SQL that the ORM cannot express, one function each, with a portable version."""

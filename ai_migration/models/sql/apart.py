@@ -1,9 +1,9 @@
-"""Whether another thread may use a database as this one does.
+"""Connections of other threads: whether they can do what this thread's connection does.
 
-A thread of Django has connections of its own. What a session was told (a search path, a role,
-a setting that policies read), what a backend keeps beside it (a tenant) and what the project
-hangs on it are this thread's alone, and cannot be looked up to be copied. So another thread is
-used only where there is nothing to copy; else the work is done in this one.
+In Django each thread has its own connections. What was set on a session (a search path, a role, a
+setting that policies read), what a backend keeps with it (a tenant) and what the project attaches
+to it belong to this thread alone, and cannot be looked up to be copied. So another thread is used
+only where there is nothing to copy; otherwise the work is done in this one.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ and one of the thread that builds an index."""
 
 _DJANGOS = ("django.db.backends.", "django.contrib.gis.db.backends.")
 _DEFAULT_POOL = 4
-"""``min_size`` of psycopg's pool, which ``max_size`` is where it is not set."""
+"""The default ``min_size`` of psycopg's pool, and so of ``max_size``."""
 
 _are_own = ContextVar("ai_migration_own_sessions", default=False)
 
 
 @contextmanager
 def own_sessions() -> Iterator[None]:
-    """Call it where a worker begins: within the block, the sessions of this thread are known to
-    be as they were opened, if none is open yet."""
+    """Note that the sessions of this thread are as they were opened, if none is open yet. A worker
+    begins with it; it holds within the block."""
     is_unused = all(each.connection is None for each in connections.all(initialized_only=True))
     token = _are_own.set(_are_own.get() or is_unused)
     try:
@@ -40,7 +40,7 @@ def own_sessions() -> Iterator[None]:
 
 
 def is_reproducible(using: str) -> bool:
-    """Whether a connection that another thread opens is certain to find and do what this
+    """Return whether a connection opened by another thread is certain to find and do what this
     thread's does.
 
     Args:
@@ -57,12 +57,13 @@ def is_reproducible(using: str) -> bool:
 
 
 def is_djangos(backend: type) -> bool:
-    """Whether a class of connections is Django's own. Others keep what nobody else knows of."""
+    """Return whether a class of connections is Django's own. Others may keep state that is unknown
+    here."""
     return backend.__module__.startswith(_DJANGOS)
 
 
 def pool_size(using: str) -> int | None:
-    """How many connections the pool of a database gives at once; None: it has none."""
+    """Return the size of a database's connection pool; None: it has no pool."""
     pool = connections[using].settings_dict.get("OPTIONS", {}).get("pool")
     if not pool:
         return None
@@ -75,7 +76,7 @@ def _is_ours(wrapper: object) -> bool:
 
 
 def _tells_sessions() -> bool:
-    """Whether anybody but Django is told of new connections: to say something to them."""
+    """Return whether anything but Django listens for new connections, to set something on them."""
     for _, receiver, *_ in connection_created.receivers:
         found = receiver() if isinstance(receiver, ReferenceType) else receiver
         if found is not None and not found.__module__.startswith("django."):

@@ -30,7 +30,7 @@ class BinaryArray:
 
     Args:
         element: Oid of the element type.
-        count: How many elements.
+        count: The number of elements.
         body: The elements, each an int32 length and its bytes.
         nulls: Whether some elements are NULL.
     """
@@ -48,7 +48,7 @@ class BinaryArray:
         self.data = b"".join((header, body))
 
     def __repr__(self) -> str:
-        """Never the content: parameters reach logs."""
+        """Return the type and the count, never the content: parameters reach logs."""
         return f"<{type(self).__name__} of {self.count}>"
 
 

@@ -1,4 +1,4 @@
-"""The database's clock: what leases and versions are measured by.
+"""The database's clock, by which leases and versions are measured.
 
 A moment of our tables is one instant, whatever the host's ``USE_TZ`` and ``TIME_ZONE`` say: with
 a time zone in Python, in UTC in the database. Moments without a time zone would be wrong by
@@ -29,15 +29,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MomentField(_DateTimeField):
-    """A column of moments: always aware, always UTC. One without a time zone that is given to
-    it is meant in the settings' one. For migrations it is Django's ``DateTimeField``."""
+    """A datetime column: always aware, always UTC. A naive value is taken in the time zone of the
+    settings. In migrations it is Django's ``DateTimeField``."""
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.DateTimeField", args, kwargs
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """The value to write, which is what the instance has from now on."""
+        """Return the value to write, and set it on the instance."""
         value = _aware(super().pre_save(model_instance, add))
         setattr(model_instance, self.attname, value)
         return value
@@ -56,7 +56,7 @@ class MomentField(_DateTimeField):
     def from_db_value(
         self, value: datetime | None, expression: object, connection: BaseDatabaseWrapper
     ) -> datetime | None:
-        """Undo what Django makes of it: without ``USE_TZ`` the zone is cut off."""
+        """Restore the time zone, which Django cuts off without ``USE_TZ``."""
         if value is None:
             return None
         if not dialect_of(connection).keeps_zones:
@@ -67,7 +67,7 @@ class MomentField(_DateTimeField):
 
 
 class Now(functions.Now):  # noqa: TID251
-    """Django's, in UTC on MySQL and MariaDB too: there it is in the time zone of the server."""
+    """Django's ``Now``, in UTC on MySQL and MariaDB too, where it is in the server's time zone."""
 
     output_field = MomentField()
 
@@ -78,17 +78,18 @@ class Now(functions.Now):  # noqa: TID251
 
 
 def now_microseconds(using: str) -> int:
-    """Microseconds since 1970 by the clock of a database, moving within a transaction."""
+    """Return the microseconds since 1970 by a database's clock, which advances within a
+    transaction."""
     return dialect(using).now_microseconds()
 
 
 def now(using: str) -> datetime:
-    """The same clock as a moment."""
+    """Return the time by the same clock."""
     return _EPOCH + timedelta(microseconds=now_microseconds(using))
 
 
 def after(seconds: float) -> Combinable:
-    """The moment so many seconds from now, for use within a query; before now if negative."""
+    """Return an expression for the time that many seconds from now; negative: in the past."""
     return ExpressionWrapper(Now() + Value(timedelta(seconds=seconds)), output_field=MomentField())
 
 

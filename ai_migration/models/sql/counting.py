@@ -14,7 +14,7 @@ COUNT_BOUND = 1_000_000
 def bounded_count(
     rows: QuerySet[Any], bound: int = COUNT_BOUND, *, everywhere: bool = False
 ) -> tuple[int, bool]:
-    """How many rows a queryset has.
+    """Count the rows of a queryset.
 
     Args:
         rows: The queryset.

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 DOCUMENT_LENGTH = 2_000_000
 """Characters of one document, unless one row has more: far below ``max_allowed_packet``,
-which is 16 MB where nobody set it."""
+which is 16 MB by default."""
 
 TEXT = "longtext CHARACTER SET utf8mb4"
 ENTITY_ID = "varchar(255) CHARACTER SET utf8mb4"
@@ -39,7 +39,7 @@ def execute_rows(
         parameters: Named parameters of the statement.
 
     Returns:
-        How many rows it touched.
+        The number of rows it changed.
     """
     paths = [f"{name} {columns[name]} PATH '$[{i}]'" for i, name in enumerate(columns)]
     statement = sql.format(rows=f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({', '.join(paths)})) AS t")

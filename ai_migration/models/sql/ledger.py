@@ -1,5 +1,5 @@
-"""The ledger's bulk reads and writes: a row whose version is newer than the reads of the writer
-stays as it is."""
+"""The ledger's bulk reads and writes. A row whose version is newer than the writer's read stays as
+it is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _entity_id = itemgetter(0)
 
 
 class KnownEntity(NamedTuple):
-    """What the ledger has of one entity. ``content_hash`` is empty for a tombstone, and
-    where the vectors must be made again whatever the text is."""
+    """The ledger row of one entity. ``content_hash`` is empty for a tombstone, and if the vectors
+    must be made again whatever the text is."""
 
     entity_id: str
     content_hash: bytes
@@ -30,11 +30,11 @@ class KnownEntity(NamedTuple):
 
 
 _known = partial(tuple.__new__, KnownEntity)
-"""``KnownEntity._make``, without a call in Python for each of them."""
+"""``KnownEntity._make``, without a Python call for each row."""
 
 
 def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[str, KnownEntity]:
-    """What the ledger has of these entities, by entity id; unknown ones are absent."""
+    """Return the ledger rows of these entities by entity id; unknown ones are absent."""
     if not entity_ids:
         return {}
     rows = dialect(using).known_entities(collection_id, entity_ids)
@@ -44,7 +44,7 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
 def upsert(
     using: str, collection_id: int, rows: Sequence[LedgerRow], *, read_started: int, version: int
 ) -> set[str]:
-    """Write what was indexed, except where somebody else wrote meanwhile.
+    """Write what was indexed, except where another process wrote meanwhile.
 
     Call it inside a transaction, before the vectors are written: it locks the entities.
     A row is written if it still has the version it was looked up with (else what was
@@ -54,7 +54,7 @@ def upsert(
     Args:
         using: Database alias of our tables.
         collection_id: The collection.
-        rows: At most one an entity; written in the order of their ids.
+        rows: At most one for each entity; written in the order of their ids.
         read_started: When the read these rows come from began, microseconds.
         version: When it ended.
 

@@ -1,4 +1,4 @@
-"""Errors of databases: which pass by themselves, which somebody has to act on, and how."""
+"""Database errors: which are transient, which need action, and what to do."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from django.db import (
 from ai_migration.exceptions import AIMigrationError
 
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
-"""What Django raises for an outage, among other things."""
+"""The exceptions Django raises for an outage, among other things."""
 
 
 class ErrorKind(Enum):
-    """What is the matter, with what databases say then.
+    """The kinds of errors, with the codes databases give them.
 
-    Of PostgreSQL, SQLSTATEs, or the first two characters, which are a class of them
-    (https://www.postgresql.org/docs/current/errcodes-appendix.html); of MySQL and MariaDB the
-    numbers of server and client (https://dev.mysql.com/doc/mysql-errors/8.4/en/); of SQLite,
-    which has one code for most, words of which the first that are found decide.
+    For PostgreSQL, SQLSTATEs or their first two characters, the class
+    (https://www.postgresql.org/docs/current/errcodes-appendix.html); for MySQL and MariaDB, the
+    numbers of server and client (https://dev.mysql.com/doc/mysql-errors/8.4/en/); for SQLite, which
+    has one code for most errors, parts of the message, of which the first that is found decides.
     """
 
     UNREADABLE = ("Could not decode to UTF-8", "malformed JSON")  # a value, which may follow
@@ -36,8 +36,8 @@ class ErrorKind(Enum):
     CONFLICT = ("40", 1213)  # a deadlock, or another transaction was first
     LOCKED = ("55", 1205, "is locked")
     READ_ONLY = ("25006",)  # a standby, or a primary that is about to become one
-    IDLE = ("25P03", 4031)  # a transaction that stood still: the process was frozen
-    STOPPED = ("57", 1053, 1317, 1927)  # somebody ended the statement, the session, the server
+    IDLE = ("25P03", 4031)  # an idle transaction: the process was frozen
+    STOPPED = ("57", 1053, 1317, 1927)  # the statement, the session or the server was ended
     LOST = ("08", 1040, 2002, 2003, 2006, 2013, 2055)  # no connection, or none any more
 
 
@@ -54,10 +54,10 @@ _PASSING = {
 
 
 def kind_of(error: BaseException) -> ErrorKind | None:
-    """What is the matter; None: something else, or no error of a database.
+    """Return the kind of an error; None: another kind, or not a database's error.
 
     Args:
-        error: What Django raised.
+        error: The exception Django raised.
     """
     if not isinstance(error, Error):
         return None
@@ -77,11 +77,11 @@ def kind_of(error: BaseException) -> ErrorKind | None:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether a value is at fault that a driver or Django could make nothing of: a year 20000,
-    bytes that are no UTF-8, a date without a month. The statement and the connection are not.
+    """Return whether the driver or Django could not read a value: a year 20000, bytes that are not
+    UTF-8, a date without a month. The statement and the connection are not at fault.
 
     Args:
-        error: What reading rows raised.
+        error: The exception raised while reading rows.
     """
     if isinstance(error, Error):
         return kind_of(error) is ErrorKind.UNREADABLE
@@ -89,21 +89,21 @@ def is_unreadable(error: BaseException) -> bool:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the same statement may pass later without anybody acting: a lost connection,
-    a deadlock, a lock that was not given. A full disk or a missing table is none.
+    """Return whether the same statement may succeed later without any action: a lost connection, a
+    deadlock, a lock timeout. A full disk or a missing table is not an outage.
 
     Args:
-        error: What Django raised.
+        error: The exception Django raised.
     """
     return kind_of(error) in _PASSING
 
 
 def in_words(error: BaseException) -> str:
-    """A database's error with what to do about it: to migrate, only where that helps. Never
-    its further lines, which quote values.
+    """Return a database's error with what to do about it: to migrate, only where that helps. Only
+    its first line is kept, since the others quote values.
 
     Args:
-        error: What Django raised.
+        error: The exception Django raised.
     """
     said = (str(error).splitlines() or [type(error).__name__])[0]
     if kind_of(error) in (ErrorKind.NO_TABLE, ErrorKind.NO_COLUMN):

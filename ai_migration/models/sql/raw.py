@@ -37,7 +37,7 @@ def execute_raw(
     """Run one statement on the connection beneath Django's, inside its transaction.
 
     Behaves as Django's own cursor: refuses to run in a broken transaction, translates
-    errors to ``django.db`` ones, honours ``execute_wrappers``, stands in the query log.
+    errors to ``django.db`` ones, honours ``execute_wrappers``, appears in the query log.
 
     Args:
         connection: A PostgreSQL connection of Django.
@@ -50,7 +50,7 @@ def execute_raw(
         The cursor, to fetch from and to read ``rowcount`` of.
 
     Raises:
-        django.db.Error: What the database answered.
+        django.db.Error: The database's error.
     """
     if is_djangos(type(connection)):
         connection.ensure_connection()

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 
 
 def sparing(using: str) -> AbstractContextManager[object]:
-    """What fails inside leaves the transaction around it, such as a request's, as it was.
+    """Keep the transaction around the block, such as a request's, intact if a statement fails.
 
     Args:
         using: Database alias.

@@ -1,8 +1,8 @@
-"""Tenants that have a schema of PostgreSQL each, as with django-tenants.
+"""Tenants that have a PostgreSQL schema each, as with django-tenants.
 
-Its connections know which schema they are in, its settings which apps have tables in every
-tenant's. Where ours are among them each tenant has a queue, jobs and an index of its own, and
-a worker works for one of them.
+Its connections know their schema, and its settings list the apps that have tables in each tenant's
+schema. If ours is one of them, each tenant has its own queue, jobs and index, and a worker works
+for one tenant.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _SCHEMA_OF = (
 
 
 def schema_of(using: str) -> str | None:
-    """The schema a connection is in; None: its backend has no tenants."""
+    """Return the schema a connection is in; None: its backend has no tenants."""
     schema: str | None = getattr(connections[using], "schema_name", None)
     return schema
 
 
 def is_per_tenant(app_label: str) -> bool:
-    """Whether tenants have tables of an app of their own."""
+    """Return whether each tenant has its own tables of an app."""
     app = apps.get_app_config(app_label)
     names = {app.name, f"{type(app).__module__}.{type(app).__name__}"}
     return any(not names.isdisjoint(listed) for listed in _apps_of_tenants())
 
 
 def collection_scope(using: str) -> str:
-    """What tells a tenant's collections from those of the others, which have the same numbers,
-    in a store that all of them share; empty: there are no others."""
+    """Return what distinguishes a tenant's collections from those of other tenants, which have the
+    same ids, in a store they share; empty: there are no other tenants."""
     schema = schema_of(using)
     if schema is None or schema == _public() or not is_per_tenant("ai_migration"):
         return ""
@@ -47,11 +47,11 @@ def collection_scope(using: str) -> str:
 
 
 def require_own_schema(using: str) -> None:
-    """Refuse to work in a schema that our tables are not in: whose rows would be read, and into
-    whose index they would go, was a matter of the search path.
+    """Refuse to work in a schema without our tables: the search path would decide which tenant's
+    rows are read, and into whose index they go.
 
     Raises:
-        TenantError: They are in another one, or not there.
+        TenantError: They are in another schema, or missing.
     """
     schema = schema_of(using)
     if schema is None:
@@ -61,14 +61,14 @@ def require_own_schema(using: str) -> None:
         row = cursor.fetchone()
     if row is None:
         raise TenantError(
-            f"The schema {schema!r} has no tables of ai_migration. Where it is among TENANT_APPS, "
-            f"work for one tenant, such as with: manage.py tenant_command ai_migration worker "
-            f"--schema=NAME. Else run: manage.py migrate_schemas"
+            f"The schema {schema!r} has no tables of ai_migration. If it is in TENANT_APPS, "
+            f"work for one tenant, for example with: manage.py tenant_command ai_migration worker "
+            f"--schema=NAME. Otherwise run: manage.py migrate_schemas"
         )
     if row[0] != schema:
         raise TenantError(
             f"The connection is in the schema {schema!r}, and the tables of ai_migration are in "
-            f"{row[0]!r}. Work in that schema, or put ai_migration among TENANT_APPS and run: "
+            f"{row[0]!r}. Work in that schema, or add ai_migration to TENANT_APPS and run: "
             f"manage.py migrate_schemas"
         )
 
@@ -78,7 +78,7 @@ def choose(using: str, schema: str | None) -> None:
 
     Args:
         using: Database alias.
-        schema: What :func:`schema_of` said elsewhere.
+        schema: The schema, as :func:`schema_of` returned it elsewhere.
     """
     if schema in (None, _public()):
         return

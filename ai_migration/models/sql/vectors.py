@@ -28,7 +28,7 @@ def upsert(
     vectors: Vectors,
     documents: Sequence[str] | None,
 ) -> None:
-    """Write vectors; one that is there is replaced with its payload.
+    """Write vectors; an existing one is replaced with its payload.
 
     Args:
         using: Database alias; a transaction is open.
@@ -52,13 +52,13 @@ def upsert(
 
 
 def as_array(rows: Sequence[Row], dimensions: int) -> Vectors:
-    """The vectors of these rows, shape ``(len(rows), dimensions)``."""
+    """Return the vectors of these rows, shape ``(len(rows), dimensions)``."""
     packed = b"".join([row[2] for row in rows])
     return np.frombuffer(packed, dtype="<f4").astype(np.float32).reshape(len(rows), dimensions)
 
 
 def mark(using: str, collection_id: int, dimensions: int) -> None:
-    """Note that the collection exists, unless that is noted."""
+    """Record that the collection exists, unless that is recorded already."""
     StoredVector.objects.using(using).get_or_create(
         collection_id=collection_id,
         entity_id="",
@@ -68,7 +68,7 @@ def mark(using: str, collection_id: int, dimensions: int) -> None:
 
 
 def marked_dimensions(using: str, collection_id: int) -> int | None:
-    """The dimensions the collection was noted with; None: it does not exist."""
+    """Return the recorded dimensions of the collection; None: it does not exist."""
     marks = StoredVector.objects.using(using).filter(
         collection_id=collection_id, entity_id="", chunk=NO_CHUNK
     )

@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 _OPERATORS = {Metric.COSINE: "cosine_ops", Metric.INNER_PRODUCT: "ip_ops", Metric.L2: "l2_ops"}
 _METADATA = "metadata"
 CANDIDATES = 100
-"""What a search of ten looks at, at least: fewer miss too many of the nearest."""
+"""Candidates of a search for ten, at least: with fewer it misses too many of the nearest."""
 _MAX_EF_SEARCH = 1000
-"""pgvector takes no more."""
+"""pgvector's maximum."""
 
 
 @dataclass(frozen=True)
 class HnswIndex:
-    """A graph. Can be built at any time; vectors written later find their place in it."""
+    """A graph. It can be built at any time; vectors written later are added to it."""
 
     m: int
     ef_construction: int
@@ -35,25 +35,25 @@ class HnswIndex:
     method: ClassVar[str] = "hnsw"
 
     def parameters(self, table: PgVectorTable) -> dict[str, int] | None:
-        """How it is built on this table; None: not yet."""
+        """Return its parameters on this table; None: it cannot be built yet."""
         return {"m": self.m, "ef_construction": self.ef_construction}
 
     def suffix(self, parameters: Mapping[str, int]) -> str:
-        """What of the parameters is part of its name."""
+        """Return the part of its name that depends on the parameters."""
         return ""
 
     def is_met_by(self, found: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
-        """Whether one with such parameters may stay."""
+        """Return whether an index with these parameters may stay."""
         return True
 
     def candidates(self, limit: int) -> int:
-        """How many to look at for so many nearest."""
+        """Return the number of candidates of a search for ``limit`` vectors."""
         return max(self.ef_search, 2 * limit)
 
     def prepare_search(self, table: PgVectorTable, limit: int) -> None:
-        """Until the transaction ends: consider so many candidates, and go on looking while
-        fewer are found than asked for. In relaxed order: the strict one throws away what is
-        found late and is nearer than what was found before."""
+        """Set the number of candidates until the transaction ends, and continue a scan while it has
+        found too few. The order is relaxed: the strict one discards what is found late and is
+        nearer than what was found before."""
         table.execute(
             "SELECT set_config('hnsw.ef_search', $1::text, true), "
             "set_config('hnsw.iterative_scan', 'relaxed_order', true)",
@@ -63,7 +63,7 @@ class HnswIndex:
 
 @dataclass(frozen=True)
 class IvfflatIndex:
-    """Lists of vectors around centres, which are those of the vectors there are when it is
+    """Lists of vectors around centres, which are computed from the vectors present when it is
     built."""
 
     lists: int | None
@@ -71,27 +71,28 @@ class IvfflatIndex:
     method: ClassVar[str] = "ivfflat"
 
     def parameters(self, table: PgVectorTable) -> dict[str, int] | None:
-        """How it is built on this table; None: not yet, since there is no vector."""
+        """Return its parameters on this table; None: it cannot be built yet, as there is no
+        vector."""
         rows = table.count()
         return {"lists": self.lists or default_lists(rows)} if rows else None
 
     def suffix(self, parameters: Mapping[str, int]) -> str:
-        """Part of its name: two with different lists may be there at once."""
+        """Return the part of its name that depends on the lists: two indexes may exist at once."""
         return f"_{parameters['lists']}"
 
     def is_met_by(self, found: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
-        """As many lists as asked for; by default, within a factor of two."""
+        """Return whether it has as many lists as asked for; by default, within a factor of two."""
         if self.lists:
             return found["lists"] == wanted["lists"]
         return wanted["lists"] <= 2 * found["lists"] <= 4 * wanted["lists"]
 
     def candidates(self, limit: int) -> int:
-        """How many to look at for so many nearest."""
+        """Return the number of candidates of a search for ``limit`` vectors."""
         return max(CANDIDATES, 2 * limit)
 
     def prepare_search(self, table: PgVectorTable, limit: int) -> None:
-        """Until the transaction ends: look into so many lists, by default the root of their
-        number, and go on looking while fewer are found than asked for."""
+        """Set the number of lists to search until the transaction ends, by default the root of
+        their number, and continue a scan while it has found too few."""
         table.execute(
             "SELECT set_config('ivfflat.iterative_scan', 'relaxed_order', true), "
             "set_config('ivfflat.probes', "
@@ -108,13 +109,15 @@ Index = HnswIndex | IvfflatIndex
 
 
 def default_lists(rows: int) -> int:
-    """pgvector's advice (https://github.com/pgvector/pgvector#ivfflat)."""
+    """Return the number of lists that pgvector recommends
+    (https://github.com/pgvector/pgvector#ivfflat)."""
     return max(1, rows // 1000 if rows <= 1_000_000 else isqrt(rows))
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How an index is built; see :class:`~ai_migration.stores.pgvector.PgVectorStore`."""
+    """The options for building an index; see
+    :class:`~ai_migration.stores.pgvector.PgVectorStore`."""
 
     metric: Metric
     maintenance_work_mem: str | None
@@ -122,7 +125,7 @@ class BuildOptions:
 
     @property
     def server_settings(self) -> dict[str, str]:
-        """The server's settings meanwhile."""
+        """The server's settings during the build."""
         values = {
             "maintenance_work_mem": self.maintenance_work_mem,
             "max_parallel_maintenance_workers": self.workers,
@@ -131,7 +134,7 @@ class BuildOptions:
 
 
 class _Found(NamedTuple):
-    """An index of ours that the table has."""
+    """An existing index of ours."""
 
     name: str
     is_valid: bool
@@ -142,13 +145,13 @@ class _Found(NamedTuple):
 def build_indexes(
     table: PgVectorTable, precision: Precision, index: Index | None, options: BuildOptions
 ) -> None:
-    """Create the index of the vectors, and one of the payloads if there are any, unless they
-    are there or somebody is creating them; then drop others of ours.
+    """Create the index of the vectors, and one of the payloads if there are any, unless they exist
+    or are being created; then drop others of ours.
 
     Outside a transaction the table stays writable meanwhile; inside one it does not.
 
     Raises:
-        django.db.Error: What the database answered.
+        django.db.Error: The database's error.
     """
     found = []
     for each in _indexes(table):
@@ -186,11 +189,11 @@ def build_indexes(
 
 @contextmanager
 def _server_settings(table: PgVectorTable, options: BuildOptions) -> Iterator[None]:
-    """Those of the options, within the block or until the transaction ends."""
+    """Apply the options' server settings within the block, or until the transaction ends."""
     connection, settings = table.connection, options.server_settings
     local = connection.in_atomic_block
     if settings and not local and not table.is_own_session():
-        # The next statement may run in another session, and this one be somebody else's.
+        # The next statement may run in another session, and this one may serve another client.
         logger.warning(
             "%s: the connection goes through a pooler, so the index is built without %s",
             table.name,
@@ -216,7 +219,7 @@ def _concurrently(table: PgVectorTable) -> str:
 
 
 def _indexes(table: PgVectorTable) -> list[_Found]:
-    """The indexes that :func:`build_indexes` made, as their names say: others are none of ours."""
+    """Return the indexes that :func:`build_indexes` made, by their names: others are not ours."""
     rows = table.execute(
         "SELECT relname, indisvalid, EXISTS (SELECT 1 FROM pg_stat_progress_create_index "
         "WHERE index_relid = indexrelid), reloptions "

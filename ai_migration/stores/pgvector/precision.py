@@ -1,4 +1,4 @@
-"""How pgvector keeps the elements of a vector."""
+"""The types in which pgvector keeps the elements of a vector."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Precision:
 
     Attributes:
         type: Its name.
-        element: One element on the wire.
-        indexable: Dimensions that an index takes, at most.
+        element: The format of one element on the wire.
+        indexable: Dimensions that an index supports, at most.
     """
 
     type: str
@@ -26,4 +26,4 @@ class Precision:
 FLOAT32 = Precision("vector", np.dtype(">f4"), 2000)
 FLOAT16 = Precision("halfvec", np.dtype(">f2"), 4000)
 PRECISIONS = {"float32": FLOAT32, "float16": FLOAT16}
-"""By what the option says."""
+"""Precisions by the value of the option."""

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXACT_MATCHES = 20_000
-"""Vectors that match a filter and are all compared, at most: some milliseconds. An index, which
-knows nothing of the filter, finds near ones of which few match, and misses those that do."""
+"""Matches of a filter that are all compared, at most, which takes milliseconds. An index, which
+does not know the filter, would find near vectors of which few match, and miss those that do."""
 
 _Value = TypeVar("_Value")
 
@@ -57,15 +57,15 @@ class PgVectorStore(VectorStore):
 
     Writes are one binary statement per batch, in the transaction that is open on the
     database alias. A search is exact until :meth:`~VectorStore.optimize` has built the
-    index, and approximate afterwards, but for filters that at most ``EXACT_MATCHES`` vectors
-    match: those are all compared. Where the index finds fewer vectors than were asked for,
-    the search is repeated exactly.
+    index, and approximate afterwards, except for filters with at most ``EXACT_MATCHES`` matches,
+    which are all compared. Where the index finds fewer vectors than were asked for, the search is
+    repeated exactly.
 
     Args:
-        using: Database alias; None: where this package's own tables are.
+        using: Database alias; None: that of this package's own tables.
         metric: ``cosine``, ``inner_product`` or ``l2``.
-        precision: ``float32``, or ``float16`` for half the space. Of collections that are
-            created from now on: a table that is there keeps its own.
+        precision: ``float32``, or ``float16`` for half the space. It applies to new collections: an
+            existing table keeps its own.
         index: ``hnsw``, ``ivfflat``, or None: every search is exact.
         m: Links of a node of the HNSW graph, 2 to 100.
         ef_construction: Candidates while building, 4 to 1000, at least twice ``m``.
@@ -80,7 +80,7 @@ class PgVectorStore(VectorStore):
 
     System checks:
         ``ai_migration.E111``: psycopg 3 is not installed.
-        ``ai_migration.E112``: the database alias does not exist or is no PostgreSQL.
+        ``ai_migration.E112``: the database alias does not exist or is not PostgreSQL.
     """
 
     supports_filters = True
@@ -147,7 +147,7 @@ class PgVectorStore(VectorStore):
         documents = None if batch.metadata is None else dump_metadata(collection, batch.metadata)
         with atomically(self.using, collection):
             table = self._table(collection)
-            # The server makes of float32 what the table keeps; nothing makes float32 of float16.
+            # The server converts float32 to the table's precision, but not float16 to float32.
             is_known = self._precision is FLOAT32 and table.extension
             precision = FLOAT32 if is_known else self._require(table)
             table.upsert(batch.entity_ids, batch.chunks, vectors, documents, precision)
@@ -224,11 +224,11 @@ class PgVectorStore(VectorStore):
             self._table(collection).drop()
 
     def optimize(self, collection: CollectionRef) -> None:
-        """Build the index of the vectors, and one of the payloads for filters, unless they
-        are there or being built; drop one of another kind.
+        """Build the index of the vectors, and one of the payloads for filters, unless they exist or
+        are being built; drop one of another kind.
 
-        Outside a transaction writers go on meanwhile. It waits for older transactions of
-        the database to end.
+        Outside a transaction writers continue meanwhile. It waits for older transactions of the
+        database to end.
         """
         table, index = self._table(collection), self._index
         with translating(self.using, collection):
@@ -264,8 +264,8 @@ class PgVectorStore(VectorStore):
         return table.matching(filters, EXACT_MATCHES + 1) <= EXACT_MATCHES
 
     def _require(self, table: PgVectorTable) -> Precision:
-        """How the table keeps its vectors; refuses a collection that does not exist, or has
-        other dimensions."""
+        """Return the column of a collection's vectors; refuse one that does not exist, or has other
+        dimensions."""
         column = table.column()
         if column is None:
             raise missing(table.collection)
@@ -298,7 +298,7 @@ class PgVectorStore(VectorStore):
 
     def _no_postgresql(self) -> str:
         return (
-            f"PgVectorStore needs a PostgreSQL database, and the alias {self.using!r} is none. "
+            f"PgVectorStore needs a PostgreSQL database, which the alias {self.using!r} is not. "
             f"Set its option 'using' to one that is, or use DatabaseStore."
         )
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 STATEMENT_BYTES = 16 << 20
-"""Vectors in one statement, at most: the driver holds a parameter several times over."""
+"""Vectors in one statement, at most: the driver holds several copies of a parameter."""
 
 _LOCK = 0x61695F76
-"""Advisory lock of those who create the extension or a table."""
+"""Advisory lock for creating the extension or a table."""
 
 _DISTANCE = {Metric.COSINE: "<=>", Metric.INNER_PRODUCT: "<#>", Metric.L2: "<->"}
 
 
 class Column(NamedTuple):
-    """How a table keeps its vectors; ``extension`` is the schema its type is in, quoted."""
+    """The column of a table's vectors; ``extension`` is the schema its type is in, quoted."""
 
     precision: Precision
     dimensions: int
@@ -52,7 +52,7 @@ class PgVectorTable:
         self.name = collection.name
 
     def column(self) -> Column | None:
-        """How the table keeps its vectors; None: there is no table."""
+        """Return the column of the table's vectors; None: there is no table."""
         rows = self.execute(
             "SELECT typname, atttypmod, quote_ident(nspname) FROM pg_attribute "
             "JOIN pg_type ON pg_type.oid = atttypid "
@@ -67,12 +67,12 @@ class PgVectorTable:
         return Column(precision, int(dimensions), self.extension)
 
     def lock_creation(self) -> None:
-        """Until the transaction ends: CREATE … IF NOT EXISTS still fails when two create
-        the same at once."""
+        """Take a lock until the transaction ends: CREATE … IF NOT EXISTS fails if two processes
+        create the same at once."""
         self.execute("SELECT pg_advisory_xact_lock($1::bigint)", _LOCK)
 
     def find_extension(self) -> bool:
-        """Whether the extension is there, in whatever schema."""
+        """Return whether the extension exists, in any schema."""
         rows = self.execute(
             "SELECT quote_ident(nspname) FROM pg_extension "
             "JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'"
@@ -81,7 +81,7 @@ class PgVectorTable:
         return bool(rows)
 
     def create_extension(self) -> None:
-        """Create the extension; needs the right to. In ``public``, where that is possible: the
+        """Create the extension, which needs the right to do so; in ``public`` if possible, as the
         first schema of the search path may be a tenant's, and be dropped with the tenant."""
         rows = self.execute(
             "SELECT 1 FROM pg_namespace WHERE nspname = 'public' "
@@ -92,7 +92,7 @@ class PgVectorTable:
         self.find_extension()
 
     def type_of(self, precision: Precision) -> str:
-        """The name of the type that keeps vectors so, wherever it is."""
+        """Return the name of the type of a precision, with its schema."""
         return f"{self.extension}.{precision.type}"
 
     def create(self, precision: Precision) -> None:
@@ -107,9 +107,8 @@ class PgVectorTable:
         )
 
     def is_own_session(self) -> bool:
-        """Whether what is set on the session stays with this connection. A pooler in between
-        cannot tell its clients the number of the process that serves them, because it changes:
-        it makes one up."""
+        """Return whether settings of the session stay with this connection. A pooler in between
+        makes up the number of the process that serves a client, because it changes."""
         [[served_by]] = self.execute("SELECT pg_backend_pid()")
         return bool(served_by == self.connection.connection.info.backend_pid)
 
@@ -128,7 +127,7 @@ class PgVectorTable:
         """Write vectors, in one statement unless they are very large.
 
         Args:
-            precision: How they travel: as the table keeps them, or more precisely.
+            precision: The precision of the parameters: the table's, or a higher one.
         """
         source = (
             f"unnest($1::text[]), unnest($2::int[]), unnest($3::{self.type_of(precision)}[]), "
@@ -167,16 +166,16 @@ class PgVectorTable:
         )
 
     def count(self) -> int:
-        """How many vectors there are."""
+        """Return the number of vectors."""
         return int(self.execute(f"SELECT count(*) FROM {self.name}")[0][0])
 
     def has_metadata(self) -> bool:
-        """Whether any vector has a payload."""
+        """Return whether any vector has a payload."""
         found = f"SELECT EXISTS (SELECT 1 FROM {self.name} WHERE metadata IS NOT NULL)"
         return bool(self.execute(found)[0][0])
 
     def page(self, after: tuple[str, int], limit: int) -> list[tuple[str, int, bytes, str | None]]:
-        """The rows that follow ``after``: entity, chunk, binary vector, payload."""
+        """Return the rows that follow ``after``: entity, chunk, binary vector, payload."""
         return self.execute(
             f"SELECT entity_id, chunk, embedding, metadata::text FROM {self.name} "
             "WHERE (entity_id, chunk) > ($1::text, $2::int) "
@@ -187,12 +186,12 @@ class PgVectorTable:
         )
 
     def as_array(self, vectors: Sequence[bytes], precision: Precision) -> Vectors:
-        """Binary vectors of :meth:`page`, shape ``(n, dimensions)``."""
+        """Return the binary vectors of :meth:`page` as an array, shape ``(n, dimensions)``."""
         kind = [("header", ">i4"), ("elements", precision.element, (self.collection.dimensions,))]
         return np.frombuffer(b"".join(vectors), dtype=kind)["elements"].astype(np.float32)
 
     def matching(self, filters: Mapping[str, JSONValue], at_most: int) -> int:
-        """How many vectors the filters leave, counted no further than that."""
+        """Count the vectors that match the filters, up to ``at_most``."""
         where, params = self._where(filters)
         found = f"SELECT FROM {self.name} {where} LIMIT ${len(params) + 1}::bigint"
         return int(self.execute(f"SELECT count(*) FROM ({found}) AS found", *params, at_most)[0][0])
@@ -207,19 +206,19 @@ class PgVectorTable:
         *,
         candidates: int | None,
     ) -> list[tuple[str, int, float, str | None]]:
-        """Entity, chunk, distance and payload of the nearest vectors, nearest first.
+        """Return entity, chunk, distance and payload of the nearest vectors, nearest first.
 
         Args:
-            candidates: How many that match to take from the index, for the nearest of them;
-                None: every vector that matches is compared.
+            candidates: The matches to take from the index, of which the nearest are returned; None:
+                every vector that matches is compared.
         """
         where, params = self._where(filters)
         operator = f"OPERATOR({self.extension}.{_DISTANCE[metric]})"
         distance = f"embedding {operator} ${len(params) + 1}::{self.type_of(precision)}"
         if candidates is None:
             distance = f"({distance}) + 0"  # an index never matches a sum
-        # The sum in the end makes it sort: the planner takes an index at its word, and what a
-        # scan in relaxed order gives is nearly in order only.
+        # The sum in the end makes it sort: the planner takes an index to be in order, and a scan in
+        # relaxed order is only nearly so.
         return self.execute(
             "SELECT entity_id, chunk, distance, metadata::text FROM ("
             f"SELECT entity_id, chunk, {distance} AS distance, metadata FROM {self.name} {where} "
@@ -232,7 +231,8 @@ class PgVectorTable:
         )
 
     def _where(self, filters: Mapping[str, JSONValue]) -> tuple[str, list[Any]]:
-        """The filters as a clause, and its parameters, which are the first of a statement."""
+        """Return the filters as a clause, with its parameters, which are the first of a
+        statement."""
         if not filters:
             return "", []
         params: list[Any] = dump_metadata(self.collection, [filters])

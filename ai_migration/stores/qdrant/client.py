@@ -1,4 +1,4 @@
-"""Where QdrantStore meets Qdrant: filters, sizes of requests, points, errors."""
+"""QdrantStore's view of Qdrant: filters, sizes of requests, points, errors."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ if TYPE_CHECKING:
     from qdrant_client.http.exceptions import UnexpectedResponse
 
 REQUEST_BYTES = 16 << 20
-"""Half of what a server takes: https://qdrant.tech/documentation/guides/configuration/
-(``service.max_request_size_mb``)."""
+"""Half of the largest request a server accepts:
+https://qdrant.tech/documentation/guides/configuration/ (``service.max_request_size_mb``)."""
 _FLOAT_BYTES = 24
-"""A float32 as JSON, at most."""
+"""Bytes of a float32 as JSON, at most."""
 _POINT_BYTES = 300
-"""The rest of a point."""
+"""Bytes of the rest of a point."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def condition(filters: Mapping[str, JSONValue]) -> models.Filter | None:
-    """What Qdrant can say of these filters: it matches all that we want, and may match more.
-
-    Null also matches a list with a null in it, and a value a list that has it; lists, objects,
-    numbers beyond a double and keys that its JSON paths cannot write are left to Python.
+    """Return these filters as far as Qdrant can express them: it matches all that they match, and
+    maybe more. Null also matches a list with a null in it, and a value a list that has it; lists,
+    objects, numbers beyond a double and keys that its JSON paths cannot express are left to Python.
     """
     from qdrant_client import models
 
@@ -55,7 +54,7 @@ def condition(filters: Mapping[str, JSONValue]) -> models.Filter | None:
 
 
 def entities(entity_ids: Sequence[str]) -> models.Filter:
-    """All vectors of these entities."""
+    """Return the filter for all vectors of these entities."""
     from qdrant_client import models
 
     match = models.MatchAny(any=list(entity_ids))
@@ -65,10 +64,10 @@ def entities(entity_ids: Sequence[str]) -> models.Filter:
 def slices(
     dimensions: int, entity_ids: Sequence[str], documents: Sequence[str | None]
 ) -> Iterator[slice]:
-    """Runs of points that fit into one request.
+    """Yield runs of points that fit into one request.
 
     Args:
-        dimensions: Of the vectors; 0 where none are sent.
+        dimensions: Those of the vectors; 0 if none are sent.
         entity_ids: Entity of each point.
         documents: Payload of each point.
     """
@@ -85,7 +84,7 @@ def slices(
 
 
 def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
-    """What ``retrieve`` gave.
+    """Return the points of ``retrieve`` as a batch.
 
     Args:
         points: At least one.
@@ -108,11 +107,11 @@ def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
 
 @contextmanager
 def translating(collection: CollectionRef, store: VectorStore) -> Iterator[None]:
-    """Translates what Qdrant answers, or that it does not. The library's own words of an answer
-    are cut, and may have half a secret in them: they go no further.
+    """Translate Qdrant's errors and missing answers. The library's own message is cut, and may have
+    half a secret in it, so it is not passed on.
 
     Raises:
-        StoreError: Transient where trying again can help.
+        StoreError: Transient if trying again can help.
     """
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
@@ -163,7 +162,7 @@ def _no_answer(collection: CollectionRef, source: Exception, said: str) -> Store
     kind = type(source).__name__
     if isinstance(source, ValueError):  # pydantic's, of an answer it cannot read
         return StoreError(
-            f"{collection.name}: the answer is none of Qdrant's ({kind}). Is the option 'url' "
+            f"{collection.name}: the answer is not from Qdrant ({kind}). Is the option 'url' "
             f"of the store right?"
         )
     return StoreError(f"{collection.name}: no answer from Qdrant: {kind}: {said}", transient=True)

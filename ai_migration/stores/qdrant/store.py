@@ -37,28 +37,28 @@ if TYPE_CHECKING:
 _DISTANCES = {Metric.COSINE: "Cosine", Metric.INNER_PRODUCT: "Dot", Metric.L2: "Euclid"}
 _INDEX_TYPES = ("keyword", "integer", "float", "bool", "uuid", "datetime")
 _IDS = 1000
-"""Entities in one request that deletes."""
+"""Entities in one request to delete."""
 _KEYS = 2000
 """Keys in one request of a scroll."""
 _POLL_SECONDS = 1.0
 
 
 class QdrantStore(VectorStore):
-    """Qdrant, a collection for each of ours, on qdrant-client (extra ``qdrant``).
+    """Qdrant, with a collection for each of ours, on qdrant-client (extra ``qdrant``).
 
     A payload is ``{"entity", "chunk", "norm", "metadata"}``: Qdrant keeps vectors of the
-    metric ``cosine`` at length 1, and ``norm`` brings the length back. A filter that Qdrant
-    cannot say exactly (null, lists, odd keys) fetches more and compares here. A scroll reads
-    the keys of all vectors first, and sorts them in a temporary file: Qdrant has no order by
-    text. A batch that does not fit one request is written in several.
+    metric ``cosine`` at length 1, and ``norm`` brings the length back. A filter that Qdrant cannot
+    express exactly (null, lists, odd keys) fetches more and compares here. A scroll reads the keys
+    of all vectors first, and sorts them in a temporary file: Qdrant cannot order by text. A batch
+    that does not fit one request is written in several.
 
     Args:
-        url: The server, ``https://qdrant.example.com:6333``. User and password in it are
-            sent as a header, for a proxy before it.
+        url: The server, ``https://qdrant.example.com:6333``. A user and password in it are sent as
+            a header, for a proxy in front of it.
         api_key: Its key.
         path: Instead of ``url``: the folder of the local mode. One process at a time, exact
             search, a few thousand vectors: to try things out, and for tests.
-        prefix: Begins the name of every collection and alias, where several share a server.
+        prefix: Prefix of the names of collections and aliases, if several sites share a server.
         metric: ``cosine``, ``inner_product`` or ``l2``.
         indexed: Metadata fields with a payload index, by its type: ``{"tenant": "keyword"}``.
             A filter on another field reads the payload of every candidate.
@@ -117,7 +117,7 @@ class QdrantStore(VectorStore):
                 try:
                     self._create(client, name, collection.dimensions)
                 except UnexpectedResponse:
-                    if not client.collection_exists(name):  # nobody else was faster
+                    if not client.collection_exists(name):  # no other process was faster
                         raise
             vectors: Any = client.get_collection(name).config.params.vectors
         if vectors.size != collection.dimensions:
@@ -217,7 +217,7 @@ class QdrantStore(VectorStore):
         if limit < 1:
             return []
         wanted, filters = limit, filters or {}
-        dump_metadata(collection, [filters])  # what no payload can have is refused
+        dump_metadata(collection, [filters])  # refuse what no payload can have
         condition = qdrant.condition(filters)
         while True:
             with self._calling(collection) as client:
@@ -254,9 +254,9 @@ class QdrantStore(VectorStore):
             time.sleep(_POLL_SECONDS)
 
     def activated(self, collection: CollectionRef) -> None:
-        """Point the alias ``<prefix><entity type>`` to the collection, in one step: other
-        readers of the server need not know our names. A tenant's has its scope before the
-        entity type: ``<prefix><scope>_<entity type>``."""
+        """Point the alias ``<prefix><entity type>`` to the collection, in one step: other readers
+        of the server need not know our names. A tenant's alias has its scope before the entity
+        type: ``<prefix><scope>_<entity type>``."""
         from qdrant_client import models
 
         scope = f"{collection.scope}_" if collection.scope else ""
@@ -332,7 +332,7 @@ class QdrantStore(VectorStore):
 
     @contextmanager
     def _calling(self, collection: CollectionRef) -> Iterator[QdrantClient]:
-        """The client of this process; the local mode takes one thread at a time."""
+        """Give the client of this process; the local mode takes one thread at a time."""
         with qdrant.translating(collection, self):
             if self.one_process:
                 with self._lock:

@@ -1,7 +1,7 @@
-"""One class for each vendor of databases, all with the same functions.
+"""One class for each database vendor, all with the same methods.
 
-What a database does in its own way stands in its class, and what any of them does in
-:class:`~ai_migration.models.sql.dialects.base.Dialect`. Nobody else asks whose a database is.
+What a database does differently is in its class, and what all do alike is in
+:class:`~ai_migration.models.sql.dialects.base.Dialect`. No other module asks for the vendor.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ai_migration.models.sql.dialects.sqlite import SQLite
 __all__ = ["DIALECTS", "Dialect", "MySQL", "PostgreSQL", "SQLite", "dialect", "dialect_of"]
 
 DIALECTS: dict[str, type[Dialect]] = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite}
-"""By what Django calls the vendor; others are read from only, as any database is."""
+"""By Django's name of the vendor; any other database is only read from."""
 
 
 def dialect(using: str) -> Dialect:
-    """How to talk to a database.
+    """Return the dialect of a database.
 
     Args:
         using: Database alias.
@@ -30,5 +30,5 @@ def dialect(using: str) -> Dialect:
 
 
 def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
-    """The same for a connection at hand."""
+    """Return the dialect of a connection."""
     return DIALECTS.get(connection.vendor, Dialect)(connection)

@@ -1,4 +1,4 @@
-"""What this package asks of a database, as far as all of them answer alike."""
+"""The operations this package needs of a database, as far as all databases do them alike."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSERT INTO ai_searchable_entities
 {}
 ON CONFLICT (collection_id, entity_id) DO NOTHING
 """
-# MySQL takes no comparison of pairs for a range of an index: the first part says it again.
+# MySQL uses no index range for a comparison of pairs: the first condition gives it one.
 VECTORS_AFTER = (
     "FROM ai_vectors WHERE collection_id = {} AND entity_id >= {} "
     "AND (entity_id, chunk) > ({}, {}) "
@@ -50,7 +50,7 @@ class VectorColumns(NamedTuple):
     documents: Sequence[str] | None
 
     def rows(self) -> Iterator[tuple[str, int, bytes, str | None]]:
-        """The same row by row."""
+        """Return the vectors row by row."""
         packed, width = self.vectors.tobytes(), self.vectors.shape[1] * 4
         documents = repeat(None) if self.documents is None else self.documents
         keys = zip(self.entity_ids, self.chunks, documents, strict=False)
@@ -59,8 +59,8 @@ class VectorColumns(NamedTuple):
 
 
 class LedgerRow(NamedTuple):
-    """One entity as the ledger is to have it. ``known_version`` is the version it had when it
-    was looked up; 0: it had none."""
+    """The ledger row to write for one entity. ``known_version`` is the version it had when it was
+    looked up; 0: there was no row."""
 
     entity_id: str
     content_hash: bytes
@@ -70,95 +70,96 @@ class LedgerRow(NamedTuple):
 
 
 class Dialect:
-    """A database, and how to talk to it. A vendor overrides what it does in another way.
+    """The operations on one database. The class of a vendor overrides what it does differently.
 
     Args:
         connection: Django's connection to it.
     """
 
     has_server: ClassVar[bool] = True
-    """Whether it works in processes of its own, and not in this one."""
+    """True if it runs in processes of its own."""
 
     is_typed: ClassVar[bool] = False
-    """Whether a column holds nothing but values of its type, one way of writing each."""
+    """True if a column holds only values of its type, each in one representation."""
 
     keeps_zones: ClassVar[bool] = False
-    """Whether a column of moments holds an instant, and not the digits of one."""
+    """True if a datetime column holds an instant, not the digits of one."""
 
     can_estimate: ClassVar[bool] = False
-    """Whether :meth:`estimated` knows anything."""
+    """True if :meth:`estimated` gives estimates."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
 
-    # Settings, which are looked at without a query
+    # Settings, read without a query
 
     def refused_driver(self) -> str | None:
-        """The driver in use, where this package cannot work with it."""
+        """Return the driver in use if this package cannot work with it, else None."""
         return None
 
     def lacks_for_writers(self) -> list[str]:
-        """What the settings do not give, and several processes that write need."""
+        """Return what the settings lack for several processes that write."""
         return []
 
     # Time, counts, plans, sessions
 
     def now_microseconds(self) -> int:
-        """Microseconds since 1970 by its clock, moving within a transaction."""
+        """Return the microseconds since 1970 by its clock, which advances within a transaction."""
         raise NotImplementedError
 
     def estimated(self, rows: QuerySet[Any]) -> int:
-        """How many rows the planner expects of a queryset; 0: it does not say."""
+        """Return the number of rows the planner expects of a queryset; 0: unknown."""
         return 0
 
     def in_index_order(self) -> AbstractContextManager[None]:
-        """Queries within read an index in its order. Call it inside a transaction."""
+        """Make queries within the block read an index in its order. Call it inside a
+        transaction."""
         return nullcontext()
 
-    def no_standing_still(self, seconds: float) -> AbstractContextManager[None]:
-        """Within the block the server ends a transaction that stands still for so long.
+    def idle_timeout(self, seconds: float) -> AbstractContextManager[None]:
+        """Set the idle transaction timeout of this session within the block.
 
-        A process that is frozen in the middle of one would keep its locks for as long as it
-        is frozen, and whoever wants to take over its work would wait for them. Some databases
-        have no such thing, or no locks that outlive a statement.
+        A process that is frozen in the middle of a transaction would keep its locks, and the worker
+        that takes over would wait for them. Some databases have no such timeout, or no locks that
+        outlive a statement.
         """
         return nullcontext()
 
-    def end_if_still(self, seconds: float) -> None:
-        """The same for the transaction that is open, where one can be told."""
+    def set_idle_timeout(self, seconds: float) -> None:
+        """Set the idle transaction timeout of the open transaction, where the database can."""
 
     # Standbys
 
     def is_standby(self) -> bool:
-        """Whether it only follows another database."""
+        """Return whether it only replicates another database."""
         return False
 
     def table_identity(self, table: str) -> object:
-        """What only the same table has when it is seen through another alias, as that of a
-        standby; None: there is no such table, or that cannot be told."""
+        """Return what identifies a table when it is seen through another alias, such as a
+        standby's; None: there is no such table, or it cannot be identified."""
         return None
 
     def position(self) -> str:
-        """How far a primary has written its log: what was committed before stands before it.
-        Empty: it does not say."""
+        """Return the position up to which a primary has written its log: what is committed by now
+        is before it. Empty: unknown."""
         return ""
 
     def shows(self, position: str) -> bool:
-        """Whether a standby, or what was one, shows all that stands before a position."""
+        """Return whether a standby, or a former one, has replayed everything before a position."""
         return True
 
     # The ledger: rows are (entity id, content hash, metadata hash, chunks, version)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
-        """The rows of these entities; unknown ones are absent."""
+        """Return the rows of these entities; unknown ones are absent."""
         raise NotImplementedError
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
-        """Write rows, except those that are there; how many it wrote."""
+        """Write rows, except those that exist. Return how many were written."""
         raise NotImplementedError
 
     def update_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
-        """Change the rows that still have the version they are known with; how many had."""
+        """Change the rows that still have their known version. Return how many were changed."""
         return self._executemany(
             "UPDATE ai_searchable_entities SET content_hash = %s, metadata_hash = %s, "
             "chunk_count = %s, version = %s "
@@ -169,7 +170,7 @@ class Dialect:
     # Vectors: rows are (entity id, chunk, packed vector, payload)
 
     def upsert_vectors(self, collection_id: int, batch: VectorColumns) -> None:
-        """Write vectors; one that is there is replaced with its payload."""
+        """Write vectors; an existing one is replaced with its payload."""
         raise NotImplementedError
 
     def update_payloads(
@@ -194,7 +195,7 @@ class Dialect:
         )
 
     def vectors_after(self, collection_id: int, after: tuple[str, int], limit: int) -> list[Any]:
-        """The rows that follow an entity and chunk, in their order."""
+        """Return the rows that follow an entity and chunk, in their order."""
         vector = self.connection.ops.quote_name("vector")
         return self._fetch(
             f"SELECT entity_id, chunk, {vector}, metadata " + VECTORS_AFTER.format(*["%s"] * 5),

@@ -30,8 +30,9 @@ class MySQL(Dialect):
         return int(self._value("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"))
 
     @contextmanager
-    def no_standing_still(self, seconds: float) -> Iterator[None]:
-        """MariaDB knows it for a session only; the session gets back what it had."""
+    def idle_timeout(self, seconds: float) -> Iterator[None]:
+        """Set MariaDB's timeout, which belongs to the session, and restore the old one
+        afterwards."""
         if not getattr(self.connection, "mysql_is_mariadb", False):
             yield
             return
@@ -45,7 +46,8 @@ class MySQL(Dialect):
                 self._set(name, int(before))
 
     def is_standby(self) -> bool:
-        """Read-only. How far it is, not every role may read: that is not told."""
+        """Return whether it is read-only. Not every role may read its position, so none is
+        given."""
         return self._value("SELECT @@global.read_only") not in (0, "0", "OFF")
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:

@@ -58,20 +58,20 @@ class PostgreSQL(Dialect):
 
     @contextmanager
     def in_index_order(self) -> Iterator[None]:
-        """It plans by statistics, which a table gets minutes after a backfill has begun to fill
-        it. Until then it takes the rest of the table for seven rows and sorts all of it for
-        each page: the cost of a page grows with the table."""
+        """Turn sorting off. PostgreSQL plans by statistics, which a table gets only minutes after a
+        backfill has begun to fill it. Until then it expects seven rows and sorts the rest of the
+        table for each page, so the cost of a page grows with the table."""
         with self.connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_sort = off")
             yield
             cursor.execute("SET LOCAL enable_sort TO DEFAULT")
 
     @contextmanager
-    def no_standing_still(self, seconds: float) -> Iterator[None]:
+    def idle_timeout(self, seconds: float) -> Iterator[None]:
         with self.connection.execute_wrapper(_LimitFirst(seconds)):
             yield
 
-    def end_if_still(self, seconds: float) -> None:
+    def set_idle_timeout(self, seconds: float) -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(_limit(seconds))
 
@@ -81,7 +81,7 @@ class PostgreSQL(Dialect):
         return bool(self._value("SELECT pg_is_in_recovery()"))
 
     def table_identity(self, table: str) -> object:
-        """Number and name of the database, and the number of the table."""
+        """Return the oid and name of the database, and the oid of the table."""
         [(database, name, number)] = self._fetch(
             "SELECT oid::bigint, datname, to_regclass(%s)::oid::bigint FROM pg_database"
             " WHERE datname = current_database()",
@@ -196,7 +196,7 @@ def _arrays(rows: Sequence[LedgerRow]) -> tuple[Any, ...]:
 
 
 class _LimitFirst:
-    """Begins each transaction of a connection with the limit: one statement more."""
+    """Execute wrapper that sets the limit at the start of each transaction of a connection."""
 
     def __init__(self, seconds: float) -> None:
         self._statement = _limit(seconds)

@@ -61,7 +61,7 @@ class SQLite(Dialect):
 
 
 def _is_wal(name: str) -> bool:
-    """Whether the file is in WAL mode for good: its header says so, without a query."""
+    """Return whether the file is in WAL mode, by its header and without a query."""
     path = Path(name.removeprefix("file:").partition("?")[0])
     try:
         with path.open("rb") as file:

@@ -20,15 +20,15 @@ def _number(maximum: int) -> Any:
     def parse(value: str) -> int:
         if value.isascii() and value.isdigit() and int(value) <= maximum:
             return int(value)
-        raise ArgumentTypeError(f"{value!r} is no whole number from 0 to {maximum:,}")
+        raise ArgumentTypeError(f"{value!r} is not a whole number from 0 to {maximum:,}")
 
     return parse
 
 
 class Command(BaseCommand):
-    """Fill the shop; running it again adds only missing rows."""
+    """Fill the shop. Running it again adds only missing rows."""
 
-    help = "Create products and orders: varied, and always the same for the same seed."
+    help = "Create products and orders, always the same for the same seed."
     requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         """Create missing rows."""
         products, orders, seed = options["products"], options["orders"], options["seed"]
         if orders and not products:
-            raise CommandError("Orders need products to order: give --products as well.")
+            raise CommandError("Orders need products: use --products as well.")
         if options["reset"]:
             clear()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -64,4 +64,4 @@ class Command(BaseCommand):
                     bars.update(task, completed=count)
         if options["verbosity"]:
             there = f"{Product.objects.count():,} products and {Order.objects.count():,} orders"
-            self.stdout.write(f"Made {made:,} rows. There are {there}.")
+            self.stdout.write(f"Created {made:,} rows. There are now {there}.")

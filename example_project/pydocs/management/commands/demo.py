@@ -30,7 +30,7 @@ QUERIES = (
 class Command(BaseCommand):
     """Migrate the database, load real text, index it and search it. Safe to run again."""
 
-    help = "Index the documentation of Python's standard library, and search in it."
+    help = "Index the documentation of Python's standard library, and search it."
     # There may be no table yet.
     requires_system_checks = ()
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         except AIMigrationError as error:
             raise CommandError(error.message) from error
         except KeyboardInterrupt:
-            self.console.print("\nStopped. Run the demo again to go on where it stopped.")
+            self.console.print("\nStopped. Run the demo again to continue where it stopped.")
             sys.exit(130)
         self._next_steps()
 
@@ -72,13 +72,13 @@ class Command(BaseCommand):
         self._headline("Indexing it with an embedding model that runs right here")
         last = self._last_job()
         if last is not None and (not last.is_finished or last.status == JobStatus.FAILED):
-            self.console.print("  Going on where the last run stopped.")
+            self.console.print("  Continuing where the last run stopped.")
             call_command("migrate_ai_entities", resume=last.pk, stdout=self.stdout)
         else:
             call_command("migrate_ai_entities", ENTITY_TYPE, stdout=self.stdout)
         job = self._last_job()
         if job is None or job.status != JobStatus.COMPLETED:
-            raise CommandError("The index is not complete. Run the demo again to go on.")
+            raise CommandError("The index is not complete. Run the demo again to continue.")
         if not (job.indexed_entities or job.removed_entities or job.failed_entities):
             self.console.print("  Nothing has changed: no text was embedded again.")
 
