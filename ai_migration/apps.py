@@ -30,20 +30,20 @@ class AIMigrationConfig(AppConfig):
 
 
 def _prepare_dispatcher() -> None:
-    """Whatever has to be in place before this process forks workers."""
+    """Prepare the dispatcher before this process forks workers."""
     from ai_migration.dispatch import get_dispatcher
     from ai_migration.exceptions import AIMigrationError
 
-    with suppress(AIMigrationError):  # said by the system checks
+    with suppress(AIMigrationError):  # reported by the system checks
         get_dispatcher().prepare()
 
 
 def _install_schedules(sender: AppConfig, **_: Any) -> None:
-    """Whatever keeps schedules gets ours, once its own tables are there."""
+    """Install our schedules, once the tables for them exist."""
     from ai_migration.dispatch import get_dispatcher
     from ai_migration.exceptions import AIMigrationError
 
-    with suppress(AIMigrationError):  # said by the system checks
+    with suppress(AIMigrationError):  # reported by the system checks
         dispatcher = get_dispatcher()
         if dispatcher.supports_schedules and dispatcher.schedules_app == sender.label:
             dispatcher.install()

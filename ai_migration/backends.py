@@ -25,11 +25,11 @@ Backend = TypeVar("Backend")
 
 
 class BackendImportError(SettingsError):
-    """``BACKEND`` names nothing that can be imported."""
+    """``BACKEND`` cannot be imported."""
 
 
 class BackendTypeError(SettingsError):
-    """``BACKEND`` names something that is no backend of this kind."""
+    """``BACKEND`` is not a backend of this kind."""
 
 
 class BackendOptionsError(SettingsError):
@@ -53,7 +53,7 @@ class BackendRegistry(Generic[Backend]):
         sources.append(self._secrets)
 
     def __getitem__(self, alias: str) -> Backend:
-        """The backend of that alias.
+        """Return the backend of that alias.
 
         Raises:
             SettingsError: The alias is unknown, its class cannot be imported, is not a
@@ -91,7 +91,9 @@ class BackendRegistry(Generic[Backend]):
         path, backend_class = configured.BACKEND, import_backend(configured, where)
         base = self._base()
         if not (isinstance(backend_class, type) and issubclass(backend_class, base)):
-            raise BackendTypeError(f"{where}['BACKEND'] is {path!r}, which is no {base.__name__}")
+            raise BackendTypeError(
+                f"{where}['BACKEND'] is {path!r}, which is not a subclass of {base.__name__}"
+            )
         abstract = ", ".join(sorted(getattr(backend_class, "__abstractmethods__", ())))
         if abstract:
             raise BackendTypeError(
@@ -100,7 +102,7 @@ class BackendRegistry(Generic[Backend]):
         return backend_class
 
     def _secrets(self) -> Iterator[str]:
-        """What the backends that were made name as their secrets."""
+        """Yield the secrets of the backends that were made."""
         for backend in list(self._instances.values()):
             yield from secrets_of(backend)
 
@@ -110,10 +112,10 @@ class BackendRegistry(Generic[Backend]):
 
 
 def import_backend(configured: BackendSettings, where: str) -> Any:
-    """What ``BACKEND`` names.
+    """Import what ``BACKEND`` names.
 
     Raises:
-        BackendImportError: Nothing that can be imported.
+        BackendImportError: It cannot be imported.
     """
     path = configured.BACKEND
     try:
@@ -133,7 +135,7 @@ def import_backend(configured: BackendSettings, where: str) -> Any:
 def make_backend(
     backend_class: Callable[..., Backend], configured: BackendSettings, where: str
 ) -> Backend:
-    """An instance, made with ``OPTIONS``.
+    """Make an instance with ``OPTIONS``.
 
     Raises:
         BackendOptionsError: The class refuses them.
@@ -145,7 +147,7 @@ def make_backend(
     except AIMigrationError as error:
         scrub(error)
         raise
-    except Exception as error:  # whatever it is, its words may repeat an option
+    except Exception as error:  # whatever it is, its message may repeat an option
         words = redacted(without_secrets(str(error), secrets_in(options, is_secret=True)))
         if not isinstance(error, TypeError):
             words = f"{type(error).__name__}: {words}"

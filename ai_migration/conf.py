@@ -32,7 +32,7 @@ Alias = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 NO_MESSAGES = "ai_migration.dispatchers.none.NullDispatcher"
-"""The dispatcher of those whose workers look by themselves."""
+"""The dispatcher for workers that poll."""
 
 
 class BackendSettings(BaseModel):
@@ -45,7 +45,7 @@ class BackendSettings(BaseModel):
 
 
 class EmbedderSettings(BackendSettings):
-    """One alias of ``EMBEDDERS``: the backend, what its provider allows, what it costs."""
+    """One alias of ``EMBEDDERS``: the backend, its provider's limits, its price."""
 
     REQUESTS_PER_MINUTE: PositiveInt | None = None
     TOKENS_PER_MINUTE: PositiveInt | None = None
@@ -103,9 +103,9 @@ class Settings(BaseModel):
 
 
 class SettingsFault(Enum):
-    """What can be wrong with ``AI_MIGRATION``."""
+    """The kinds of faults of ``AI_MIGRATION``."""
 
-    NO_DICT = "it is no dict"
+    NO_DICT = "it is not a dict"
     UNKNOWN_KEY = "a key is unknown"
     WRONG_VALUE = "a value is wrong"
     NO_DEFAULT = "an alias 'default' is missing"
@@ -113,7 +113,7 @@ class SettingsFault(Enum):
 
 @dataclass(frozen=True)
 class SettingsProblem:
-    """One fault of the settings: what is wrong, and what to do about it."""
+    """A fault of the settings, with a hint."""
 
     fault: SettingsFault
     message: str
@@ -124,7 +124,7 @@ _cache: tuple[object, Settings] | None = None
 
 
 def get_settings() -> Settings:
-    """The validated settings as they are now.
+    """Return the validated settings as they are now.
 
     Returns:
         A frozen :class:`Settings`; the same object as long as ``AI_MIGRATION`` is equal.
@@ -145,7 +145,7 @@ def get_settings() -> Settings:
 
 
 def settings_problems(raw: object) -> list[SettingsProblem]:
-    """Every fault of an ``AI_MIGRATION`` value; empty when there is none.
+    """Return every fault of an ``AI_MIGRATION`` value; empty when there is none.
 
     Values of ``EMBEDDERS``, ``STORES`` and ``THROTTLE`` are never repeated: options may be
     secrets.
@@ -155,8 +155,8 @@ def settings_problems(raw: object) -> list[SettingsProblem]:
 
 
 def entity_config_path() -> Path | None:
-    """Where ``ai-entity-config.yml`` is: relative paths count from ``BASE_DIR``, where
-    the settings have one, else from the working directory. None switches YAML off."""
+    """Return the path of ``ai-entity-config.yml``. Relative paths start from ``BASE_DIR``, if the
+    settings have it, else from the working directory. None switches YAML off."""
     path = get_settings().ENTITY_CONFIG
     if path is None or path.is_absolute():
         return path
@@ -215,7 +215,7 @@ def _problem(detail: Any) -> SettingsProblem:
 
 
 def _value(detail: Any, location: list[object]) -> str:
-    """What was given, where it cannot be an option of a backend; else its type."""
+    """Describe the value, if it cannot be an option of a backend; else only its type."""
     given = detail["input"]
     harmless = location[0] not in ("EMBEDDERS", "STORES", "THROTTLE")
     if harmless and isinstance(given, bool | int | float | str | None):
@@ -224,7 +224,7 @@ def _value(detail: Any, location: list[object]) -> str:
 
 
 def _copied(value: Any) -> Any:
-    """The containers anew, so that a change in place is seen; the leaves as they are."""
+    """Copy the containers, so that a change in place is seen, but not the leaves."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The contract by which a lower floor wakes the engine without knowing it."""
+"""The contract by which lower layers wake the engine without importing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WakeUp:
-    """What a message says: work in this slot, if its fencing token is still this one."""
+    """A message: work in this slot, if its fencing token is still this one."""
 
     slot_id: int
     token: int
@@ -32,9 +32,9 @@ class WakeUp:
 
 
 class Dispatcher(ABC):
-    """Base of what the setting ``DISPATCHER`` names: it has workers look at the queue.
+    """Base of dispatchers, which have workers look at the queue; see the setting ``DISPATCHER``.
 
-    Only :meth:`wake` has to be written. An instance is made, without arguments, each time one
+    Only :meth:`wake` has to be implemented. An instance is made, without arguments, each time one
     is needed. ``ai_migration.testing.DispatcherContract`` tests one.
 
     Attributes:
@@ -42,7 +42,7 @@ class Dispatcher(ABC):
             that runs ``ai_migration.tasks``.
         supports_schedules: Whether :meth:`install` makes a schedule of the supervisor's tick.
         schedules_app: Label of the app whose tables the schedule is kept in: ``migrate``
-            installs it when they are made. Empty: they are no tables.
+            installs it when they are made. Empty: it is not in tables.
     """
 
     supports_messages: ClassVar[bool] = False
@@ -55,11 +55,11 @@ class Dispatcher(ABC):
         the truth, this is only a hint."""
 
     def prepare(self) -> None:
-        """Do what has to be done before this process forks workers; called once, at start."""
+        """Prepare this process before it forks workers; called once, at start."""
         return
 
     def is_stopping(self) -> bool:
-        """Whether the cluster this process works for is being stopped."""
+        """Return whether the cluster of this process is being stopped."""
         return False
 
     def send(self, wake_up: WakeUp) -> None:
@@ -76,22 +76,22 @@ class Dispatcher(ABC):
         return
 
     def install(self) -> bool:
-        """Have ``ai_migration.tasks.supervise`` called every minute; twice is once.
+        """Have ``ai_migration.tasks.supervise`` called every minute; may be called again.
 
         Returns:
-            Whether anything was to be done.
+            Whether anything was changed.
         """
         return False
 
     def check(self) -> list[CheckMessage]:
-        """System checks of what the dispatcher needs; without a query."""
+        """Return system checks of the dispatcher's requirements, without a query."""
         return []
 
     def diagnoses(self, wait: float) -> Sequence[Diagnosis]:
-        """What ``ai_migration doctor`` looks at besides our tables.
+        """Return the diagnoses that ``ai_migration doctor`` adds to those of our tables.
 
         Args:
-            wait: Seconds a cluster is given to answer; 0: ask it nothing.
+            wait: Seconds to wait for a cluster's answer; 0: ask nothing.
         """
         return []
 
@@ -99,8 +99,8 @@ class Dispatcher(ABC):
 def wake() -> None:
     """Wake the engine through the configured dispatcher.
 
-    Never raises: the work is in the queue already, and the caller has not failed. What went
-    wrong is logged; a wrong ``DISPATCHER`` is a system check's error.
+    Never raises: the work is in the queue already, and the caller has not failed. Errors are
+    logged; system checks report a wrong ``DISPATCHER``.
     """
     try:
         get_dispatcher().wake()
@@ -109,10 +109,10 @@ def wake() -> None:
 
 
 def get_dispatcher() -> Dispatcher:
-    """An instance of the configured dispatcher.
+    """Return an instance of the configured dispatcher.
 
     Raises:
-        SettingsError: ``DISPATCHER`` names nothing that can be imported, or no dispatcher.
+        SettingsError: ``DISPATCHER`` cannot be imported, or is not a dispatcher.
     """
     path = get_settings().DISPATCHER
     where = f"AI_MIGRATION['DISPATCHER'] is {path!r}, which"
@@ -122,7 +122,7 @@ def get_dispatcher() -> Dispatcher:
         words = str(error) if isinstance(error, ImportError) else repr(error)
         raise SettingsError(f"{where} cannot be imported: {words}") from error
     if not (isinstance(made, type) and issubclass(made, Dispatcher)):
-        raise SettingsError(f"{where} is no subclass of ai_migration.dispatch.Dispatcher")
+        raise SettingsError(f"{where} is not a subclass of ai_migration.dispatch.Dispatcher")
     try:
         return made()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What ``ai_migration doctor`` finds, and the contract of what looks for it."""
+"""The findings of ``ai_migration doctor``, and the contract of its diagnoses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -18,12 +18,12 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One observation of a diagnosis.
 
     Attributes:
-        name: What was looked at: ``supervisor``, ``worker``, ``job``…
-        fact: What was seen.
-        advice: What to do; empty where all is well.
+        name: Its subject: ``supervisor``, ``worker``, ``job``…
+        fact: The observation.
+        advice: The advice; empty where all is well.
         level: An error has to be acted upon; a warning is a risk.
     """
 
@@ -37,4 +37,4 @@ class Diagnosis(Protocol):
     """Looks at one thing; usually a frozen dataclass."""
 
     def run(self) -> Iterable[Finding]:
-        """What was found."""
+        """Return the findings."""

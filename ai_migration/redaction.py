@@ -1,7 +1,7 @@
-"""What nobody is to read: secrets of backends and texts of rows, and words without them.
+"""Redaction: removes secrets of backends and texts of rows from messages.
 
-Whatever a provider, a library or somebody's own backend says passes through here before it
-becomes an error, a log line or a row of ours.
+Every message of a provider, a library or a custom backend passes through here before it becomes
+an error, a log line or a row of ours.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ai_migration.conf import Settings, get_settings
 from ai_migration.exceptions import AIMigrationError, SettingsError
 
 HIDDEN = "***"
-"""What stands in place of a secret."""
+"""The replacement of a secret."""
 LONGEST = 2_000
-"""Characters of somebody else's words that are looked at for texts, at most; no more are kept."""
+"""Characters of a message that are searched for texts, at most; no more are kept."""
 SHORTEST_RUN = 20
-"""Characters that such words and a text may not have in common."""
+"""Length of a run that a message and a text may not have in common."""
 _SHORTEST_SECRET = 4
 
 _NAME = re.compile("key|token|secret|pass|pwd|auth|credential|cookie", re.IGNORECASE)
-"""In the names of options that hold what nobody is to read."""
+"""Parts of the names of options that hold secrets."""
 _PLACE = re.compile("url|dsn", re.IGNORECASE)
-"""In the names of options that do unless they are addresses, of which parts are hidden."""
+"""Parts of the names of options that do, unless they are addresses, of which parts are hidden."""
 _HEADER = re.compile(r"(?:[\w-]+\s*:\s*)?(?:basic|bearer|token|apikey)\s+(\S+)", re.IGNORECASE)
-"""What is sent as a header, whatever the name of its option."""
+"""Values that are sent as a header, whatever the name of the option."""
 _ASSIGNED = re.compile(rf"[\w-]*(?:{_NAME.pattern})[\w-]*\s*=\s*([^\s;&]+)", re.IGNORECASE)
 """A parameter of an address, or of how a database is connected to."""
 _LOGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.:-]*//|//|)(?P<login>[^/?#\s]+)@", re.IGNORECASE)
@@ -47,21 +47,21 @@ _REPEATED = re.compile(
     r"""|(?P<address>://)[^/?#\s@"'<>]+(?=@)""",
     re.IGNORECASE,
 )
-"""A header or an address that somebody repeats, though nobody named the secret in it."""
+"""A header or an address in a message, with a secret that no backend names."""
 
 sources: list[Callable[[], Iterable[str]]] = []
-"""Who else knows secrets: the registries, of the backends they have made."""
+"""Other sources of secrets: the registries, for the backends they have made."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """An address without the user and the password that stood in it.
+    """An address without its user and password.
 
-    HTTP libraries print addresses, and headers they do not.
+    HTTP libraries print addresses, but not headers.
 
     Attributes:
-        url: What is left of it.
-        user: Who.
+        url: The address without them.
+        user: The user.
         password: The password.
     """
 
@@ -80,7 +80,7 @@ class Address:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the credentials are sent in."""
+        """The headers that carry the credentials."""
         if not (self.user or self.password):
             return {}
         login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
@@ -88,18 +88,18 @@ class Address:
 
     @property
     def secrets(self) -> Iterator[str]:
-        """What of it nobody is to read: a user without a password is a token."""
+        """The secrets in it: a user without a password is a token."""
         if self.password:
             yield f"{self.user}:{self.password}"
         yield self.password or self.user
 
 
 def secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
-    """The secrets in options, at any depth.
+    """Yield the secrets in options, at any depth.
 
     Args:
         value: Options, or a part of them.
-        is_secret: Whether all texts in it are, for the name it stands under.
+        is_secret: Whether all texts in it are secrets, by its name.
     """
     if hasattr(value, "get_secret_value"):  # pydantic's
         value, is_secret = value.get_secret_value(), True
@@ -140,8 +140,8 @@ def _secrets_of(value: str, is_secret: bool) -> Iterator[str]:
 
 
 def secrets_of(backend: object) -> Iterator[str]:
-    """What a backend names by its method ``secrets``; never raises."""
-    with suppress(Exception):  # somebody else's code, asked while an error is being handled
+    """Yield the secrets that a backend names by its method ``secrets``; never raises."""
+    with suppress(Exception):  # custom code, called while an error is being handled
         named = getattr(backend, "secrets", ())
         for secret in named() if callable(named) else named:
             yield str(secret).strip()
@@ -151,7 +151,7 @@ _of_settings: tuple[Settings | None, frozenset[str]] = (None, frozenset())
 
 
 def _known() -> frozenset[str]:
-    """All secrets there are now; those of the settings are kept as long as these are."""
+    """Return all present secrets; those of the settings are cached as long as the settings."""
     global _of_settings
     with suppress(SettingsError):
         configured = get_settings()
@@ -163,18 +163,18 @@ def _known() -> frozenset[str]:
 
 
 def redacted(words: str, also: Iterable[str] = ()) -> str:
-    """Somebody else's words without the secrets our backends were given, in any form in
-    which they are sent: plain, escaped, percent-encoded, or in base64 among other things.
+    """Return a message without the secrets of our backends, in any form in which they are sent:
+    plain, escaped, percent-encoded, or in base64 among other things.
 
     Args:
-        words: At full length: half a secret is not found.
+        words: The message at full length: half a secret is not found.
         also: More secrets.
     """
     return _REPEATED.sub(_unrepeated, without_secrets(words, _known().union(also)))
 
 
 def without_secrets(words: str, secrets: Iterable[str]) -> str:
-    """The words without these secrets, in any form."""
+    """Return a message without these secrets, in any form."""
     pattern = _pattern(frozenset(secrets))
     return words if pattern is None else pattern.sub(HIDDEN, words)
 
@@ -191,11 +191,11 @@ def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Patterns of what a secret looks like when it is sent, or repeated."""
+    """Yield patterns of the forms of a secret that is sent, or repeated."""
     yield "".join(map(_written, secret))
     for encoding in ("utf-8",) if secret.isascii() else ("utf-8", "latin-1"):
         raw = secret.encode(encoding, "replace")
-        # Three bytes are four characters: what stands before it moves it by none, one or two.
+        # Three bytes are four characters: the text before it shifts it by none, one or two.
         for before in range(3):
             whole = base64.b64encode(bytes(before) + raw).decode()
             core = whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
@@ -204,7 +204,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1024)
 def _written(char: str) -> str:
-    """A pattern of how a character can be written."""
+    """Return a pattern of the ways to write a character."""
     if char.isascii() and (char.isalnum() or char in "-_.~"):
         return re.escape(char)
     percent = "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "replace"))
@@ -218,11 +218,11 @@ def _written(char: str) -> str:
 
 
 def without_texts(words: str, texts: Sequence[str]) -> str:
-    """Somebody else's words without the texts they were said about.
+    """Return a message without the texts that it is about.
 
     Every run of :data:`SHORTEST_RUN` characters and more that is also in a text is cut out,
     and every shorter text that is repeated as a whole; so are they as JSON and Python write
-    them. Of long words the beginning is kept.
+    them. Of a long message the beginning is kept.
     """
     words = words[:LONGEST]
     forms = {form for text in texts for form in _forms_of(text)}
@@ -242,8 +242,8 @@ def _forms_of(text: str) -> Iterator[str]:
 
 
 def _runs(words: str, haystack: str) -> Iterator[tuple[int, int]]:
-    """Where the words have a long run in common with the haystack, which may be megabytes:
-    every run has a whole block in it, so that of all others only the blocks are looked for."""
+    """Yield the long runs that the words have in common with the haystack, which may be megabytes:
+    every run contains a whole block, so elsewhere only blocks are searched for."""
     block = SHORTEST_RUN // 2
     is_in = cache(lambda start, stop: words[start:stop] in haystack)
     start = 0
@@ -263,7 +263,7 @@ def _runs(words: str, haystack: str) -> Iterator[tuple[int, int]]:
 
 
 def _occurrences(words: str, forms: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Where a short text stands in the words."""
+    """Yield where a short text appears in the words."""
     for form in forms:
         if 3 < len(form) < SHORTEST_RUN:
             for found in re.finditer(re.escape(form), words):
@@ -274,8 +274,8 @@ def _occurrences(words: str, forms: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def scrub(error: Exception, also: Iterable[str] = ()) -> None:
-    """Take secrets out of an exception in place. What it was raised from goes too, if
-    printing it would still show one."""
+    """Remove secrets from an exception in place, and also what it was raised from, if printing that
+    would still show one."""
     also = frozenset(also)
     error.args = tuple(redacted(arg, also) if isinstance(arg, str) else arg for arg in error.args)
     if isinstance(error, AIMigrationError):
@@ -286,7 +286,7 @@ def scrub(error: Exception, also: Iterable[str] = ()) -> None:
 
 
 def forget_origin(error: BaseException) -> None:
-    """Leave nothing of what an exception was raised from, nor what was noted on it."""
+    """Remove what an exception was raised from, and its notes."""
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     vars(error).pop("__notes__", None)
@@ -296,14 +296,14 @@ _TALKATIVE = (
     *("ai_migration", "boto3", "botocore", "cohere", "google", "google_genai", "httpcore"),
     *("httpcore2", "httpx", "httpx2", "openai", "qdrant_client", "requests", "urllib3"),
 )
-"""Whose loggers repeat what is sent to a provider, or what it answers."""
+"""Libraries whose loggers repeat requests to a provider, or its answers."""
 
 
 class _Redacting(logging.Filter):
     """The last line of defence: a record without secrets, its traceback too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        with suppress(Exception):  # a record that cannot be formatted is the handlers' affair
+        with suppress(Exception):  # handlers deal with a record that cannot be formatted
             said = record.getMessage()
             if (clean := redacted(said)) != said:
                 record.msg, record.args = clean, ()
@@ -318,7 +318,7 @@ _filter = _Redacting()
 
 
 def guard_loggers() -> None:
-    """Let the loggers of ours, and of the libraries that were imported, say no secret."""
+    """Keep secrets out of our loggers, and out of those of the libraries that were imported."""
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if name.partition(".")[0] in _TALKATIVE and isinstance(logger, logging.Logger):
             logger.addFilter(_filter)

@@ -1,5 +1,5 @@
-"""What a cluster runs. Nothing is imported before it is needed, and nothing is raised: our
-tables are the truth, a task's result is of no use to anybody."""
+"""The tasks of a cluster. Nothing is imported before it is needed, and nothing is raised: our
+tables are the truth, and a task's result is not used."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ def run_slice(slot_id: int, token: int) -> int:
 
     Args:
         slot_id: The slot.
-        token: Its token when this was asked for; has it another one
-            now, nothing happens.
+        token: Its token when the message was sent; if it has another one now, nothing happens.
 
     Returns:
-        How many batches were written.
+        The number of batches written.
     """
     from django.db import connections
 
@@ -26,7 +25,7 @@ def run_slice(slot_id: int, token: int) -> int:
 
     try:
         if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
-            connections.close_all()  # what another task told its sessions is not for this one
+            connections.close_all()  # session settings of another task are not for this one
         dispatcher = get_dispatcher()
         wake_up = WakeUp(slot_id, token)
         report = work(wake_up, dispatcher.send, should_stop=dispatcher.is_stopping)
@@ -37,11 +36,11 @@ def run_slice(slot_id: int, token: int) -> int:
 
 
 def supervise() -> int:
-    """The supervisor's round: recover what died, start what waits, wake slots while there is
-    work, send the canary.
+    """Run the supervisor's round: recover from dead workers, start waiting jobs, wake slots while
+    there is work, send the canary.
 
     Returns:
-        How many slots were asked to work.
+        The number of slots that were woken.
     """
     from ai_migration.engine.rounds import supervise
 
@@ -53,7 +52,7 @@ def supervise() -> int:
 
 
 def canary(sent: int) -> None:
-    """Come back: the cluster takes tasks.
+    """Record that the canary came back: the cluster takes tasks.
 
     Args:
         sent: When it was sent, in microseconds by the database's clock.

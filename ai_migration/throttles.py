@@ -1,4 +1,4 @@
-"""What ``THROTTLE`` can name: each says why no job may go on now, or None."""
+"""Throttles for the setting ``THROTTLE``: each returns why jobs should wait, or None."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HoursOfDay:
         return f"it is not between {self.start:%H:%M} and {self.end:%H:%M}"
 
     def contains(self, moment: time) -> bool:
-        """Whether a time of the day is between the two; the end is not."""
+        """Return whether a time of the day is between the two; the end is not."""
         if self.start < self.end:
             return self.start <= moment < self.end
         return moment >= self.start or moment < self.end
@@ -45,7 +45,7 @@ class ReplicationLag:
     The role needs ``pg_monitor`` to see the lag of standbys.
 
     Args:
-        max_seconds: How far the slowest may be behind.
+        max_seconds: The lag of the slowest, at most.
         using: Database alias of the primary; default: where our tables are.
     """
 
@@ -61,7 +61,7 @@ class ReplicationLag:
         )
         if is_hidden:
             raise SettingsError(
-                f"The role of the database {self.using!r} may not see how far its standbys are: "
+                f"The role of the database {self.using!r} may not see the lag of its standbys: "
                 f"grant it pg_monitor, or remove ReplicationLag from THROTTLE"
             )
         if lag is None or lag <= self.max_seconds:
@@ -82,7 +82,7 @@ class Connections:
         self.using = _postgresql(using)
 
     def __call__(self) -> str | None:
-        # Of other roles' connections anybody may see the database, but nothing else.
+        # A role sees only the database of other roles' connections.
         [share] = _row(
             self.using,
             "SELECT count(*) / current_setting('max_connections')::float FROM pg_stat_activity"
@@ -108,7 +108,7 @@ def _postgresql(using: str | None) -> str:
 
 def _positive(name: str, value: float) -> float:
     if not value > 0:
-        raise ValueError(f"{name} is not above 0")
+        raise ValueError(f"{name} must be above 0")
     return value
 
 

@@ -3,4 +3,4 @@ which Django does where ``django.contrib.admin`` is installed."""
 
 from __future__ import annotations
 
-from ai_migration.admin import dashboard, jobs, records  # noqa: F401  (they register themselves)
+from ai_migration.admin import dashboard, jobs, tables  # noqa: F401  (they register themselves)

@@ -1,4 +1,4 @@
-"""What the pages share: who may see and do what, and lists that stay fast at any size."""
+"""Shared by the pages: permissions, and lists that stay fast at any size."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ START = "ai_migration.start_migrationjob"
 CONTROL = "ai_migration.control_migrationjob"
 
 COUNTED = 10_000
-"""Rows a list counts and pages through, at most. What is further back is found by filters: an
-OFFSET costs as much as the rows it skips."""
+"""Rows a list counts and pages through, at most. Filters reach the rest: an OFFSET costs as much as
+the rows it skips."""
 
 
 class EstimatingPaginator(AnyPaginator):
-    """Counts to :data:`COUNTED` and no further; ``estimate`` is what the database thinks there
-    is beyond, where it has an opinion, and ``is_more`` whether there is more."""
+    """Counts to :data:`COUNTED` and no further. ``estimate`` is the database's estimate of all
+    rows, if it has one; ``is_more`` says whether there are more than were counted."""
 
     @cached_property
     def count(self) -> int:
@@ -67,14 +67,14 @@ class EstimatingPaginator(AnyPaginator):
 
 
 def at_least(rows: QuerySet[Any]) -> int:
-    """How many rows there are, if they are few; else the planner's estimate, or what was counted
-    and one more where the database has none."""
+    """Return the number of rows, if it is small; else the planner's estimate, or ``COUNTED + 1``
+    where the database has none."""
     counted, _ = bounded_count(rows, COUNTED, everywhere=True)
     return counted
 
 
 class EstimatedList(ChangeList):
-    """Says how many rows there are once, below the list."""
+    """Shows the number of rows once, below the list."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         with _as_a_wrong_address(request):
@@ -89,8 +89,8 @@ class EstimatedList(ChangeList):
 
 @contextmanager
 def _as_a_wrong_address(request: HttpRequest) -> Iterator[None]:
-    """What the database, or its driver, says to a value in an address: the admin answers as to
-    any look-up that cannot be made."""
+    """Treat an error of the database, or its driver, about a value in an address as any other
+    invalid look-up of the admin."""
     try:
         yield
     except (DatabaseError, OverflowError, ValueError) as error:
@@ -100,7 +100,7 @@ def _as_a_wrong_address(request: HttpRequest) -> Iterator[None]:
 
 
 def key_of(model: type[Model], text: str) -> Any:
-    """The primary key that a text stands for, such as one from an address; None: it is none."""
+    """Return the primary key that a text, such as one from an address, stands for, if any."""
     try:
         return KeyCodec.of(model).from_entity_id(text)
     except InvalidRequestError:
@@ -108,7 +108,7 @@ def key_of(model: type[Model], text: str) -> Any:
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows that only the engine writes: they can be looked at."""
+    """Read-only rows, which only the engine writes."""
 
     paginator = EstimatingPaginator
     show_full_result_count = False
@@ -132,7 +132,7 @@ class ReadOnlyAdmin(ModelAdmin):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """For those of the ticked rows whose keys are keys: anybody can send others."""
+        """Act on the selected rows whose keys are valid: a client can send anything."""
         sent = request.POST.copy()
         ticked = [key for key in sent.getlist(TICKED) if key_of(self.model, key) is not None]
         sent.setlist(TICKED, ticked)
@@ -140,7 +140,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return super().response_action(request, queryset, *args, **kwargs)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """From where the engine writes: a replica lags."""
+        """Read from where the engine writes: a replica lags."""
         return super().get_queryset(request).using(our_database())
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -150,7 +150,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return self.has_view_permission(request)
 
     def has_control_permission(self, request: HttpRequest) -> bool:
-        """For the actions that ask for the permission ``control``."""
+        """Return whether the user may use the actions with the permission ``control``."""
         return self.has_view_permission(request) and request.user.has_perm(CONTROL)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

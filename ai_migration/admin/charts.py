@@ -22,9 +22,9 @@ class Chart:
     """Entities a second over time.
 
     Attributes:
-        start: Where its first bar begins.
-        end: Where its last one ends.
-        rates: Of each bar.
+        start: Start of the first bar.
+        end: End of the last bar.
+        rates: The rate of each bar.
     """
 
     start: datetime
@@ -38,19 +38,19 @@ class Chart:
 
     @property
     def words(self) -> str:
-        """What it shows, for those who cannot see it."""
+        """A text alternative to the chart."""
         return _("Entities per second; the highest bar is %(peak)s") % {
             "peak": number(self.peak, 1)
         }
 
     @property
     def began(self) -> str:
-        """Where its first bar begins, to be shown."""
+        """The start, for display."""
         return moment(self.start)
 
     @property
     def ended(self) -> str:
-        """Where its last one ends, to be shown."""
+        """The end, for display."""
         return moment(self.end)
 
     @property
@@ -85,13 +85,13 @@ class Chart:
 def throughput(
     done: Iterable[tuple[datetime, int]], start: datetime, end: datetime, bars: int = BARS
 ) -> Chart:
-    """Entities a second.
+    """Return the chart of entities per second.
 
     Args:
-        done: When how many entities were done.
-        start: Where the chart begins.
-        end: Where it ends.
-        bars: How many bars it has.
+        done: Times, each with the number of entities done then.
+        start: Start of the chart.
+        end: End of the chart.
+        bars: Number of bars.
     """
     span = max(end - start, timedelta(seconds=1))
     counts = [0] * bars

@@ -1,4 +1,4 @@
-"""Pause, resume, cancel, retry: asked of the service, job by job, each with its answer."""
+"""Pause, resume, cancel and retry jobs through the service, with an answer for each job."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ai_migration.models.leases import our_database
 from ai_migration.types import JobChanges, JobStatus
 
 NAMED = 20
-"""Jobs that are named in one answer, at most."""
+"""Jobs named in one answer, at most."""
 RETRIED = 10_000
-"""Failures of one error that one button tries again, at most."""
+"""Failures with one error that one button retries, at most."""
 
 
 _DONE: dict[Action, str | Promise] = {
     Action.PAUSE: gettext_lazy("is paused"),
-    Action.RESUME: gettext_lazy("goes on"),
-    Action.RETRY: gettext_lazy("tries its failed entities again"),
+    Action.RESUME: gettext_lazy("is resumed"),
+    Action.RETRY: gettext_lazy("retries its failed entities"),
     Action.CANCEL: gettext_lazy("is cancelled"),
 }
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it for one job.
+    """The result of an action on one job.
 
     Attributes:
-        text: In words.
-        level: Of :mod:`django.contrib.messages`.
+        text: The message.
+        level: A level of :mod:`django.contrib.messages`.
     """
 
     text: str
@@ -49,25 +49,25 @@ class Answer:
 
 
 def actions_for(job: MigrationJob) -> list[Action]:
-    """What can be done to a job as it is now."""
+    """Return the actions that a job's state allows."""
     permitted = STATES[JobStatus(job.status)].permits
     return [each for each in permitted if each is not Action.RETRY or job.failed_entities]
 
 
 def may_change(job: MigrationJob) -> bool:
-    """Whether pace and budget of a job can be changed: whether it goes on, or can."""
+    """Return whether a job can be adjusted: whether it is under way or can be resumed."""
     state = STATES[JobStatus(job.status)]
     return Action.RESUME in (*state.permits, *state.answers)
 
 
 def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
-    """Do it to one job.
+    """Perform an action on one job.
 
     Args:
-        action: What.
-        job_id: To which.
-        actor: Who asks.
-        reason: Why.
+        action: The action.
+        job_id: The job.
+        actor: The user who asks.
+        reason: The user's reason.
     """
     try:
         before = migration_service.get_job(job_id)
@@ -81,15 +81,15 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
 
 
 def change(job: MigrationJob, form: AdjustForm, *, actor: str) -> Answer | None:
-    """Change pace and budget of a job; one that is paused or failed goes on.
+    """Adjust the pace and budget of a job; resume it if it is paused or failed.
 
     Args:
         job: The job, freshly read.
-        form: What was sent.
-        actor: Who asks.
+        form: The submitted form.
+        actor: The user who asks.
 
     Returns:
-        What came of it; None: the form says at its fields what is wrong with them.
+        The result; None if the form has errors, which it shows at its fields.
     """
     if not form.is_valid():
         return None
@@ -108,12 +108,12 @@ def change(job: MigrationJob, form: AdjustForm, *, actor: str) -> Answer | None:
 
 
 def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
-    """Try some of a job's failed entities again.
+    """Retry some of a job's failed entities.
 
     Args:
-        job_id: Which job.
+        job_id: The job.
         failures: Primary keys of the failures.
-        actor: Who asks.
+        actor: The user who asks.
     """
     try:
         job = migration_service.retry_failed(job_id, actor=actor, only=failures)
@@ -121,23 +121,23 @@ def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
         return _not_done(error.message)
     count = len(failures)
     words = ngettext(
-        "Done: %(job)s tries %(count)s entity again.",
-        "Done: %(job)s tries %(count)s entities again.",
+        "Done: %(job)s retries %(count)s entity.",
+        "Done: %(job)s retries %(count)s entities.",
         count,
     )
-    if job.retry_failed:  # it is not over: it tries all of them before it finishes
-        words = _("Done: %(job)s tries all its failed entities again before it finishes.")
+    if job.retry_failed:  # it is open: it retries all of them before it finishes
+        words = _("Done: %(job)s retries all its failed entities before it finishes.")
     shown = {"job": job_id, "count": display.number(count)}
     return Answer(words % shown, messages.SUCCESS)
 
 
 def retry_like(job_id: str, failure: str, *, actor: str) -> Answer:
-    """Try the entities again that failed with the same error as one of a job's failures.
+    """Retry the entities that failed with the same error as one of a job's failures.
 
     Args:
-        job_id: Which job.
-        failure: Primary key of that one.
-        actor: Who asks.
+        job_id: The job.
+        failure: Primary key of that failure.
+        actor: The user who asks.
     """
     failures = EntityFailure.objects.using(our_database()).filter(job=job_id)
     one = failures.filter(pk=key_of(EntityFailure, failure)).first()
@@ -148,7 +148,7 @@ def retry_like(job_id: str, failure: str, *, actor: str) -> Answer:
 
 
 def report(request: HttpRequest, answers: Iterable[Answer]) -> None:
-    """Show what came of it, job by job; of very many, how many more there are."""
+    """Show the answers, job by job; of very many, only the number of the rest."""
     by_level: dict[int, list[str]] = {}
     for answer in answers:
         by_level.setdefault(answer.level, []).append(answer.text)

@@ -1,4 +1,4 @@
-"""How much of each entity type the index has: counted when asked for, and kept for a minute."""
+"""Coverage of each entity type by its index: counted on request, and cached for a minute."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ai_migration.models.leases import our_database
 from ai_migration.types import OPEN_STATUSES
 
 KEPT = 60
-"""Seconds that counts are shown again, with the time they are from."""
+"""Seconds for which counts are cached; pages show the time of the count."""
 _KEY = "ai_migration:coverage"
 _STALE = (EntityState.METADATA, EntityState.TEXT, EntityState.EMBEDDER)
 
@@ -50,15 +50,14 @@ class Covered:
 
     @property
     def missing(self) -> str:
-        """Rows that are not indexed. With as many vectors of rows that are gone it is less
-        than there are: a migration finds out."""
+        """Rows that are not indexed. Too low while the index has orphans: a migration finds out."""
         rows = self.overview.rows
         return "?" if rows is None else display.number(max(0, rows - self.overview.indexed))
 
     @property
     def stale(self) -> str:
-        """What can be seen to differ without a look at the rows: what the config says by now
-        that the index does not, and more that is indexed than there are rows."""
+        """Differences that are visible without reading rows: a changed config, or more entities
+        indexed than there are rows."""
         seen = self.overview
         words = [str(seen.state.label)] if seen.state in _STALE else []
         if seen.rows is not None and seen.rows < seen.indexed:
@@ -67,13 +66,13 @@ class Covered:
 
     @property
     def is_open(self) -> bool:
-        """Whether its last job still runs or waits."""
+        """Return whether its last job is open."""
         job = self.overview.last_job
         return job is not None and job.status in OPEN_STATUSES
 
     @property
     def status(self) -> SafeString | str:
-        """Of its last job."""
+        """The status of its last job."""
         job = self.overview.last_job
         return display.NOTHING if job is None else display.badge(job.status)
 
@@ -83,9 +82,9 @@ class Coverage:
     """All entity types.
 
     Attributes:
-        at: When they were counted.
+        at: Time of the count.
         entities: Each of them.
-        problem: What is wrong with the config; empty when nothing is.
+        problem: The error in the config, or empty.
     """
 
     at: datetime
@@ -98,13 +97,13 @@ class Coverage:
 
 
 def kept() -> Coverage | None:
-    """What was counted in the last minute; None: nothing was."""
+    """Return the counts of the last minute, if there are any."""
     found = cache.get(_KEY)
     return found if isinstance(found, Coverage) else None
 
 
 def names(request: HttpRequest) -> list[str]:
-    """The entity types, without a count; what is wrong with the config is said at the top."""
+    """Return the entity types, without counts; show a message if the config is wrong."""
     try:
         return registry.names()
     except AIMigrationError as error:
@@ -113,7 +112,7 @@ def names(request: HttpRequest) -> list[str]:
 
 
 def count() -> Coverage:
-    """Count now: with a bound where the database can estimate, but not for nothing."""
+    """Count now: bounded where the database can estimate, but still not free."""
     try:
         overviews = migration_service.list_entities()
     except AIMigrationError as error:

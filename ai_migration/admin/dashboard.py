@@ -1,4 +1,4 @@
-"""The dashboard: what goes on now, and how much is indexed."""
+"""The dashboard: current activity, and coverage."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from ai_migration.jobs.service import migration_service
 from ai_migration.types import JobStatus, MigrationMode, MigrationRequest, Priority
 
 SPANS = {"3": timedelta(hours=3), "24": timedelta(hours=24), "168": KEEP_FOR}
-"""How far back the throughput can go: hours."""
+"""Time spans of the throughput, in hours."""
 REBUILD = "rebuild"
-"""What has to be typed before everything is rebuilt."""
+"""The word to type before everything is rebuilt."""
 
 _PRIORITIES = {
     Priority.CRITICAL: gettext_lazy("critical"),
@@ -43,8 +43,8 @@ _PRIORITIES = {
 
 
 class Dashboard(models.Model):
-    """No table: a page that the admin site gives an address and a place in the app's index.
-    In a registry of its own, so that it has neither a migration nor permissions."""
+    """A page without a table: the admin site gives it an address and a place in the app's index. It
+    has a registry of its own, so that it has neither a migration nor permissions."""
 
     class Meta:
         app_label = "ai_migration"
@@ -62,10 +62,10 @@ class Tile:
     """One number.
 
     Attributes:
-        name: What it is.
+        name: Its label.
         value: The number.
         note: More about it.
-        is_alarm: Whether somebody should look.
+        is_alarm: Whether it needs attention.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Tile:
 
 @admin.register(Dashboard)
 class DashboardAdmin(ReadOnlyAdmin):
-    """Its pages; there are no rows."""
+    """The dashboard's pages; there are no rows."""
 
     def has_start_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm(START)
@@ -94,7 +94,7 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_safe)
     def page_view(self, request: HttpRequest) -> HttpResponse:
-        """All of it; entities are counted on demand only, which the script is."""
+        """Show the whole page; entities are counted on demand only, by a link or the script."""
         context = {
             **self._panel(request),
             "coverage": coverage.count() if "count" in request.GET else coverage.kept(),
@@ -104,12 +104,12 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_safe)
     def panel_view(self, request: HttpRequest) -> HttpResponse:
-        """What changes, as a fragment."""
+        """Return the changing part, as a fragment."""
         return TemplateResponse(request, f"{_TEMPLATES}/panel.html", self._panel(request))
 
     @method_decorator(require_safe)
     def coverage_view(self, request: HttpRequest) -> HttpResponse:
-        """The table of entity types, counted, as a fragment."""
+        """Return the table of entity types, counted, as a fragment."""
         self._require_view(request)
         context = {
             "coverage": coverage.kept() or coverage.count(),
@@ -119,7 +119,7 @@ class DashboardAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_POST)
     def start_view(self, request: HttpRequest) -> HttpResponse:
-        """The buttons of an entity type: index what is missing, or what changed."""
+        """Handle the buttons of an entity type: index missing entities, or changed ones."""
         self._require_start(request)
         job_id = _start(
             request,
@@ -134,7 +134,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         return redirect("admin:ai_migration_dashboard_changelist")
 
     def rebuild_view(self, request: HttpRequest) -> HttpResponse:
-        """Rebuild everything, once somebody has typed that they mean it."""
+        """Rebuild everything, once the user has typed the confirmation."""
         self._require_start(request)
         is_wrong = False
         if request.method == "POST":
@@ -202,7 +202,7 @@ _TEMPLATES = "admin/ai_migration/dashboard"
 
 
 def _start(request: HttpRequest, asked: MigrationRequest) -> str:
-    """Start it and say so, or say why not; the job's id, or nothing."""
+    """Start a migration, or show why not; return the job's id, or nothing."""
     try:
         job = migration_service.start_migration(asked)
     except AIMigrationError as error:
@@ -214,7 +214,7 @@ def _start(request: HttpRequest, asked: MigrationRequest) -> str:
 
 
 def tiles_of(status: EngineStatus) -> Sequence[Tile]:
-    """What goes on, as numbers."""
+    """Return the current activity as numbers."""
     running = status.jobs.get(JobStatus.RUNNING, 0)
     held = {s: n for s, n in status.jobs.items() if s != JobStatus.RUNNING}
     waiting = sum(status.waiting.values())
@@ -241,7 +241,7 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
             ", ".join(queue),
         ),
         Tile(
-            _("oldest waits"),
+            _("longest wait"),
             display.length(status.at - status.oldest_waiting if status.oldest_waiting else None),
         ),
         Tile(
@@ -252,7 +252,7 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
         Tile(
             _("live workers"),
             display.number(len(status.workers)),
-            "" if works or not waiting else _("nobody works on what waits"),
+            "" if works or not waiting else _("no worker is running"),
             is_alarm=bool(waiting) and not works,
         ),
         *(
@@ -274,6 +274,6 @@ def _upto(count: int) -> str:
 def _chart(status: EngineStatus, span: timedelta) -> Chart | None:
     if not status.done:
         return None
-    # Each bar of a week has as many whole hours, by which its numbers come.
+    # A week is counted by the hour, so that each bar has to be whole hours.
     bars = BARS if span <= timedelta(days=1) else span // timedelta(hours=3)
     return throughput(status.done, status.at - span, status.at, bars)

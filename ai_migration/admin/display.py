@@ -1,4 +1,4 @@
-"""How values look: words in colour, bars, numbers with separators, lengths of time."""
+"""Formatting of values: coloured words, bars, numbers with separators, durations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATUS_WORDS = {
 
 
 def number(value: float, digits: int = 0) -> str:
-    """With the separators of the viewer's language."""
+    """Format a number with the separators of the viewer's language."""
     return formats.number_format(round(value, digits), digits, force_grouping=True)
 
 
@@ -38,7 +38,7 @@ def badge(status: str) -> SafeString:
 
 
 def bar(progress: MigrationProgress) -> SafeString:
-    """How far a job is, as a bar and in percent."""
+    """Show a job's progress as a bar and in percent."""
     percent = progress.percent_complete
     return format_html(
         '<span class="aim-progress"><progress max="100" value="{}" aria-label="{}"></progress>'
@@ -50,21 +50,21 @@ def bar(progress: MigrationProgress) -> SafeString:
 
 
 def total(progress: MigrationProgress) -> str:
-    """How many entities a job has."""
+    """Show the number of entities of a job."""
     if progress.total_is_estimate:
         return _("about %(count)s") % {"count": number(progress.total)}
     return number(progress.total)
 
 
 def rate(progress: MigrationProgress) -> str:
-    """Entities a second."""
+    """Show the entities per second."""
     if not progress.entities_per_second:
         return NOTHING
     return _("%(rate)s/s") % {"rate": number(progress.entities_per_second, 1)}
 
 
 def pace(progress: MigrationProgress) -> str:
-    """How many entities of how many, how fast, and how much longer."""
+    """Show how many entities are done, how fast, and the time left."""
     parts = [f"{number(progress.processed)} / {total(progress)}"]
     if progress.entities_per_second:
         parts.append(rate(progress))

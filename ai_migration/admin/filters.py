@@ -18,7 +18,7 @@ _NEWEST = 1_000
 
 
 class StarterFilter(admin.SimpleListFilter):
-    """Who asked for jobs."""
+    """The users who started jobs."""
 
     title = gettext_lazy("started by")
     parameter_name = "created_by"
@@ -34,7 +34,7 @@ class StarterFilter(admin.SimpleListFilter):
 
 
 class EntityTypeFilter(admin.SimpleListFilter):
-    """The entity types that were ever indexed: each has a collection."""
+    """The entity types that have a collection."""
 
     title = gettext_lazy("entity type")
     parameter_name = "entity_type"
@@ -50,7 +50,7 @@ class EntityTypeFilter(admin.SimpleListFilter):
 
 
 class EntityTypeOfCollectionFilter(EntityTypeFilter):
-    """The same, where it is the collection that says it."""
+    """The same, for rows that refer to a collection."""
 
     path = "collection__entity_type"
 

@@ -1,4 +1,4 @@
-"""What the page of a job shows."""
+"""The contents of a job's page."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ai_migration.models.leases import our_database
 from ai_migration.types import OPEN_STATUSES, EntryStatus, MigrationProgress
 
 HISTORY = 1_000
-"""Completed entries the chart is drawn from, the newest."""
+"""The number of newest completed entries that the chart shows."""
 FAILURES = 500
-"""Failures that are grouped, the newest."""
+"""The number of newest failures that are grouped."""
 EVENTS = 50
-"""Lines of the audit trail, the newest."""
+"""The number of newest lines of the audit trail."""
 GROUPS = 50
-"""Errors they are grouped by, the most frequent. Where each has words of its own, such as the
-entity's id, there would be as many as failures."""
+"""The number of most frequent errors that are shown: if each has a message of its own, with the
+entity's id for instance, there are as many groups as failures."""
 SAMPLES = 5
 
 
@@ -36,9 +36,9 @@ class FailureGroup:
     """Failures with the same error.
 
     Attributes:
-        code: Of the error.
-        error: Its words.
-        count: How many.
+        code: Code of the error.
+        error: Its message.
+        count: Number of failures.
         samples: Some of the entities.
         like: Primary key of one of them.
     """
@@ -52,12 +52,12 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Panel:
-    """What changes while a job runs.
+    """The part of a job's page that changes while the job runs.
 
     Attributes:
         job: The job.
-        progress: Where it stands.
-        actions: What can be done to it now.
+        progress: Its progress.
+        actions: The actions that its state allows.
         chart: Its throughput; None before there is any.
         failures: Grouped by error, the most frequent first.
         failures_are_all: Whether these are all of its failures.
@@ -74,12 +74,12 @@ class Panel:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still changes by itself."""
+        """Return whether it still changes by itself."""
         return self.job.status in OPEN_STATUSES
 
     @property
     def may_retry(self) -> bool:
-        """Whether some of its failures can be tried again."""
+        """Return whether some of its failures can be retried."""
         return Action.RETRY in self.actions
 
     @property
@@ -92,12 +92,12 @@ class Panel:
 
     @property
     def trail(self) -> list[tuple[str, JobEvent]]:
-        """When, and what."""
+        """The events, each with its time as text."""
         return [(display.moment(event.at), event) for event in self.events]
 
     @property
     def said(self) -> str:
-        """What a screen reader says: not with each change, but every ten percent."""
+        """The text for screen readers, which changes only every ten percent."""
         return _("%(status)s, %(percent)s percent") % {
             "status": display.STATUS_WORDS[self.progress.status],
             "percent": int(self.progress.percent_complete // 10 * 10),
@@ -105,7 +105,7 @@ class Panel:
 
     @property
     def numbers(self) -> list[tuple[str, str]]:
-        """The tiles: a word and a number each."""
+        """The tiles: label and number."""
         now = self.progress
         return [
             (_("processed"), f"{display.number(now.processed)} / {display.total(now)}"),
@@ -121,7 +121,7 @@ class Panel:
 
 
 def panel_of(job: MigrationJob) -> Panel:
-    """Everything of a job's page that changes: a dozen small queries at any size.
+    """Return the changing part of a job's page: a dozen small queries at any size.
 
     Args:
         job: The job, freshly read, with its collection.
@@ -143,7 +143,7 @@ def panel_of(job: MigrationJob) -> Panel:
 
 
 def group(failures: Sequence[EntityFailure]) -> list[FailureGroup]:
-    """Failures by their error, the most frequent first."""
+    """Group failures by their error, the most frequent first."""
     by_error: dict[tuple[str, str], list[EntityFailure]] = {}
     for failure in failures:
         by_error.setdefault((failure.error_code, failure.error), []).append(failure)
@@ -155,7 +155,7 @@ def group(failures: Sequence[EntityFailure]) -> list[FailureGroup]:
 
 
 def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
-    """What does not change while it runs."""
+    """Return the facts that do not change while a job runs."""
     collection = job.collection
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
     budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
@@ -171,9 +171,9 @@ def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
         (_("batch size"), display.number(job.batch_size)),
         (_("requests a minute"), limit),
         (_("budget"), budget),
-        (_("asked for by"), job.created_by or display.NOTHING),
-        (_("asked for"), display.moment(job.created_at)),
-        (_("began"), display.moment(job.started_at)),
+        (_("started by"), job.created_by or display.NOTHING),
+        (_("created"), display.moment(job.created_at)),
+        (_("started"), display.moment(job.started_at)),
         (_("ended"), display.moment(job.completed_at)),
     ]
 

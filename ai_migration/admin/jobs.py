@@ -54,7 +54,7 @@ def _progress(job: MigrationJob) -> MigrationProgress:
 
 @admin.register(MigrationJob)
 class MigrationJobAdmin(ReadOnlyAdmin):
-    """What an operator opens first."""
+    """The list of jobs and the page of each."""
 
     list_display = [
         "job",
@@ -109,7 +109,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         return format_html("{}<br>{}", job.created_by or display.NOTHING, at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Without what no list shows and can be long."""
+        """Leave out long columns that no list shows."""
         return super().get_queryset(request).defer(*_LONG)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -118,7 +118,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
     def has_start_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm(START)
 
-    # Actions on several
+    # Actions on several jobs
 
     @admin.action(description=gettext_lazy("Pause"), permissions=["control"])
     def pause(self, request: HttpRequest, jobs: QuerySet[MigrationJob]) -> None:
@@ -203,7 +203,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page of one job; it is changed by the service only."""
+        """Show the page of one job; only the service changes it."""
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         self._require(request, may=self.has_view_permission)
@@ -217,7 +217,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_safe)
     def panel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What of a job's page changes while it runs, as a fragment."""
+        """Return the changing part of a job's page, as a fragment."""
         self._require(request, may=self.has_view_permission)
         try:
             job = migration_service.get_job(unquote(object_id))
@@ -227,7 +227,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_POST)
     def control_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """A button of a job's page."""
+        """Handle a button of a job's page."""
         self._require(request, may=self.has_control_permission)
         job_id = unquote(object_id)
         page = reverse("admin:ai_migration_migrationjob_change", args=[object_id])
@@ -247,7 +247,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         return redirect(page)
 
     def _change(self, request: HttpRequest, job_id: str, page: str) -> HttpResponse:
-        """The button of pace and budget; where they cannot be, the form says why."""
+        """Adjust pace and budget; where that is impossible, the form says why."""
         try:
             job = migration_service.get_job(job_id)
         except UnknownJobError:
@@ -304,6 +304,6 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
 def _act_on_all(action: Action, request: HttpRequest, jobs: QuerySet[MigrationJob]) -> None:
     actor = request.user.get_username()
-    # In the order they were asked for: of two jobs that wait, the older one goes first.
+    # In the order of creation: of two waiting jobs, the older one goes first.
     ids = jobs.order_by("pk").values_list("pk", flat=True)
     report(request, [act(action, pk, actor=actor) for pk in list(ids)])

@@ -1,5 +1,4 @@
-"""What a job may do: its pace, its budget and removals; inputs to start with, and to change it
-by."""
+"""The pace, budget and removals of a job: inputs to start a job with, and to adjust it."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from ai_migration.types import MAX_RATE_LIMIT, MAX_TOKENS, JobChanges
 
 
 class PaceForm(forms.Form):
-    """How fast, and how much at most."""
+    """The inputs for pace, budget and removals."""
 
     rate_limit = forms.IntegerField(
         label=gettext_lazy("Requests a minute"),
@@ -25,7 +24,7 @@ class PaceForm(forms.Form):
         widget=AdminBigIntegerFieldWidget,
         min_value=1,
         max_value=MAX_RATE_LIMIT,
-        help_text=gettext_lazy("At most, to the embedder. Empty: as configured."),
+        help_text=gettext_lazy("To the embedder, at most. Empty: as configured."),
     )
     max_tokens = forms.IntegerField(
         label=gettext_lazy("Budget in tokens"),
@@ -33,7 +32,7 @@ class PaceForm(forms.Form):
         widget=AdminBigIntegerFieldWidget,
         min_value=1,
         max_value=MAX_TOKENS,
-        help_text=gettext_lazy("It pauses before it embeds more. Empty: any number."),
+        help_text=gettext_lazy("The job pauses before it uses more. Empty: no limit."),
     )
     max_cost = forms.DecimalField(
         label=gettext_lazy("Budget in money"),
@@ -42,28 +41,28 @@ class PaceForm(forms.Form):
         min_value=Decimal("0.01"),
         max_value=MAX_COST,
         decimal_places=2,
-        help_text=gettext_lazy("Where the embedder has a price. Empty: any amount."),
+        help_text=gettext_lazy("If the embedder has a price. Empty: no limit."),
     )
 
     allow_removals = forms.BooleanField(
         label=gettext_lazy("Allow removals"),
         required=False,
         help_text=gettext_lazy(
-            "Let more than half of a large index go, if that many rows are gone."
+            "Remove even more than half of a large index, if that many rows are gone."
         ),
     )
 
     def refuse(self, error: AIMigrationError) -> None:
-        """Show what the service said, at the field it is about."""
+        """Show an error of the service at the field it is about."""
         self.add_error(error.field if error.field in self.fields else None, error.message)
 
 
 class AdjustForm(PaceForm):
-    """What of a job can be changed; what is left empty stays as it is.
+    """Adjusts a job; empty inputs change nothing.
 
     Args:
         job: The job.
-        data: What was sent; None: nothing yet.
+        data: The submitted data, if any.
     """
 
     def __init__(self, job: MigrationJob, data: Any = None) -> None:
@@ -74,5 +73,5 @@ class AdjustForm(PaceForm):
 
     @property
     def changes(self) -> JobChanges:
-        """What was changed; the form is valid."""
+        """Return the adjustments of a valid form."""
         return JobChanges(**{name: self.cleaned_data[name] for name in self.changed_data})

@@ -1,4 +1,4 @@
-"""The form that starts a migration: what, which rows, how; a preview comes before the start."""
+"""The form that starts a migration, with a preview before the start."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ai_migration.entities.fields import ResolvedField
 from ai_migration.types import MigrationFilters, MigrationMode, MigrationPlan, MigrationRequest
 
 EXAMINED = 10_000
-"""Rows that a preview looks at; beyond, it extrapolates."""
+"""Rows that a preview examines, at most; beyond that it extrapolates."""
 
 _MODES = {
-    MigrationMode.CHANGED: gettext_lazy("changed: what is missing or whose text differs"),
-    MigrationMode.MISSING: gettext_lazy("missing: only what the index does not have"),
-    MigrationMode.ALL: gettext_lazy("all: everything, and pay for it again"),
+    MigrationMode.CHANGED: gettext_lazy("changed: missing entities, and those whose text differs"),
+    MigrationMode.MISSING: gettext_lazy("missing: only entities that the index does not have"),
+    MigrationMode.ALL: gettext_lazy("all: embed everything again, at full cost"),
 }
 _YES_NO = [
     ("", gettext_lazy("either")),
@@ -51,7 +51,7 @@ class StartForm(PaceForm):
     """A :class:`~ai_migration.types.MigrationRequest` of one entity type.
 
     Args:
-        data: What was sent; None: nothing yet.
+        data: The submitted data, if any.
         entity: The entity type.
     """
 
@@ -65,14 +65,14 @@ class StartForm(PaceForm):
         label=gettext_lazy("Rebuild"),
         required=False,
         help_text=gettext_lazy(
-            "Fill a fresh index beside the present one, which answers searches until then."
+            "Fill a new index; searches use the present one until it is complete."
         ),
     )
     entity_ids = forms.CharField(
         label=gettext_lazy("Only these"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "class": "vLargeTextField"}),
-        help_text=gettext_lazy("Primary keys, with spaces or on lines of their own."),
+        help_text=gettext_lazy("Primary keys, separated by spaces or line breaks."),
     )
     created_after = forms.DateField(label=gettext_lazy("Created since"), required=False)
     created_before = forms.DateField(label=gettext_lazy("Created before"), required=False)
@@ -110,22 +110,22 @@ class StartForm(PaceForm):
 
     @property
     def what(self) -> list[forms.BoundField]:
-        """The fields about which entities."""
+        """The fields that choose mode and index."""
         return [self["mode"], self["rebuild"]]
 
     @property
     def which(self) -> list[forms.BoundField]:
-        """The fields about which rows."""
+        """The fields that choose rows."""
         dates = [name for name in _DATES if name in self.fields]
         return [self[name] for name in (*self._filters, *dates, "entity_ids")]
 
     @property
     def how(self) -> list[forms.BoundField]:
-        """The fields about pace and budget."""
+        """The fields for pace and budget."""
         return [self[name] for name in ("batch_size", *PaceForm.base_fields, "note")]
 
     def request(self, created_by: str) -> MigrationRequest:
-        """What was asked for; the form is valid."""
+        """Return the request of a valid form."""
         given = self.cleaned_data
         return MigrationRequest(
             self.entity.name,
@@ -153,17 +153,17 @@ class StartForm(PaceForm):
 
 
 def entity_of(request: HttpRequest) -> Entity | None:
-    """The entity type that was chosen; None: none yet.
+    """Return the chosen entity type, if there is one.
 
     Raises:
-        AIMigrationError: There is none of that name, or its config is wrong.
+        AIMigrationError: It does not exist, or its config is wrong.
     """
     name = request.POST.get("entity_type") or request.GET.get("entity_type")
     return registry.get(name) if name else None
 
 
 def numbers_of(plan: MigrationPlan) -> list[tuple[str, str]]:
-    """A preview, as tiles: a word and a number each."""
+    """Return a preview as tiles: label and number."""
     about = _("about") + " " if plan.is_estimate else ""
     numbers = [
         (_("rows"), plan.total),
@@ -206,7 +206,7 @@ def _of(field: ResolvedField) -> Iterator[Filter]:
 
 
 def _dress(field: forms.Field) -> None:
-    """As the admin's own inputs look; the browser's own calendar."""
+    """Style an input as the admin's own, with the browser's calendar."""
     if isinstance(field, forms.DateField):
         field.widget.input_type = "date"
         field.widget.format = "%Y-%m-%d"

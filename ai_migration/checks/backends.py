@@ -1,4 +1,4 @@
-"""The embedders and stores: each alias is made, and asked for its own checks."""
+"""Checks of embedders and stores: each alias is made and runs its own checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REGISTRIES: tuple[BackendRegistry[Any], ...] = (embedders, stores)
 
 
 def check_backends(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """Backends that cannot be made, and what those that can say of themselves."""
+    """Report backends that cannot be made, and run the checks of the others."""
     if not settings_are_valid():
         return []
     return [

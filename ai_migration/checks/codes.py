@@ -1,4 +1,4 @@
-"""The codes of the system checks, with what to do about each."""
+"""The codes of the system checks, each with a hint."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ DOCUMENTATION = "docs/reference/checks.md"
 
 @dataclass(frozen=True)
 class Code:
-    """One thing a check can find.
+    """A kind of problem that a check can find.
 
     Attributes:
         number: ``E001``: the letter is the level (error, warning, information).
-        hint: What to do, where the message has nothing better.
+        hint: The advice, unless a message has its own.
     """
 
     number: str
@@ -28,16 +28,16 @@ class Code:
 
     @property
     def link(self) -> str:
-        """Where it is explained."""
+        """The address of its explanation."""
         return f"{DOCUMENTATION}#ai_migration{self.number.lower()}"
 
     def message(self, text: str, *, hint: str = "", obj: object = None) -> checks.CheckMessage:
-        """What the check says.
+        """Return a check message with this code.
 
         Args:
-            text: What is wrong, and with what.
-            hint: What to do about it; default: the code's own.
-            obj: Where it is, as Django prints it before the code.
+            text: The problem.
+            hint: The advice; default: the code's own.
+            obj: The object it is about; Django prints it before the code.
         """
         kind = {"E": checks.Error, "W": checks.Warning, "I": checks.Info}[self.number[0]]
         advice = f"{hint or self.hint} See {self.link}."
@@ -89,16 +89,16 @@ TENANTS_CLUSTER = Code(
 )
 
 REST_LIBRARY = Code("E171", "Install the extra that the message names, or remove the urls.")
-REST_AUTH = Code("E172", "Add them to INSTALLED_APPS: permissions are theirs.")
+REST_AUTH = Code("E172", "Add them to INSTALLED_APPS: permissions need them.")
 
 CHUNKING = Code("W020", "Make 'chunking' fit the embedder.")
-ENTITY_DATA = Code("W021", "It may pass once its data is there: until then no job of it starts.")
+ENTITY_DATA = Code("W021", "It may work once its data is there; until then its jobs do not start.")
 SQLITE = Code(
     "W040",
     "Set DATABASES[...]['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
     "'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'}.",
 )
-REST_DOCS = Code("W171", "Add them to INSTALLED_APPS; the other calls do without.")
+REST_DOCS = Code("W171", "Add them to INSTALLED_APPS; the rest works without them.")
 REPLICA = Code(
     "W041", "Let routers send writes of the model to an alias of its primary, or remove 'using'."
 )
@@ -107,7 +107,7 @@ OTHER_CONFIG = Code("W051", "Bring the index in line.")
 
 NO_MODEL = Code("I001", "To index one of them, add its 'model'.")
 INERT_KEYS = Code("I002", "They do no harm: other applications may read them.")
-OTHER_MODEL = Code("I003", "An entity type's key 'embedder' chooses, by alias.")
+OTHER_MODEL = Code("I003", "Choose an alias with the key 'embedder' of an entity type.")
 NOTHING = Code("I004", "Decorate a model with @ai_capable, or write ai-entity-config.yml.")
 
 CODES = {code.number: code for code in list(globals().values()) if isinstance(code, Code)}

@@ -1,4 +1,4 @@
-"""The database of our tables, the querysets, and indexes built with another config."""
+"""Checks of the database of our tables, of querysets, and of indexes with another config."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ai_migration.types import CollectionStatus
 
 
 def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """What the database of our tables lacks, as far as can be told without a query."""
+    """Check the database of our tables, as far as possible without a query."""
     connection = connections[our_database()]
     return [
         *_check_driver(connection),
@@ -43,15 +43,15 @@ def check_databases(app_configs: object = None, **kwargs: Any) -> list[CheckMess
 def check_indexes(
     app_configs: object = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Querysets that give no rows or not what fields are named after, and indexes built with
-    another config than today's."""
+    """Check that querysets give rows with the configured fields, and that indexes were built with
+    the present config."""
     using = our_database()
     if using not in (databases or ()) or not settings_are_valid():
         return []
     try:
         definitions = registry.discover().definitions.values()
     except EntityConfigError:
-        return []  # check_entities says so
+        return []  # reported by check_entities
     examined = [examine_entity(item) for item in definitions if item.model]
     entities = [item for item in examined if isinstance(item, Entity)]
     messages = [
@@ -92,11 +92,11 @@ def _check_pools() -> Iterator[CheckMessage]:
 def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
     if not settings_are_valid() or schema_of(using) is None or not is_per_tenant("ai_migration"):
         return
-    with suppress(AIMigrationError):  # check_settings says so
+    with suppress(AIMigrationError):  # reported by check_settings
         if get_dispatcher().supports_messages:
             text = (
-                "Every tenant has workers of its own, and the messages of "
-                f"{get_settings().DISPATCHER} do not say for which one to work."
+                "Every tenant has its own workers, and the messages of "
+                f"{get_settings().DISPATCHER} do not name the tenant."
             )
             yield codes.TENANTS_CLUSTER.message(text, obj=OBJECT)
 
@@ -104,7 +104,7 @@ def _check_dispatcher(using: str) -> Iterator[CheckMessage]:
 def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
     try:
         found = examine_entity(definition, calls_queryset=True)
-    except Error:  # no connection, or no tables yet: Django says so itself
+    except Error:  # no connection, or no tables yet: Django reports it
         return
     except AIMigrationError as error:
         yield codes.ENTITY_QUERYSET.message(error.message, obj=definition.source)
@@ -114,7 +114,7 @@ def _check_rows(definition: EntityDefinition) -> Iterator[CheckMessage]:
 
 
 def _check_replica(entity: Entity) -> Iterator[CheckMessage]:
-    """Entity types that are read from a replica whose lag cannot be told."""
+    """Report entity types that are read from a replica whose lag cannot be measured."""
     try:
         using = entity.rows().db
         is_known = using == router.db_for_write(entity.model) or entity.primary is not None
@@ -131,30 +131,30 @@ def _check_replica(entity: Entity) -> Iterator[CheckMessage]:
 
 def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[CheckMessage]:
     try:
-        with transaction.atomic(using=using):  # a failure leaves the caller's one usable
+        with transaction.atomic(using=using):  # after a failure the caller's is still usable
             collections = list(
                 Collection.objects.using(using)
                 .filter(status=CollectionStatus.ACTIVE, entity_type__in=entities)
                 .order_by("entity_type")
             )
-    except Error:  # no connection, or no tables yet: Django says so itself
+    except Error:  # no connection, or no tables yet: Django reports it
         return
     for collection in collections:
         entity = entities[collection.entity_type]
         try:
             change = config_change(collection, entity)
         except Exception:
-            continue  # an embedder that cannot be made: check_backends says so
+            continue  # the embedder cannot be made: reported by check_backends
         where = f"The index of {entity.name!r}"
         command = f"manage.py migrate_ai_entities {entity.name}"
         if change is ConfigChange.EMBEDDER:
             text = (
                 f"{where} was built by {collection.model_id} ({collection.dimensions} dimensions) "
-                f"in store {collection.store!r}: the config says otherwise now."
+                f"in store {collection.store!r}: the config differs now."
             )
             hint = f"Run: {command} --rebuild. Searches use the old index until it is done."
             yield codes.OTHER_EMBEDDER.message(text, hint=hint, obj=entity.definition.source)
         elif change in (ConfigChange.TEXT, ConfigChange.METADATA):
             text = f"{where} was built with another config: {change.value}."
-            hint = f"Run: {command}. What did not change is not embedded again."
+            hint = f"Run: {command}. Unchanged texts are not embedded again."
             yield codes.OTHER_CONFIG.message(text, hint=hint, obj=entity.definition.source)

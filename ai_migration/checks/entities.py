@@ -1,4 +1,4 @@
-"""The entity config, and each entity type against its model."""
+"""Checks of the entity config, and of each entity type against its model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MODEL_KEYS = ("ai-config.default-embedding-model", "embeddable-fields.model")
 
 
 def check_entities(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """A file that cannot be read, and entity types that do not fit their models."""
+    """Report a file that cannot be read, and entity types that do not fit their models."""
     if not settings_are_valid():
         return []
     try:
@@ -87,7 +87,7 @@ def _check_entity(definition: EntityDefinition) -> Iterator[CheckMessage]:
 def fault_messages(
     faults: list[EntityFault], definition: EntityDefinition
 ) -> Iterator[CheckMessage]:
-    """What is wrong with an entity type, each thing under its code."""
+    """Report the faults of an entity type, each under its code."""
     for fault in faults:
         yield _CODES[fault.kind].message(fault.message, obj=definition.source)
 
@@ -119,7 +119,7 @@ def _file_information(
 ) -> Iterator[CheckMessage]:
     inert = [key for key in inert_keys(config.document) if key not in _MODEL_KEYS]
     if inert:
-        text = f"Keys that load and mean nothing here: {', '.join(inert)}."
+        text = f"Keys that are accepted but have no effect: {', '.join(inert)}."
         yield codes.INERT_KEYS.message(text, obj=config.path.name)
     used = {item.embedder or "default" for item in definitions} or {"default"}
     models = used | {model_id for alias in used if (model_id := _fact(alias, "model_id"))}
@@ -133,7 +133,7 @@ def _file_information(
 
 
 def _named_models(config: ConfigFile) -> list[str]:
-    """What ``default-embedding-model`` and ``embeddable-fields[].model`` say, each once."""
+    """Return ``default-embedding-model`` and ``embeddable-fields[].model``, each value once."""
     named = [config.global_config.default_embedding_model]
     for entity in config.entities.values():
         named += [field.model for field in entity.embeddable_fields]
@@ -141,11 +141,11 @@ def _named_models(config: ConfigFile) -> list[str]:
 
 
 def _fact(alias: str | None, name: str) -> Any:
-    """An embedder's model or limit; None where it cannot be made, which ``check_backends``
-    says."""
+    """Return an embedder's model or limit; None where it cannot be made, which ``check_backends``
+    reports."""
     try:
         return getattr(embedders[alias or "default"], name)
-    except Exception:  # a property of somebody's class can raise anything
+    except Exception:  # a property of a custom class can raise anything
         return None
 
 

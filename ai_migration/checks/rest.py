@@ -1,4 +1,4 @@
-"""What a host lacks that has included the urls of the REST API."""
+"""Checks of a host that includes the urls of the REST API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DOCS = ("django.contrib.staticfiles", "drf_spectacular", "drf_spectacular_sidec
 
 
 def check_rest(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """Silent where the urls are not included."""
+    """Check the host; silent where the urls are not included."""
     return list(_check())
 
 
@@ -28,12 +28,12 @@ def _check() -> Iterator[CheckMessage]:
     except MissingDependencyError as error:
         yield codes.REST_LIBRARY.message(error.message, obj=OBJECT)
         return
-    except Exception:  # Django's own check of the urls says it better
+    except Exception:  # Django's own check of the urls reports it better
         return
     if not is_included:
         return
     if missing := _missing(_AUTH):
-        yield codes.REST_AUTH.message(f"nobody can call it without {missing}", obj=OBJECT)
+        yield codes.REST_AUTH.message(f"it cannot be called without {missing}", obj=OBJECT)
     if missing := _missing(_DOCS):
         yield codes.REST_DOCS.message(f"its page 'docs' needs {missing}", obj=OBJECT)
 

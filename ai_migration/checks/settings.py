@@ -1,4 +1,4 @@
-"""AI_MIGRATION itself, the dispatcher, the throttles and the permission it names."""
+"""Checks of AI_MIGRATION, and of the dispatcher, throttles and permission that it names."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _CODES = {
 
 
 def settings_are_valid() -> bool:
-    """Whether the other checks can be made; if not, ``check_settings`` says why."""
+    """Return whether the other checks can run; if not, ``check_settings`` reports why."""
     return not settings_problems(_raw())
 
 
 def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
-    """Unknown keys, wrong values, missing aliases, what is named and is none."""
+    """Report unknown keys, wrong values, missing aliases and wrong dotted paths."""
     problems = settings_problems(_raw())
     if problems:
         return [

@@ -1,4 +1,4 @@
-"""What of ``Q_CLUSTER`` bites: each finding with a hint. Explained in docs/reference/checks.md."""
+"""Checks of ``Q_CLUSTER``, explained in docs/reference/checks.md."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ai_migration.conf import get_settings
 from ai_migration.models.sql.dialects import PostgreSQL, dialect
 
 PROVIDER_SECONDS = 30
-"""How long a request in flight at the end of a slice may take."""
+"""Seconds for a request that is in flight at the end of a slice."""
 GUARD_CYCLES = (0.25, 0.5, 1)
-"""Others are rounded to seconds by the scheduler, and tasks come late."""
+"""The scheduler rounds other values to seconds, and tasks come late."""
 
 
 def check_cluster() -> list[CheckMessage]:
-    """Everything wrong with the cluster's settings."""
+    """Return the problems of the cluster's settings."""
     if not apps.is_installed("django_q"):
         return [
             Error(
@@ -37,7 +37,7 @@ def check_cluster() -> list[CheckMessage]:
 
 @dataclass(frozen=True)
 class _Cluster:
-    """What the cluster that runs our tasks is set to."""
+    """The settings of the cluster that runs our tasks."""
 
     timeout: int | None
     retry: int
@@ -68,7 +68,7 @@ def _findings() -> Iterator[CheckMessage]:
     if timeout is None or timeout < shortest:
         yield _warning(
             f"Q_CLUSTER['timeout'] is {timeout}: a slice and one slow request take {shortest} s.",
-            f"Set it to {shortest} or more: a task that hangs is then ended, and no other is.",
+            f"Set it to {shortest} or more: then only a task that hangs is ended.",
             id="ai_migration.W121",
         )
         timeout = max(shortest, timeout or 0)
@@ -83,13 +83,13 @@ def _findings() -> Iterator[CheckMessage]:
         )
     if not ours.ack_failures or not ours.max_attempts:
         yield _warning(
-            "Q_CLUSTER repeats a task that fails for ever.",
-            "Set 'ack_failures': True and 'max_attempts': 1; our tables say what is to be done.",
+            "Q_CLUSTER repeats a failing task for ever.",
+            "Set 'ack_failures': True and 'max_attempts': 1; our tables keep the work.",
             id="ai_migration.W123",
         )
     if ours.guard_cycle not in GUARD_CYCLES:
         yield _warning(
-            f"Q_CLUSTER['guard_cycle'] is {ours.guard_cycle}: schedules are looked at each half "
+            f"Q_CLUSTER['guard_cycle'] is {ours.guard_cycle}: schedules are checked every half "
             f"minute counted in cycles.",
             f"Set it to one of {', '.join(map(str, GUARD_CYCLES))}.",
             id="ai_migration.W124",
@@ -98,7 +98,7 @@ def _findings() -> Iterator[CheckMessage]:
         yield _warning(
             f"DATABASES[{ours.orm!r}]['CONN_MAX_AGE'] is 0: an idle cluster opens several "
             f"connections a second.",
-            "Set it to 60, say.",
+            "Set it to 60, for example.",
             id="ai_migration.W125",
         )
     known = {_configured().get("name"), _configured().get("cluster_name")}
@@ -120,7 +120,7 @@ def _configured() -> dict[str, Any]:
 
 
 def _reconnects(alias: str) -> bool:
-    is_dear = isinstance(dialect(alias), PostgreSQL)  # a process of the server each
+    is_dear = isinstance(dialect(alias), PostgreSQL)  # each connection is a process of the server
     return is_dear and not connections[alias].settings_dict["CONN_MAX_AGE"]
 
 

@@ -1,4 +1,4 @@
-"""What can be seen of a cluster of django-q2: its schedules, and whether it takes tasks."""
+"""Diagnoses of a django-q2 cluster: its schedules, and whether it takes tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django_q.models import Schedule
 
 SLOW = timedelta(seconds=30)
-"""A canary that is away for longer says that the cluster has too much to do."""
+"""A canary that takes longer means that the cluster is overloaded."""
 _LOOK_EVERY = 0.2
 _INSTALL = "Run: manage.py ai_migration install-schedules"
 
@@ -32,11 +32,11 @@ _INSTALL = "Run: manage.py ai_migration install-schedules"
 @dataclass(frozen=True)
 class Schedules:
     """The supervisor's schedule, and others that keep it from running: the scheduler takes all
-    that are due in one transaction, and one that cannot be read ends it.
+    that are due in one transaction, and one that cannot be read aborts it.
 
     Attributes:
-        name: What the supervisor's schedule is called.
-        wanted: What it has to say.
+        name: Name of the supervisor's schedule.
+        wanted: The values it has to have.
     """
 
     name: str
@@ -78,19 +78,19 @@ class Schedules:
         return Finding(
             "schedule",
             text,
-            "No cluster runs, or its scheduler stands still: see its log, start it again. "
-            "Meanwhile, from cron: manage.py ai_migration supervise",
+            "No cluster runs, or its scheduler hangs: see its log and restart it. "
+            "Until then, run from cron: manage.py ai_migration supervise",
             Level.ERROR,
         )
 
 
 @dataclass(frozen=True)
 class Canary:
-    """Whether the cluster takes tasks: one is sent, to see it come back.
+    """Sends the cluster a task, to see whether it comes back.
 
     Attributes:
-        send: Sends it.
-        wait: Seconds to wait; 0: send none, and say what became of the last one.
+        send: Sends the task.
+        wait: Seconds to wait; 0: send none, and report the last one.
     """
 
     send: Callable[[int], None]
@@ -102,16 +102,16 @@ class Canary:
         if self.wait:
             try:
                 flight = self._flown(ends)
-                if before.is_away and not flight.is_away:  # how long does one take now?
+                if before.is_away and not flight.is_away:  # to see how long one takes now
                     before, flight = flight, self._flown(ends)
-            except Exception as error:  # of whichever broker it is
+            except Exception as error:  # whatever the broker raises
                 text = f"the broker takes no tasks: {type(error).__name__}: {error}"
                 yield Finding("canary", text, "Start it, or correct Q_CLUSTER.", Level.ERROR)
                 return
         yield self._judged(flight, before)
 
     def _flown(self, ends: float) -> Flight:
-        """Send it, if none is away, and wait for it."""
+        """Send a task, unless one is away, and wait for it."""
         send_canary(self.send)
         while (flight := _flight()).is_away and time.monotonic() < ends:
             time.sleep(_LOOK_EVERY)
@@ -120,13 +120,13 @@ class Canary:
     @staticmethod
     def _judged(flight: Flight, before: Flight) -> Finding:
         if flight.sent is None:
-            return Finding("canary", "none was sent yet")
+            return Finding("canary", "no task was sent yet")
         seen = f"{duration(flight.seen)} ago" if flight.seen is not None else "never"
-        away = f"a task sent {duration(flight.sent)} ago has not come back; the last did: {seen}"
+        away = f"a task sent {duration(flight.sent)} ago has not come back; last success: {seen}"
         if flight.is_away and (flight.seen is None or flight.seen > LATE):
             advice = (
-                "No cluster takes tasks: it is stopped or stands still. Stop it (SIGKILL, if "
-                "SIGTERM does not do) and start it: manage.py qcluster. Nothing is lost."
+                "No cluster takes tasks: it is stopped or hangs. Stop it (with SIGKILL if "
+                "SIGTERM has no effect) and start it: manage.py qcluster. Nothing is lost."
             )
             return Finding("canary", away, advice, Level.ERROR)
         took = before.took if flight.is_away and not before.is_away else flight.took
@@ -142,26 +142,26 @@ class Canary:
 
 @dataclass(frozen=True)
 class Flight:
-    """The last canary: how long ago it was sent, and one was seen to come back."""
+    """The last canary: the time since it was sent, and since one came back."""
 
     sent: timedelta | None = None
     seen: timedelta | None = None
 
     @property
     def is_away(self) -> bool:
-        """Whether it was sent and has not come back."""
+        """Return whether it was sent and has not come back."""
         return self.sent is not None and (self.seen is None or self.seen > self.sent)
 
     @property
     def took(self) -> timedelta:
-        """How long it was away, or is."""
+        """The time it took, or has taken so far."""
         sent, seen = self.sent or timedelta(), self.seen or timedelta()
         return sent if self.is_away else sent - seen
 
 
 def unreadable(schedule: Schedule) -> str:
-    """What django-q2's scheduler would raise at a schedule; empty: it can be read. The same
-    steps, short of sending the task."""
+    """Return the error that django-q2's scheduler would raise for a schedule; empty if there is
+    none. Takes the same steps, but sends no task."""
     from django_q.tasks import async_task
 
     try:
@@ -193,7 +193,7 @@ def _keywords(text: str | None) -> Any:
 
 
 def _neighbours(schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
-    """Those that the supervisor's scheduler takes; the default cluster's have no name."""
+    """Return the schedules of the supervisor's cluster; the default cluster has no name in them."""
     from django_q.conf import Conf
 
     cluster = get_settings().CLUSTER or Conf.PREFIX

@@ -1,9 +1,9 @@
 """Tells the workers of a django-q2 cluster that it is being stopped.
 
-django-q2 tells only its sentinel, which waits until the workers have done what they have:
-a slice would go on to its end. So the handler of the cluster's main process is made to set a
-byte first that all processes forked from it share. Reading it takes no lock: a worker that
-is killed while it looks holds nothing that others wait for.
+django-q2 tells only its sentinel, which waits until the workers have finished their tasks: a slice
+would run to its end. So the signal handler of the cluster's main process first sets a byte that it
+shares with all processes forked from it. Reading it takes no lock: a worker that is killed
+meanwhile blocks no other.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _flag: mmap.mmap | None = None
 
 
 def is_stopping() -> bool:
-    """Whether the cluster this process belongs to got SIGTERM or SIGINT."""
+    """Return whether the cluster of this process got SIGTERM or SIGINT."""
     return _flag is not None and _flag[0] == 1
 
 
 def watch_cluster() -> None:
-    """Call it in a process that may become a cluster's main one, before it forks."""
+    """Prepare a process that may become a cluster's main process, before it forks."""
     global _flag
     if _flag is None and hasattr(os, "register_at_fork"):
         _flag = mmap.mmap(-1, 1)
@@ -35,7 +35,7 @@ def watch_cluster() -> None:
 
 
 def _extend_handlers() -> None:
-    """The handlers of a cluster are there when it forks its sentinel."""
+    """Extend the signal handlers, which a cluster has set when it forks its sentinel."""
     module = sys.modules.get("django_q.cluster")
     if module is None or threading.current_thread() is not threading.main_thread():
         return

@@ -23,9 +23,9 @@ SCHEDULE = "ai_migration supervisor"
 
 
 class DjangoQDispatcher(Dispatcher):
-    """Has the cluster work: ``DISPATCHER = "ai_migration.dispatchers.django_q.DjangoQDispatcher"``.
+    """Wakes the cluster: ``DISPATCHER = "ai_migration.dispatchers.django_q.DjangoQDispatcher"``.
 
-    The cluster named by the setting ``CLUSTER`` gets the tasks, else the default one. A slot
+    The tasks go to the cluster named by the setting ``CLUSTER``, else to the default one. A slot
     for which a task is on its way gets no second one.
 
     Raises:
@@ -49,36 +49,36 @@ class DjangoQDispatcher(Dispatcher):
         watch_cluster()
 
     def is_stopping(self) -> bool:
-        """Whether the cluster this process works for is being stopped."""
+        """Return whether the cluster of this process is being stopped."""
         from ai_migration.dispatchers._django_q_stop import is_stopping
 
         return is_stopping()
 
     def wake(self) -> None:
-        """Have somebody work in an idle slot; the rest wake each other."""
+        """Send a task for one idle slot; its worker wakes the next."""
         wake_one(self.send)
 
     def check(self) -> list[CheckMessage]:
-        """What of ``Q_CLUSTER`` bites: ``ai_migration.E121``, ``W121`` to ``W126``."""
+        """Check ``Q_CLUSTER``: ``ai_migration.E121``, ``W121`` to ``W126``."""
         from ai_migration.dispatchers._django_q_checks import check_cluster
 
         return check_cluster()
 
     def diagnoses(self, wait: float) -> list[Diagnosis]:
-        """What ``ai_migration doctor`` looks at: the schedules, and whether tasks are run.
+        """Return the diagnoses of the schedules, and of whether tasks are run.
 
         Args:
-            wait: Seconds the cluster is given to run one; 0: send none.
+            wait: Seconds to wait for a task; 0: send none.
         """
         from ai_migration.dispatchers._django_q_diagnosis import Canary, Schedules
 
         return [Schedules(SCHEDULE, _wanted()), Canary(self.send_canary, wait)]
 
     def install(self) -> bool:
-        """Make the schedule of the supervisor's tick, or bring it in line.
+        """Create or correct the schedule of the supervisor's tick.
 
         Returns:
-            Whether anything was to be done.
+            Whether anything was changed.
         """
         from django_q.models import Schedule
 
@@ -90,13 +90,13 @@ class DjangoQDispatcher(Dispatcher):
         return is_new or is_different
 
     def send_canary(self, sent: int) -> None:
-        """Put a task in the queue, now, that does nothing but come back."""
+        """Send a task, at once, that only reports back."""
         _put(CANARY, sent, name="ai_migration canary")
 
     def send(self, wake_up: WakeUp) -> None:
-        """Put a task in the queue: in the current transaction where the broker keeps its
-        queue in the same database, else when that commits. A broker that cannot be reached by
-        then costs the transaction nothing: the supervisor asks again."""
+        """Send a task: in the current transaction if the broker's queue is in the same database,
+        else when it commits. If the broker cannot be reached then, nothing is lost: the supervisor
+        asks again."""
         from django_q.conf import Conf
 
         number, token = wake_up.slot_id, wake_up.token
@@ -112,7 +112,7 @@ class DjangoQDispatcher(Dispatcher):
 
 
 def _wanted() -> dict[str, Any]:
-    """What the supervisor's schedule has to say."""
+    """Return the values that the supervisor's schedule has to have."""
     from django_q.models import Schedule
 
     wanted = {"func": SUPERVISE, "schedule_type": Schedule.MINUTES, "minutes": 1}

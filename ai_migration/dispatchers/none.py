@@ -6,7 +6,7 @@ from ai_migration.dispatch import Dispatcher
 
 
 class NullDispatcher(Dispatcher):
-    """For those who run ``ai_migration worker`` or only the foreground command."""
+    """For projects that run ``ai_migration worker``, or only the foreground command."""
 
     def wake(self) -> None:
         """Do nothing: a polling worker finds the entry by itself."""

@@ -21,10 +21,10 @@ _CONNECTION_ERRORS = (
 
 @contextmanager
 def reading(vendor: str) -> Iterator[None]:
-    """For the block in which the library or the embedder reads an answer.
+    """Wrap the block in which the library or the embedder reads an answer.
 
     Raises:
-        TransientEmbedderError: It is not made as the vendor's answers are.
+        TransientEmbedderError: It does not have the form of the vendor's answers.
     """
     try:
         yield
@@ -32,12 +32,12 @@ def reading(vendor: str) -> Iterator[None]:
         raise  # of a text that cannot be sent
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TransientEmbedderError(
-            f"{vendor} answered with something that is no embedding ({type(error).__name__})"
+            f"{vendor} answered with something that is not an embedding ({type(error).__name__})"
         ) from None
 
 
 def stacked(vendor: str, rows: Sequence[Any]) -> Vectors:
-    """The vectors as one array.
+    """Return the vectors as one array.
 
     Raises:
         FatalEmbedderError: They are not of one length.
@@ -49,8 +49,8 @@ def stacked(vendor: str, rows: Sequence[Any]) -> Vectors:
 
 
 def is_connection_error(error: Exception) -> bool:
-    """Whether the answer did not arrive, or not as a whole. Asks only the HTTP libraries that
-    were imported: who did not, cannot have raised it."""
+    """Return whether the answer did not arrive, or not completely. Asks only the HTTP libraries
+    that were imported: no other can have raised it."""
     kinds = [
         getattr(sys.modules[module], name)
         for module, name in _CONNECTION_ERRORS

@@ -1,4 +1,4 @@
-"""What providers say in HTTP headers about their limits."""
+"""The limits of providers in their HTTP headers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a provider asks to wait, whatever their number; None: it does not say.
+    """Return the seconds a provider asks to wait, however many; None if it does not say.
 
     ``retry-after-ms`` (OpenAI, Azure), else ``retry-after`` in seconds or as a date (RFC
-    9110, 10.2.3), by the provider's own clock where it tells the time; else when the
-    limit that is used up is back.
+    9110, 10.2.3), by the provider's own clock where it tells the time; else the time until the
+    exhausted limit is reset.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -45,7 +45,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def headroom(headers: Mapping[str, str]) -> Headroom | None:
-    """The ``x-ratelimit-*`` headers of OpenAI and those who follow it; None: there are none.
+    """Return the ``x-ratelimit-*`` headers of OpenAI and similar providers; None if there are none.
 
     https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
     """
@@ -59,14 +59,14 @@ def headroom(headers: Mapping[str, str]) -> Headroom | None:
 
 
 def duration(text: str | None) -> float | None:
-    """Seconds of ``6m0s``, ``20ms``, ``1h2m3.5s`` or ``12``; None: it is none of these."""
+    """Return the seconds of ``6m0s``, ``20ms``, ``1h2m3.5s`` or ``12``; None for anything else."""
     if text and _DURATION.fullmatch(text):
         return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     return _number(text)
 
 
 def _limit(headers: Mapping[str, str], what: str, *names: str) -> str | None:
-    """A limit by the name of OpenAI, else by that of Mistral, which adds the window."""
+    """Return a limit by its name at OpenAI, else at Mistral, which adds the window."""
     found = (headers.get(f"x-ratelimit-{what}-{name}") for name in names)
     return next(filter(None, found), None)
 

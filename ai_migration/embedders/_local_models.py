@@ -1,4 +1,4 @@
-"""What embedders share whose model runs in this process."""
+"""Code shared by embedders whose model runs in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXTS_AT_ONCE = 64
 def sorted_slices(
     texts: Sequence[str], *, texts_at_once: int, bytes_at_once: int
 ) -> list[list[int]]:
-    """The texts from short to long, so that little is padded, in slices of bounded size.
+    """Sort the texts from short to long, so that little is padded, into slices of bounded size.
 
     Args:
         texts: The texts.
@@ -42,12 +42,12 @@ def sorted_slices(
 
 
 def clean(text: str) -> str:
-    """The text without lone surrogates, which tokenizers refuse."""
+    """Return the text without lone surrogates, which tokenizers refuse."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def counting(tokenizer: Tokenizer) -> Tokenizer:
-    """A copy that neither cuts nor pads. Nothing changes it, so threads may share it; that
+    """Return a copy that neither cuts nor pads. Nothing changes it, so threads may share it; that
     of a model is changed by each batch."""
     copy: Tokenizer = type(tokenizer).from_str(tokenizer.to_str())
     copy.no_truncation()
@@ -56,7 +56,7 @@ def counting(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[int]:
-    """Tokens of each text, without those that mark its start and end."""
+    """Count the tokens of each text, without those that mark its start and end."""
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         some = [clean(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
         for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False):
@@ -64,7 +64,7 @@ def count_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[int]:
 
 
 def model_name(needed_by: str, model: str | Path) -> str:
-    """A model as the fingerprint names it: without the folders above it, which differ from
+    """Return a model's name in the fingerprint: without the folders above it, which differ from
     host to host.
 
     Raises:
@@ -77,7 +77,7 @@ def model_name(needed_by: str, model: str | Path) -> str:
 
 
 def cannot_load(needed_by: str, model: str | Path, error: Exception) -> FatalEmbedderError:
-    """What happened while a model was loaded, in one sentence."""
+    """Return the error of loading a model, in one sentence."""
     words = " ".join(str(error).split())[:300]
     return FatalEmbedderError(
         f"{needed_by} cannot load {str(model)!r}: {type(error).__name__}: {words}. Give a folder "
@@ -86,7 +86,7 @@ def cannot_load(needed_by: str, model: str | Path, error: Exception) -> FatalEmb
 
 
 def model_messages(needed_by: str, model: str | Path) -> list[CheckMessage]:
-    """What a system check can say of a model without loading it."""
+    """Return the system checks of a model, which do not load it."""
     if not Path(model).is_absolute() or Path(model).is_dir():
         return []
     text = f"{needed_by}: there is no folder {str(model)!r}."

@@ -17,11 +17,11 @@ _ASCII = {_BLANK: 1 / 3, _SMALL: 1 / 3, _LARGE: 2 / 3, _DIGIT: 1.0, _OTHER: 1.0}
 """Tokens of an ASCII character of each kind. English has 0.2 a character, Swahili and Welsh
 0.4; some tokenizers take digits and punctuation one by one."""
 _BREAKS = (b"0a", b"0A", b"aA", b" 0")
-"""Where a token begins in the middle of a word, as in ``3f`` and ``aB``, or a blank is one of
-its own: another ``_BREAK``."""
+"""Pairs at which a token begins in the middle of a word, as in ``3f`` and ``aB``, or a blank is one
+of its own: another ``_BREAK``."""
 _BREAK = 2 / 3
 _NO_WORD = b"a" * 16
-"""So many small letters in a row are in no word that is one token: another ``_RUN``."""
+"""No word that is one token has this many small letters in a row: another ``_RUN``."""
 _RUN = 5
 _UNITS: tuple[tuple[int, float], ...] = (
     (0x0000, 0.0),  # counted by their kinds
@@ -71,9 +71,9 @@ _UNITS: tuple[tuple[int, float], ...] = (
     (0xFE00, 2.0),
     (0xFF00, 1.85),  # full width
 )
-"""From this UTF-16 unit on, a character has so many tokens, at most: measured on running
-text and on characters by chance, with ``cl100k_base`` and ``o200k_base`` of OpenAI and the
-tokenizer of Voyage."""
+"""From this UTF-16 unit on, a character has this many tokens, at most: measured on running text and
+on random characters, with ``cl100k_base`` and ``o200k_base`` of OpenAI and the tokenizer of
+Voyage."""
 
 
 def _kind(byte: int) -> int:
@@ -100,8 +100,9 @@ _TOKENS_OF_UNIT = _table()
 
 
 def estimated_tokens(texts: Sequence[str]) -> list[int]:
-    """Rather too many than too few: an upper bound for each kind of character, and for what
-    is no words (hexadecimal digits, base64). Only nonsense that looks like words has more."""
+    """Estimate the tokens of each text, rather too high than too low: an upper bound for each kind
+    of character, and for what is not words (hexadecimal digits, base64). Only nonsense that looks
+    like words has more."""
     return [_estimated(text) for text in texts]
 
 
@@ -117,19 +118,18 @@ def _estimated(text: str) -> int:
 
 @cache
 def openai_encoding(model: str) -> Any:
-    """tiktoken's encoding of a model; None where there is none.
+    """Return tiktoken's encoding of a model; None where there is none.
 
     tiktoken loads its tables from the network at first use, or from
-    ``TIKTOKEN_CACHE_DIR``. Where it cannot, that is said once, and no second attempt is
-    made in this process.
+    ``TIKTOKEN_CACHE_DIR``. If it cannot, that is logged once, and not tried again in this process.
     """
     try:
         import tiktoken
 
         return tiktoken.encoding_for_model(model)
-    except (ImportError, KeyError):  # not installed; no model of OpenAI
+    except (ImportError, KeyError):  # not installed; not a model of OpenAI
         return None
-    except Exception as error:  # whatever a download can end in
+    except Exception as error:  # a download can raise anything
         logger.warning(
             "tiktoken cannot load the tokenizer of %s (%s): tokens are estimated",
             model,

@@ -1,4 +1,4 @@
-"""Whether a provider refused a text because it is too long, by its words."""
+"""Recognises from a provider's message that it refused a text because it is too long."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ _WORDS = re.compile(
 
 
 def is_too_long(words: str) -> bool:
-    """Whether a refusal says that a text, or all of them, have too many tokens."""
+    """Return whether a refusal says that a text, or all of them, have too many tokens."""
     return _WORDS.search(words) is not None

@@ -1,4 +1,4 @@
-"""What an embedder is: texts in, float32 vectors out."""
+"""The base class of embedders: texts in, float32 vectors out."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Embedder(ABC):
         max_input_tokens: Tokens in one text, at most; longer texts are chunked.
             None: no limit.
         concurrency: Requests in flight at once, at most.
-        is_remote: Whether a provider must be protected by a rate limit.
-        input_type: What the vectors are made for, where the provider distinguishes
+        is_remote: Whether a rate limit must protect a provider.
+        input_type: The purpose of the vectors, where the provider distinguishes
             documents from queries. Part of the fingerprint.
     """
 
@@ -63,13 +63,13 @@ class Embedder(ABC):
             TransientEmbedderError: Trying again can help.
             ThrottledError: The provider asks to wait.
             InputRefusedError: At least one of these texts is refused.
-            TextTooLongError: Because it is too long: it is cut smaller and sent again.
-            FatalEmbedderError: Nothing will pass until somebody acts.
+            TextTooLongError: It is refused because it is too long: it is split and sent again.
+            FatalEmbedderError: No text will be embedded until the cause is corrected.
         """
 
     def request(self, texts: Sequence[str]) -> EmbedAnswer:
-        """What the pipeline calls: :meth:`embed`, with what the provider said beside it.
-        Override it where the provider tells tokens and limits.
+        """Embed documents for the pipeline: :meth:`embed`, with what the provider reports of tokens
+        and limits. Override it where it reports any.
 
         Raises:
             EmbedderError: As :meth:`embed`.
@@ -77,7 +77,7 @@ class Embedder(ABC):
         return EmbedAnswer(self.embed(texts))
 
     def embed_query(self, query: str) -> Vectors:
-        """Embed what somebody searches for; override where queries differ from documents.
+        """Embed a query; override it where queries differ from documents.
 
         Returns:
             float32, shape ``(dimensions,)``.
@@ -86,28 +86,28 @@ class Embedder(ABC):
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text. The default is the usual estimate of a token for every
+        """Count the tokens of each text. The default is the usual estimate of a token for every
         four UTF-8 bytes, rounded up."""
         return [(len(text.encode("utf-8", "replace")) + 3) // 4 for text in texts]
 
     @property
     def provider(self) -> str:
-        """Part of the fingerprint: which implementation makes the vectors."""
+        """The implementation that makes the vectors: a part of the fingerprint."""
         return f"{type(self).__module__}.{type(self).__qualname__}"
 
     @property
     def fingerprint(self) -> str:
-        """Vectors with different fingerprints are never compared nor mixed: a hash of
-        provider, model, dimensions and input type, 32 hex digits."""
+        """A hash of provider, model, dimensions and input type, 32 hex digits. Vectors with
+        different fingerprints are never compared nor mixed."""
         parts = (self.provider, self.model_id, str(self.dimensions), self.input_type)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     def validated(self, vectors: Vectors, count: int) -> Vectors:
-        """The vectors as float32, after the checks every answer has to pass.
+        """Return the vectors as float32, after the checks every answer has to pass.
 
         Args:
-            vectors: What ``embed`` returned.
-            count: How many texts were sent.
+            vectors: The result of ``embed``.
+            count: Number of texts that were sent.
 
         Raises:
             FatalEmbedderError: The vectors have another length than ``dimensions``.
@@ -129,15 +129,15 @@ class Embedder(ABC):
         return array
 
     def check(self) -> list[CheckMessage]:
-        """System checks of this embedder; must not call the network."""
+        """Return system checks of this embedder; must not call the network."""
         return []
 
     def secrets(self) -> Iterable[str]:
-        """What is cut out of errors and logs beside the secrets in ``OPTIONS``: keys that are
-        read from the environment, tokens that were fetched. Asked while an error is being
-        handled: must not call the network."""
+        """Return what to cut out of errors and logs besides the secrets in ``OPTIONS``: keys read
+        from the environment, tokens that were fetched. Called while an error is being handled: must
+        not call the network."""
         return ()
 
     def __repr__(self) -> str:
-        """Names the model and nothing else: options can hold secrets."""
+        """Name only the model: options can hold secrets."""
         return f"<{type(self).__name__} {self.model_id} {self.dimensions}d>"

@@ -33,7 +33,7 @@ _ABOUT_THE_OPTIONS = (
     "dimension",
     "extraneous key",
 )
-"""In the words of a ValidationException that is about every text alike."""
+"""Parts of the message of a ValidationException that is about every text alike."""
 
 
 class BedrockEmbedder(RemoteEmbedder):
@@ -49,12 +49,12 @@ class BedrockEmbedder(RemoteEmbedder):
         model: A model of Amazon or of Cohere, as Bedrock names it.
         dimensions: 256, 512 or 1024 with Titan; 256, 512, 1024 or 1536 with Cohere's v4.
             Default: the model's.
-        region: Of AWS. Default: that of the environment or the profile.
-        profile: Of the AWS configuration.
-        inference_profile: What is called instead of the model: the id or ARN of an inference
+        region: The AWS region. Default: that of the environment or the profile.
+        profile: A profile of the AWS configuration.
+        inference_profile: Called instead of the model: the id or ARN of an inference
             profile, or of provisioned throughput.
-        options: As for :class:`RemoteEmbedder`; there is no ``api_key``: a key of Bedrock
-            stands in ``AWS_BEARER_TOKEN_BEDROCK``.
+        options: As for :class:`RemoteEmbedder`; there is no ``api_key``: a key of Bedrock is in
+            ``AWS_BEARER_TOKEN_BEDROCK``.
     """
 
     max_input_tokens = 8_192
@@ -83,7 +83,7 @@ class BedrockEmbedder(RemoteEmbedder):
     ) -> None:
         if model not in self.models:
             raise SettingsError(
-                f"BedrockEmbedder: the model {model!r} is none of {', '.join(self.models)}; "
+                f"BedrockEmbedder: the model {model!r} is not one of {', '.join(self.models)}; "
                 f"an inference profile of one of them goes into the option 'inference_profile'"
             )
         if options.get("api_key"):
@@ -99,7 +99,7 @@ class BedrockEmbedder(RemoteEmbedder):
         if self.headers:
             raise SettingsError(
                 "BedrockEmbedder: there are a user and a password in 'base_url', but requests "
-                "are signed with AWS credentials, and have no room for others"
+                "are signed with AWS credentials, and cannot carry others"
             )
         self.region = region
         self.profile = profile

@@ -30,7 +30,7 @@ def chunk_text(text: str, embedder: Embedder, size: int | None, overlap: int = 0
     Args:
         text: The text.
         embedder: Counts the tokens; no chunk exceeds its ``max_input_tokens`` either.
-        size: Tokens in a chunk, at most; None: what the embedder takes. A single character
+        size: Tokens in a chunk, at most; None: the embedder's limit. A single character
             that alone has more tokens is a chunk all the same.
         overlap: Tokens of the end of a chunk that the next one repeats, at most; never
             more than half of the size.
@@ -45,7 +45,7 @@ def chunk_text(text: str, embedder: Embedder, size: int | None, overlap: int = 0
 def chunk_spans(
     text: str, embedder: Embedder, size: int | None, overlap: int = 0
 ) -> list[tuple[int, int]]:
-    """Where the chunks of :func:`chunk_text` begin and end, in characters."""
+    """Return the start and end of each chunk of :func:`chunk_text`, in characters."""
     limits = [limit for limit in (size, embedder.max_input_tokens) if limit is not None]
     limit = max(1, min(limits)) if limits else None
     if limit is None or _surely_fits(text, limit):
@@ -54,8 +54,8 @@ def chunk_spans(
 
 
 def _surely_fits(text: str, limit: int) -> bool:
-    """A token is at least one byte, apart from one that some tokenizers put in front.
-    No need to count the tokens of a text that is shorter than that."""
+    """Return whether a text fits without a count of its tokens: a token is at least one byte, apart
+    from one that some tokenizers put in front."""
     if len(text) >= limit:
         return False
     return text.isascii() or len(text.encode("utf-8", "replace")) < limit
@@ -85,7 +85,7 @@ class _Splitter:
         spans = []
         while done < len(text):
             end = self.chunk_end(start, done)
-            if end is None:  # what is repeated leaves no room for anything new
+            if end is None:  # the repeated part leaves no room for more
                 start = done
                 continue
             spans.append((start, start + len(text[start:end].rstrip())))
@@ -95,7 +95,8 @@ class _Splitter:
         return spans
 
     def chunk_end(self, start: int, done: int) -> int | None:
-        """Where the chunk that begins at ``start`` ends, beyond ``done``; None: cannot."""
+        """Return the end, beyond ``done``, of the chunk that begins at ``start``, if there is
+        one."""
         hard = self.longest(start)
         if hard <= done:
             if start < done:
@@ -112,7 +113,7 @@ class _Splitter:
         return end
 
     def longest(self, start: int) -> int:
-        """An end such that the tokens from ``start`` fit and nearly fill a chunk;
+        """Return an end such that the tokens from ``start`` fit and nearly fill a chunk;
         ``start`` where not even a character fits."""
         size = len(self.text)
         fits, too_long = start, size + 1
@@ -140,7 +141,7 @@ class _Splitter:
             tries += 1
 
     def boundary(self, start: int, done: int, hard: int) -> int:
-        """The best place to end a chunk, at most at ``hard`` and beyond ``done``."""
+        """Return the best place to end a chunk, at most at ``hard`` and beyond ``done``."""
         text = self.text
         late = max(done, start + (hard - start) // 2)
         for pattern in (_PARAGRAPH, _SENTENCE):
@@ -157,8 +158,8 @@ class _Splitter:
         return hard
 
     def repeated_from(self, start: int, end: int, done: int) -> int:
-        """Where the next chunk starts so that it repeats the end of this one, whose last
-        character is no white space; ``done`` where nothing is to be repeated."""
+        """Return the start of the next chunk so that it repeats the end of this one, whose last
+        character is not white space; ``done`` where nothing is repeated."""
         span = min(int(self.overlap * self.density), (end - start) // 2)
         while span > 0:
             tail = self.text[end - span : end].lstrip()

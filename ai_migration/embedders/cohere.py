@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ENCODING_FORMATS = ("float", "base64")
 
 _KINDS: dict[int, type[EmbedderError]] = {
-    200: TransientEmbedderError,  # with something that is no JSON
-    498: InputRefusedError,  # blocked for what it says
+    200: TransientEmbedderError,  # with something that is not JSON
+    498: InputRefusedError,  # blocked for its content
     499: TransientEmbedderError,
 }
 _ABOUT_THE_OPTIONS = ("input_type", "output_dimension", "embedding_types")
@@ -43,7 +43,7 @@ class CohereEmbedder(RemoteEmbedder):
     Args:
         model: A model of Cohere.
         dimensions: 256, 512, 1024 or 1536 with ``embed-v4.0``. Default: the model's.
-        encoding_format: How the vectors are sent: ``"float"``, or ``"base64"``, which takes
+        encoding_format: The format of the vectors: ``"float"``, or ``"base64"``, which takes
             a fraction of the time to read.
         options: As for :class:`RemoteEmbedder`.
     """
@@ -102,7 +102,7 @@ class CohereEmbedder(RemoteEmbedder):
                 input_type=input_type,
                 texts=list(texts),
                 embedding_types=[self.encoding_format],
-                truncate="NONE",  # by default, what is too long is cut without a word
+                truncate="NONE",  # by default, texts that are too long are cut silently
                 request_options={"max_retries": 0, "additional_headers": self.headers},
                 **said,
             )
@@ -131,7 +131,8 @@ class CohereEmbedder(RemoteEmbedder):
 
 
 def _kind(status: int | None, words: str) -> type[EmbedderError] | None:
-    """What the status of an error does not say. https://docs.cohere.com/reference/errors"""
+    """Return the kind of an error where its status does not say it.
+    https://docs.cohere.com/reference/errors"""
     if status == 429 and "/ month" in words:
         return FatalEmbedderError  # of a trial key, for which waiting does not help
     if status == 400 and any(option in words for option in _ABOUT_THE_OPTIONS):

@@ -27,7 +27,7 @@ _PREFIXES = {
     "RETRIEVAL_DOCUMENT": "title: none | text: ",
     "RETRIEVAL_QUERY": "task: search result | query: ",
 }
-"""What the second generation reads instead of a task type."""
+"""The second generation's prefixes, instead of a task type."""
 _NEW = Model(3072, range(128, 3073), max_input_tokens=8_160)  # 8,192 with the prefix
 _ONLY_IN_VERTEX = frozenset({"text-embedding-005", "text-multilingual-embedding-002"})
 _ABOUT_THE_OPTIONS = ("output_dimensionality", "outputDimensionality", "task_type", "taskType")
@@ -46,10 +46,10 @@ class GoogleEmbedder(RemoteEmbedder):
             model's.
         vertex: Call Vertex AI, with the application default credentials, or with a key of
             its express mode.
-        project: Of Google Cloud, for Vertex AI. Default: the environment variable
+        project: The Google Cloud project, for Vertex AI. Default: the environment variable
             ``GOOGLE_CLOUD_PROJECT``, else that of the credentials.
-        location: Of Vertex AI. Default: ``GOOGLE_CLOUD_LOCATION``, else ``global``.
-        options: As for :class:`RemoteEmbedder`. The key stands in ``GEMINI_API_KEY``, or
+        location: The location of Vertex AI. Default: ``GOOGLE_CLOUD_LOCATION``, else ``global``.
+        options: As for :class:`RemoteEmbedder`. The key is in ``GEMINI_API_KEY``, or
             in ``GOOGLE_API_KEY``. In Vertex AI, Gemini's models are documented to take one
             text a request: ``max_batch_size`` is 1 there by default.
     """
@@ -128,7 +128,7 @@ class GoogleEmbedder(RemoteEmbedder):
         with reading(self.vendor):
             answer = client.models.embed_content(
                 model=self.model_id,
-                # Of bare texts, the new models make a single vector for all.
+                # The new models make a single vector of several bare texts.
                 contents=[Content(parts=[Part(text=prefix + text)]) for text in texts],
                 config=EmbedContentConfig(
                     task_type=None if is_new else input_type,
@@ -158,7 +158,7 @@ class GoogleEmbedder(RemoteEmbedder):
 
 
 def _tokens(answer: Any) -> int | None:
-    """What is charged for, where Google says so."""
+    """Return the tokens that are charged for, where Google reports them."""
     usage = getattr(answer, "usage_metadata", None)  # older versions of the library drop it
     if usage is not None:
         tokens: int | None = usage.prompt_token_count
@@ -183,16 +183,16 @@ def _refusal(error: Any) -> Refusal:
 def _kind(
     error: Any, words: str, details: Sequence[Mapping[str, Any]]
 ) -> type[EmbedderError] | None:
-    """What the status of an error does not say."""
-    if error.code == 200:  # with something that is no JSON
+    """Return the kind of an error where its status does not say it."""
+    if error.code == 200:  # with something that is not JSON
         return TransientEmbedderError
     if error.code == 429:
-        # Of a day: gone until midnight in California. Of nothing: the plan has not this model.
+        # Per day: used up until midnight in California. A limit of 0: the plan lacks this model.
         violations = [each for item in details for each in item.get("violations", ())]
         is_of_a_day = any("PerDay" in str(each.get("quotaId")) for each in violations)
         return FatalEmbedderError if is_of_a_day or "limit: 0," in words else None
     if error.code == 400:
-        # A wrong key is one of those too, and so is a country that is not served.
+        # So are a wrong key, and a country that is not served.
         is_key = any(item.get("reason") == "API_KEY_INVALID" for item in details)
         is_option = any(option in words for option in _ABOUT_THE_OPTIONS)
         if is_key or is_option or error.status == "FAILED_PRECONDITION":
@@ -201,7 +201,7 @@ def _kind(
 
 
 def _details(body: Any) -> list[Mapping[str, Any]]:
-    """``error.details`` of an answer: objects of google.rpc."""
+    """Return ``error.details`` of an answer: objects of google.rpc."""
     inner = body.get("error", body) if isinstance(body, dict) else {}
     listed = inner.get("details") if isinstance(inner, dict) else None
     return [item for item in listed or () if isinstance(item, dict)]

@@ -17,7 +17,7 @@ _BLOCK_BYTES = 1 << 16
 
 
 class HashEmbedder(Embedder):
-    """Vectors of length 1 out of a 64-bit hash of the text.
+    """Makes vectors of length 1 out of a 64-bit hash of the text.
 
     The same text has the same bits in any batch, process and platform: everything is
     exact integer arithmetic up to one correctly rounded square root and division. Near

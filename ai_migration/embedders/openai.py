@@ -45,10 +45,10 @@ _ABOUT_THE_OPTIONS = frozenset({"model", "dimensions", "encoding_format"})
 
 
 class OpenAICompatibleEmbedder(RemoteEmbedder):
-    """What speaks OpenAI's protocol, through the library ``openai``.
+    """Base of embedders that speak OpenAI's protocol, through the library ``openai``.
 
     Args:
-        encoding_format: How the vectors are sent: ``"base64"``, a quarter of the size, or
+        encoding_format: The format of the vectors: ``"base64"``, a quarter of the size, or
             ``"float"`` for servers that know nothing else.
         options: As for :class:`RemoteEmbedder`.
     """
@@ -78,17 +78,17 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
             timeout=self.timeout,
             max_retries=0,
         )
-        if self.default_url:  # the library reads both from OPENAI_…: nobody else's business
+        if self.default_url:  # the library reads both from OPENAI_…: not for others
             client.organization = client.project = None
         return client
 
     def parameters(self, input_type: str) -> dict[str, Any]:
-        """What a request says besides model, texts and format."""
+        """Return the parameters of a request besides model, texts and format."""
         return {}
 
     @property
     def requested_model(self) -> str:
-        """What a request names as its model."""
+        """The name of the model in requests."""
         return self.model_id
 
     def send(self, client: OpenAI, texts: Sequence[str], input_type: str) -> EmbedAnswer:
@@ -96,7 +96,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
             model=self.requested_model,
             input=[],
             encoding_format=self.encoding_format,  # type: ignore[arg-type]
-            # Replaces `input`, each text of which the library would look into.
+            # Replaces `input`: the library would look into each text.
             extra_body={"input": list(texts), **self.parameters(input_type)},
         )
         # Not parse(): it makes an object of each number.
@@ -107,7 +107,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
             tokens = (body.get("usage") or {}).get("total_tokens")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TransientEmbedderError(
-                f"{self.vendor} answered {response.status_code} with something that is no "
+                f"{self.vendor} answered {response.status_code} with something that is not an "
                 f"embedding ({type(error).__name__})"
             ) from None
         return EmbedAnswer(vectors, tokens, headroom(response.headers))
@@ -125,7 +125,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
         return estimated_tokens(texts)
 
     def _vectors(self, data: Sequence[Any], count: int) -> Vectors:
-        """The vectors in the order of the texts, whatever their order in the answer.
+        """Return the vectors in the order of the texts, whatever their order in the answer.
 
         Raises:
             InputRefusedError: They are not one for each text.
@@ -150,7 +150,7 @@ class OpenAIEmbedder(OpenAICompatibleEmbedder):
     Limits: https://platform.openai.com/docs/api-reference/embeddings/create
 
     Args:
-        model: A model of OpenAI, or what the server calls its own.
+        model: A model of OpenAI, or of the server.
         dimensions: Length of each vector. A known model is asked for vectors of that
             length; needed for other models.
         send_dimensions: Ask a model that is not known for vectors of that length too.
@@ -210,7 +210,7 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         deployment: The deployment's name. Default: the model's.
         endpoint: ``https://RESOURCE.openai.azure.com``. Default: the environment variable
             ``AZURE_OPENAI_ENDPOINT``.
-        api_version: Of the API.
+        api_version: Version of the API.
         token_provider: Called for a token of Microsoft Entra ID before each request,
             instead of a key; ``azure.identity.get_bearer_token_provider`` makes one.
         options: As for :class:`OpenAIEmbedder`.
@@ -276,21 +276,21 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         try:
             self._last_token = self._token_provider()
             return self._last_token
-        except Exception as error:  # whatever it is, it is no fault of a text
+        except Exception as error:  # whatever it is, no text causes it
             raise TransientEmbedderError(
                 f"{self.vendor}: the token provider raised {type(error).__name__}"
             ) from None
 
 
 def _row(embedding: str | list[float]) -> Vectors:
-    """Servers that do not know base64 answer numbers whatever they are asked for."""
+    """Return one vector: servers that do not know base64 answer numbers in any case."""
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding), dtype="<f4")
     return np.asarray(embedding, dtype=np.float32)
 
 
 def _kind(error: Any) -> type[EmbedderError] | None:
-    """What the status of an error does not say."""
+    """Return the kind of an error where its status does not say it."""
     if _NO_MONEY & {str(error.code), str(error.type)}:
         return FatalEmbedderError
     if error.status_code == 400 and error.param in _ABOUT_THE_OPTIONS:
@@ -304,7 +304,7 @@ def _kind(error: Any) -> type[EmbedderError] | None:
 
 
 def _words(error: Any) -> str:
-    """The server's words: ``message`` of OpenAI, ``detail`` of FastAPI and of Voyage."""
+    """Return the server's message: ``message`` of OpenAI, ``detail`` of FastAPI and of Voyage."""
     body = error.body
     if isinstance(body, dict):
         said = body.get("message") or body.get("detail") or body.get("error")

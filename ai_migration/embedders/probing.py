@@ -12,10 +12,10 @@ _ALIKE = 0.75
 
 
 def probe(embedder: Embedder) -> EmbedAnswer:
-    """Ask for the vector of a text that nobody can have anything against.
+    """Ask for the vector of a harmless text.
 
     Raises:
-        EmbedderError: What the provider says to it, or another error of an embedder.
+        EmbedderError: The provider's refusal, or another error of an embedder.
     """
     answer = embedder.request([PROBE])
     embedder.validated(answer.vectors, 1)
@@ -23,7 +23,7 @@ def probe(embedder: Embedder) -> EmbedAnswer:
 
 
 def say_the_same(one: str, other: str) -> bool:
-    """Whether two refusals are the same but for numbers, ids and what they quote."""
+    """Return whether two refusals are the same except for numbers, ids and quotations."""
     first, second = _words(one), _words(other)
     return len(first & second) >= _ALIKE * len(first | second)
 

@@ -1,4 +1,4 @@
-"""Embedders that call a vendor's API: what they have in common."""
+"""The base of embedders that call a vendor's API."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class Model:
-    """What a vendor says of one of its models.
+    """A vendor's model and its limits.
 
     Attributes:
-        dimensions: Length of its vectors where nothing else is asked for.
-        others: What else can be asked for.
+        dimensions: Default length of its vectors.
+        others: Other possible lengths.
         max_input_tokens: Tokens in one text, at most; None: as the embedder says.
         max_batch_tokens: Tokens in one request, at most; None: as the embedder says.
     """
@@ -53,13 +53,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a vendor said instead of an answer, as its library tells it.
+    """A vendor's refusal, as its library reports it.
 
     Attributes:
-        words: The vendor's own words.
+        words: The vendor's message.
         status: The HTTP status; None: it did not answer.
-        headers: Of the answer; names in lower case, or in any case if it does not matter.
-        kind: What it is, where the status alone does not say; None: by the status.
+        headers: Headers of the answer; names in lower case, or in any case if it does not matter.
+        kind: The kind of error, where the status alone does not say; None: by the status.
     """
 
     words: str
@@ -87,12 +87,12 @@ class RemoteEmbedder(Embedder):
         max_input_tokens: Tokens in one text, at most.
 
     Attributes:
-        vendor: The name that stands in messages.
+        vendor: The name in messages.
         library: The library it needs, as it is imported.
         extra: The extra of this package that installs it.
         key_variable: The environment variable of the key; empty: there is no key.
         models: The known models.
-        query_type: The ``input_type`` of what somebody searches for.
+        query_type: The ``input_type`` of queries.
 
     System checks:
         ``ai_migration.E141``: the library is not installed.
@@ -149,12 +149,12 @@ class RemoteEmbedder(Embedder):
 
     @property
     def base_url(self) -> str | None:
-        """Another address of the API, without the credentials that stood in it."""
+        """Another address of the API, without credentials."""
         return self._address.url or None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What is sent beside the library's own headers, and instead of them."""
+        """Headers that are added to the library's own, or replace them."""
         return self._address.headers
 
     @property
@@ -164,7 +164,7 @@ class RemoteEmbedder(Embedder):
 
     @property
     def needs_key(self) -> bool:
-        """Whether nothing works without a key. Servers of one's own often want none."""
+        """Return whether a key is required. Self-hosted servers often need none."""
         return bool(self.key_variable) and not self.base_url
 
     def request(self, texts: Sequence[str]) -> EmbedAnswer:
@@ -201,7 +201,7 @@ class RemoteEmbedder(Embedder):
 
     @abstractmethod
     def connect(self) -> Any:
-        """The library's client, its retries off; called at the first use in each process.
+        """Return the library's client, its retries off; called at the first use in each process.
 
         Raises:
             ImportError: The library is not installed.
@@ -209,11 +209,11 @@ class RemoteEmbedder(Embedder):
 
     @abstractmethod
     def send(self, client: Any, texts: Sequence[str], input_type: str) -> EmbedAnswer:
-        """One call of the API; may raise whatever the library raises."""
+        """Call the API once; may raise any error of the library."""
 
     @abstractmethod
     def refusal(self, error: Exception) -> Refusal | None:
-        """What an exception of the library means; None: it is none of the library's."""
+        """Return the refusal that an exception of the library means; None for other exceptions."""
 
     def _ask(self, texts: Sequence[str], input_type: str) -> EmbedAnswer:
         try:
@@ -228,7 +228,7 @@ class RemoteEmbedder(Embedder):
         raise self._classified(refusal, texts)
 
     def _client(self) -> Any:
-        """One client per process: connections must not be shared across a fork. No lock,
+        """Return the client of this process: connections must not be shared across a fork. No lock,
         which a fork could leave locked; the parent's client is kept so that the child does
         not close its connections."""
         pid = os.getpid()
@@ -243,7 +243,7 @@ class RemoteEmbedder(Embedder):
         return self._clients[pid]
 
     def _classified(self, refusal: Refusal, texts: Sequence[str]) -> EmbedderError:
-        """One of the four kinds, by kind or status; neither key nor text stands in it."""
+        """Return one of the four kinds of errors, by kind or status, without key and texts."""
         status = refusal.status
         words = without_texts(redacted(refusal.words, self.secrets()), texts)
         kind = refusal.kind or kind_of(status, refusal.headers)
@@ -263,8 +263,8 @@ class RemoteEmbedder(Embedder):
         if dimensions is None:
             if known is None:
                 raise SettingsError(
-                    f"{type(self).__name__}: the model {self._model!r} is none of "
-                    f"{', '.join(sorted(self.models))}; say how long its vectors are with "
+                    f"{type(self).__name__}: the model {self._model!r} is not one of "
+                    f"{', '.join(sorted(self.models))}; set the length of its vectors with "
                     f"the option 'dimensions'"
                 )
             return known.dimensions
@@ -312,7 +312,7 @@ def _is_installed(library: str) -> bool:
 
 
 def kind_of(status: int | None, headers: Mapping[str, str]) -> type[EmbedderError]:
-    """Which of the four kinds an HTTP status is; None: no answer came."""
+    """Return which of the four kinds of errors an HTTP status is; None means no answer."""
     if status is None or status in _PASSING:
         return TransientEmbedderError
     if status == 429:

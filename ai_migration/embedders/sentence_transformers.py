@@ -22,14 +22,14 @@ from ai_migration.types import Vectors
 
 _TEXTS_AT_ONCE = 64
 _BYTES_AT_ONCE = 1 << 16
-"""Of a slice, padded: 32 texts of 512 tokens, at four bytes a token."""
+"""Bytes of a padded slice: 32 texts of 512 tokens, at four bytes a token."""
 _NO_LIMIT = 1_000_000
 """Models without a limit say so with a number far above this one."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A model, and what it says of itself.
+    """A loaded model, and its properties.
 
     Attributes:
         model: The ``SentenceTransformer``.
@@ -62,11 +62,11 @@ class SentenceTransformerEmbedder(Embedder):
         normalize: Whether vectors are scaled to length 1.
         document_prompt: Put in front of what is indexed: ``"passage: "``. Default: the
             model's own prompt for documents, if it has one; ``""``: none.
-        query_prompt: Put in front of what is searched for, likewise.
+        query_prompt: Put in front of queries, likewise.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Default: the best there is.
-        revision: Of a model of the hub: a tag, a branch or a commit.
+        revision: The revision of a model of the hub: a tag, a branch or a commit.
         load_options: Further arguments of ``SentenceTransformer``: ``trust_remote_code``,
-            ``backend``, ``model_kwargs``. They are no part of the fingerprint.
+            ``backend``, ``model_kwargs``. They are not part of the fingerprint.
 
     System checks:
         ``ai_migration.E101``: the library is not installed.
@@ -194,7 +194,7 @@ class SentenceTransformerEmbedder(Embedder):
                 model = SentenceTransformer(
                     str(self._path), truncate_dim=self._dimensions, **self._load_options
                 )
-        except Exception as error:  # what a folder or the hub may raise is a long list
+        except Exception as error:  # a folder or the hub can raise anything
             raise _local_models.cannot_load(type(self).__name__, self._path, error) from error
         limit = self._limit(model)
         if limit is None and hasattr(model.tokenizer, "no_truncation"):
@@ -213,7 +213,7 @@ class SentenceTransformerEmbedder(Embedder):
         if limit < (self._max_input_tokens or 1):
             raise FatalEmbedderError(
                 f"{self.model_id} takes {limit} tokens of a text beside its prompt, and would "
-                f"cut what is longer. Set the option 'max_input_tokens' to no more, or shorten "
+                f"cut longer texts. Set the option 'max_input_tokens' to no more, or shorten "
                 f"the prompt."
             )
         return limit
@@ -234,7 +234,7 @@ def _counter(tokenizer: Any) -> Callable[[Sequence[str]], Iterable[int]]:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """A worker's log is no place for them; afterwards all is as the host had it."""
+    """Hide progress bars, which do not belong in a worker's log; then restore the host's choice."""
     from transformers.utils import logging
 
     was_enabled = logging.is_progress_bar_enabled()

@@ -49,7 +49,7 @@ class VoyageEmbedder(OpenAICompatibleEmbedder):
         super().__init__(model, dimensions, encoding_format="base64", **options)
 
     def parameters(self, input_type: str) -> dict[str, Any]:
-        # By default, what is too long is cut without a word.
+        # By default, texts that are too long are cut silently.
         said: dict[str, Any] = {"input_type": input_type, "truncation": False}
         known = self.models.get(self.model_id)
         if known is not None and known.others:

@@ -1,4 +1,4 @@
-"""What a worker needs before it begins: the schema of our tables, and connections enough."""
+"""Requirements of a worker: the schema of our tables, and enough connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ai_migration.stores import stores
 
 
 def require_ready() -> None:
-    """Refuse to work where work would go wrong, or stand still.
+    """Refuse to work where work would fail or hang.
 
     Raises:
         TenantError: The connection is in a schema that our tables are not in.
@@ -32,8 +32,8 @@ def require_ready() -> None:
 
 
 def small_pools() -> dict[str, str]:
-    """Databases whose pool is too small for a worker, by alias: what is wrong."""
-    aliases = {alias for alias in _aliases() if alias in connections}  # others have a check
+    """Return, by alias, the problem of each database whose pool is too small for a worker."""
+    aliases = {alias for alias in _aliases() if alias in connections}  # others fail a check
     sizes = {alias: pool_size(alias) for alias in sorted(aliases)}
     return {
         alias: f"The pool of the database {alias!r} gives {size} connections at most, and a "
@@ -46,7 +46,7 @@ def small_pools() -> dict[str, str]:
 def _aliases() -> Iterator[str]:
     """The databases a worker connects to."""
     yield our_database()
-    with suppress(AIMigrationError):  # the checks say it
+    with suppress(AIMigrationError):  # reported by the checks
         for definition in registry.discover().definitions.values():
             with suppress(LookupError, ValueError):
                 if definition.using:
@@ -54,6 +54,6 @@ def _aliases() -> Iterator[str]:
                 elif definition.model:
                     yield router.db_for_write(apps.get_model(definition.model))
     for name in get_settings().STORES:
-        with suppress(Exception):  # somebody's class can raise anything
+        with suppress(Exception):  # a custom class can raise anything
             if alias := getattr(stores[name], "using", None):
                 yield alias

@@ -1,7 +1,7 @@
-"""Opportunistic recovery: a look at the jobs does what the supervisor should have done.
+"""Opportunistic recovery: a command or a page that looks at jobs does the supervisor's work.
 
-A cluster's scheduler can be blocked, and a host without one has no supervisor at all. Where
-people look at jobs, they would wait in vain: so looking recovers.
+A cluster's scheduler can hang, and a host without one has no supervisor at all: without this, users
+who look at jobs would wait in vain.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ai_migration.models.sql.clock import Now
 logger = logging.getLogger("ai_migration")
 
 EVERY = timedelta(seconds=10)
-"""At most so often, over all processes and hosts."""
+"""The shortest time between two recoveries, over all processes and hosts."""
 RECOVERY = "opportunistic-recovery"
-"""Name of the row that says when it was done last."""
+"""Name of the row that keeps the time of the last recovery."""
 
 
 def recover_opportunistically() -> None:
     """Run the supervisor's tick and wake idle slots, unless that was done a moment ago.
 
-    For every place where people look at jobs: costs one look at one row when there is
-    nothing to do, never fails, and happens after the caller's transaction, if there is one.
+    For commands and pages that look at jobs: reads one row when there is nothing to do, never
+    fails, and runs after the caller's transaction, if there is one.
     """
     with _forgiving():
         transaction.on_commit(_recover, using=our_database())
@@ -62,7 +62,7 @@ def _forgiving() -> Iterator[None]:
 
 
 def _is_due() -> bool:
-    """Whether it is time; then it is not, for everybody else."""
+    """Return whether a recovery is due; if so, claim it for this process."""
     slots = WorkerSlot.objects.using(our_database()).filter(name=RECOVERY)
     due = Q(last_seen_at=None) | Q(last_seen_at__lt=clock.after(-EVERY.total_seconds()))
     if not slots.exists():

@@ -12,10 +12,10 @@ from ai_migration.engine.upkeep.supervisor import TickReport, clean_up, tick
 
 @dataclass(frozen=True)
 class Round:
-    """What a round did.
+    """The result of a round.
 
     Attributes:
-        tick: What was recovered and started.
+        tick: The result of the tick.
         deleted: Old jobs that were deleted.
         woken: Slots that were asked to work.
     """
@@ -26,8 +26,9 @@ class Round:
 
 
 def supervise() -> Round:
-    """Recover what died, start what waits, drop what is over; record that this was done. Where
-    the dispatcher has messages: wake idle slots while there is work, and send the canary.
+    """Recover from dead workers, start waiting jobs, delete what is over, and record a sign of
+    life. If the dispatcher sends messages, also wake idle slots while there is work, and send the
+    canary.
 
     Raises:
         SettingsError: The dispatcher cannot be made.

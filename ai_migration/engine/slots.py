@@ -1,4 +1,4 @@
-"""The slots of a cluster: who is asked to work, and what comes of it.
+"""The slots of a cluster: messages that ask for work, and the work itself.
 
 The row of a slot is the truth. A message is only a wake-up: it names a slot and the
 token the slot had, and taking the slot is one conditional UPDATE that gives it a new
@@ -35,9 +35,9 @@ from ai_migration.types import EntryStatus, JobStatus
 logger = logging.getLogger("ai_migration")
 
 LOST_AFTER = timedelta(seconds=30)
-"""A message that nobody has acted upon for so long is taken for lost."""
+"""A message without effect for this long is taken for lost."""
 PATIENCE = 20.0
-"""Seconds a slot waits for a database that went away, before its lease has to run out."""
+"""Seconds a worker waits for a lost database before it lets its lease run out."""
 _LOOK_EVERY = 0.5
 _NAME = "cluster"
 _MUTEX = "slots"
@@ -48,11 +48,11 @@ Send = Callable[[WakeUp], None]
 
 
 def has_work(using: str, *, within: float = 0.0) -> bool:
-    """Whether there is something to claim, or a job to be fed.
+    """Return whether there is something to claim, or a job to feed.
 
     Args:
         using: Database alias of our tables.
-        within: What can be claimed in so many seconds counts, too.
+        within: Seconds; what can be claimed by then counts, too.
     """
     soon = clock.after(within)
     running = MigrationJob.objects.using(using).filter(
@@ -72,7 +72,7 @@ def has_work(using: str, *, within: float = 0.0) -> bool:
 
 
 def wake_one(send: Send) -> bool:
-    """Have somebody work in an idle slot that nobody was asked for; whether there was one."""
+    """Send a message for one idle slot that has none; return whether there was such a slot."""
     using = our_database()
     slots = WorkerSlot.objects.using(using)
     names = _names()
@@ -85,7 +85,7 @@ def wake_one(send: Send) -> bool:
 
 
 def wake_all(send: Send) -> int:
-    """Have all idle slots worked in while there is work; how many were asked for."""
+    """Send messages for all idle slots, if there is work; return how many."""
     using = our_database()
     woken = 0
     while (
@@ -100,15 +100,15 @@ def wake_all(send: Send) -> int:
 def work(
     wake_up: WakeUp, send: Send, *, should_stop: Callable[[], bool] = lambda: False
 ) -> SliceReport | None:
-    """What a message asks for: one slice, and a message for the next while there is work.
+    """Run the slice that a message asks for, and send the next message while there is work.
 
     Args:
         wake_up: The message.
         send: Delivers the next.
-        should_stop: Asked often; True hands the slot over within the requests in flight.
+        should_stop: Called often; True hands the slot over after the requests in flight.
 
     Returns:
-        What the slice did; None: the slot is held, or the message is old.
+        The slice's report; None if the slot is held, or the message is old.
 
     Raises:
         TenantError: As :func:`~ai_migration.engine.worker.run_worker`.
@@ -123,7 +123,7 @@ def work(
 def _work(lease: Lease, send: Send, should_stop: Callable[[], bool]) -> SliceReport | None:
     report = None
     try:
-        tick()  # who died here needs not wait for the supervisor's minute
+        tick()  # recovers dead workers of this host before the supervisor's minute
         report = _slice(lease, send, should_stop)
     except OwnershipLostError as error:
         logger.warning("%s", error)
@@ -138,7 +138,7 @@ def _slice(lease: Lease, send: Send, should_stop: Callable[[], bool]) -> SliceRe
     batches = 0
     while True:
         if has_work(lease.using):
-            wake_one(send)  # a job uses all slots that are free
+            wake_one(send)  # a job uses all free slots
         seconds = max(0.1, ends - time.monotonic())
         report = Slice(lease, should_stop=should_stop, seconds=seconds).run()
         batches += report.batches
@@ -147,8 +147,8 @@ def _slice(lease: Lease, send: Send, should_stop: Callable[[], bool]) -> SliceRe
 
 
 def _keep_watch(lease: Lease, ends: float, should_stop: Callable[[], bool]) -> bool:
-    """Wait for something to claim, if nobody else is awake to do so; whether it came. There
-    are no messages that come later, and the supervisor's minute is long."""
+    """Wait for something to claim, unless another worker is awake; return whether there is.
+    Messages cannot be delayed, and the supervisor's minute is long."""
     while (left := ends - time.monotonic()) > 0 and not should_stop():
         if _others_awake(lease) or not has_work(lease.using, within=left):
             return False
@@ -160,15 +160,15 @@ def _keep_watch(lease: Lease, ends: float, should_stop: Callable[[], bool]) -> b
 
 
 def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
-    """Release the slot and send the next message, both or neither. While the database is
-    down, wait for it: what was claimed need not wait for the lease to run out then."""
+    """Release the slot and send the next message, both or neither. Wait while the database is down:
+    then the claimed entries need not wait for the lease to run out."""
     if connections[lease.using].needs_rollback:
         return
     ends = time.monotonic() + PATIENCE
     while True:
         try:
             with transaction.atomic(using=lease.using):
-                lock(_MUTEX, lease.using)  # of two that leave, the second sees it
+                lock(_MUTEX, lease.using)  # of two workers that leave, the second sees it
                 lease.release()
                 if not (is_idle and _others_awake(lease)) and has_work(
                     lease.using, within=get_settings().SLICE_SECONDS
@@ -183,7 +183,7 @@ def _hand_over(lease: Lease, send: Send, *, is_idle: bool) -> None:
 
 
 def _others_awake(lease: Lease) -> bool:
-    """Whether somebody works in another slot, or was asked to."""
+    """Return whether another slot is held, or a message for one is on its way."""
     awake = Q(lease_expires_at__gt=Now()) | Q(
         woken_at__gte=clock.after(-LOST_AFTER.total_seconds())
     )
@@ -196,7 +196,7 @@ def _names() -> list[str]:
 
 
 def _ask(slot_id: int, token: int, using: str, send: Send) -> bool:
-    """Send a message for a slot, unless it is held or one is on its way."""
+    """Send a message for a slot, unless it is held or a message is on its way."""
     with transaction.atomic(using=using):
         asked = (
             WorkerSlot.objects.using(using)

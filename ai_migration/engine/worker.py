@@ -36,12 +36,12 @@ def run_worker(
     """Work until told to stop. Outlives a restart of the database.
 
     Args:
-        should_stop: Asked often; True ends the work within the requests in flight.
+        should_stop: Called often; True ends the work after the requests in flight.
         only_jobs: Work for these jobs only.
-        until_idle: Also end when there is nothing to claim now: what waits for a job that is
-            not RUNNING, for another try or for a limit is left.
-        name: What the slot is called; a number is added.
-        on_slice: Told after each slice.
+        until_idle: Also end when there is nothing to claim now: entries that wait for a job that is
+            not RUNNING, for a retry or for a limit are left.
+        name: Name of the slot; a number is added.
+        on_slice: Called after each slice.
 
     Raises:
         TenantError: The connection is in a schema that our tables are not in.
@@ -64,7 +64,7 @@ def _work(
     try:
         while not should_stop():
             try:
-                if broken is not None:  # what it had claimed need not wait for the lease
+                if broken is not None:  # its claimed entries need not wait for the lease
                     broken.release()
                     broken = None
                 tick()
@@ -92,15 +92,14 @@ def _work(
 
 
 def settle_in() -> None:
-    """Call it in a process that does nothing but work, before it does: what is loaded by now
-    stays, and the garbage collector need not look through it again and again. (A tenth of
-    the time of a run that finds nothing to do.)"""
+    """Prepare a process that only works: the garbage collector need not examine what is loaded by
+    now again and again. (A tenth of the time of a run that finds nothing to do.)"""
     gc.collect()
     gc.freeze()
 
 
 def take_slot(name: str) -> Lease:
-    """The first free slot of that name: ``worker-1``, ``worker-2``, …
+    """Take the first free slot of that name: ``worker-1``, ``worker-2``, …
 
     Raises:
         OwnershipLostError: All of them are taken.
@@ -114,7 +113,7 @@ def take_slot(name: str) -> Lease:
 
 
 def release(lease: Lease) -> None:
-    """Give the slot back; if the database does not answer, the lease runs out by itself."""
+    """Release the slot; if the database does not answer, the lease runs out by itself."""
     try:
         lease.release()
     except UNAVAILABLE:

@@ -26,14 +26,14 @@ class Entity:
     """One entity type, ready to be read.
 
     Attributes:
-        definition: What the config says.
+        definition: Its config.
         model: Its Django model.
-        key: How its primary keys travel.
+        key: The codec of its primary keys.
         text_fields: The fields its text is made of, in config order.
         template: The text's template, where it has one.
-        metadata_fields: The payload's fields, each with its declaration.
+        metadata_fields: Its metadata fields, each with its declaration.
         filterable_fields: Resolved, by the name the config gives them.
-        created_at: Where filters by date look; None when the model has no such field.
+        created_at: The field of filters by date; None when the model has none.
     """
 
     definition: EntityDefinition
@@ -62,18 +62,18 @@ class Entity:
 
     @cached_property
     def hash_salt(self) -> bytes:
-        """What besides its text decides an entity's vectors: the chunking, 16 bytes."""
+        """The part of a content hash that is not the text: the chunking, 16 bytes."""
         chunking = self.definition.chunking
         return blake2b(f"{chunking.size}:{chunking.overlap}".encode(), digest_size=16).digest()
 
     @property
     def snapshot(self) -> dict[str, JSONValue]:
-        """The config as collections and jobs keep it."""
+        """Return the config as collections and jobs keep it."""
         return self.definition.snapshot()
 
     @property
     def source(self) -> RowSource:
-        """Where its rows come from."""
+        """The source of its rows."""
         return RowSource(self.definition, self.model)
 
     def rows(self, *, fresh: bool = False) -> QuerySet[Any]:
@@ -105,8 +105,7 @@ class Entity:
         return written if here is not None and here == there else using
 
     def as_routed(self) -> Entity:
-        """The same, read from the database that it is read from here and now, whoever asks
-        where."""
+        """Return the same entity, fixed to the database that routers choose here and now."""
         using = {"using": self.rows().db}
         return replace(self, definition=self.definition.model_copy(update=using))
 

@@ -23,7 +23,7 @@ _PLAIN_KEY = re.compile(r"\w+(-\w+)*", re.ASCII)
 
 
 class FieldKind(Enum):
-    """How a field's value is read."""
+    """The ways to read a field's value."""
 
     COLUMN = "column"
     """One value a row, joined into the row's query."""
@@ -40,7 +40,7 @@ class ResolvedField:
     Attributes:
         name: As the config writes it.
         path: As Django's queries write it, ``category__name``.
-        kind: How it is read.
+        kind: The way to read it.
         field: The model field at the end of the path; None for attributes and JSON keys.
         joins: Relations on the way, for ``select_related``.
         prefetch: A generic foreign key on the way, for ``prefetch_related``.
@@ -61,28 +61,28 @@ class ResolvedField:
 
     @property
     def column(self) -> str:
-        """What a query reads: the path, or the whole JSON value where one of its keys is not
-        plain. :meth:`picked` takes the rest of the way."""
+        """The column a query reads: the path, or the whole JSON value where one of its keys is not
+        plain. :meth:`picked` does the rest."""
         if all(map(_PLAIN_KEY.fullmatch, self.keys)):
             return self.path
         return self.path.removesuffix("__" + "__".join(self.keys))
 
     def picked(self, value: Any) -> Any:
-        """The field's value in what :attr:`column` gave."""
+        """Return the field's value from the value of :attr:`column`."""
         if self.column != self.path:
             for key in self.keys:
                 value = _inside(value, key)
         return value
 
     def value_of(self, instance: Model) -> Any:
-        """The value as it is read from a model instance: the same that a query gives.
+        """Return the value from a model instance: the same that a query gives.
         None where something on the way is None."""
         value: Any = instance
         *way, last = self.attributes
         for part in way:
             try:
                 value = getattr(value, part)
-            except ObjectDoesNotExist:  # a one-to-one relation nobody points back with
+            except ObjectDoesNotExist:  # a one-to-one relation without a row
                 return None
             if value is None:
                 return None
@@ -100,7 +100,7 @@ class ResolvedField:
 
 
 def resolve_field(model: type[Model], name: str, *, entity_type: str) -> ResolvedField:
-    """Find what a name in a config stands for.
+    """Resolve a name in a config.
 
     Args:
         model: The entity type's model.
@@ -110,7 +110,7 @@ def resolve_field(model: type[Model], name: str, *, entity_type: str) -> Resolve
         entity_type: For the error message.
 
     Raises:
-        EntityConfigError: There is no such thing; names the nearest one.
+        EntityConfigError: There is no such field; names the nearest one.
     """
     try:
         return _Walk(model, name).resolve()
@@ -119,7 +119,7 @@ def resolve_field(model: type[Model], name: str, *, entity_type: str) -> Resolve
 
 
 def annotated_field(name: str, annotations: Mapping[str, Any]) -> ResolvedField | None:
-    """The field that is an annotation of a queryset.
+    """Return the field for an annotation of a queryset, if there is one.
 
     Args:
         name: As a config writes it.
@@ -156,7 +156,7 @@ def text_columns(model: type[Model]) -> list[str]:
 
 
 class _NotFoundError(Exception):
-    """A name stands for nothing; says why."""
+    """A name cannot be resolved; the message says why."""
 
 
 class _Walk:
@@ -187,7 +187,7 @@ class _Walk:
                 return self._found(None, keys=tuple(rest))
             if not field.is_relation:
                 raise _NotFoundError(
-                    f"{self._label()} has no field {self.name!r}: {part!r} is no relation"
+                    f"{self._label()} has no field {self.name!r}: {part!r} is not a relation"
                 )
             self.current = field.related_model
         raise AssertionError("a name has at least one part")
@@ -229,7 +229,7 @@ class _Walk:
         if self.many:
             raise _NotFoundError(
                 f"{where}{part!r} is a property or a method of many related rows. Write a "
-                f"property of {self._label()} that gives what is wanted."
+                f"property of {self._label()} that returns the value."
             )
         joins = "__".join(self.joins)
         path = "__".join([*self.path, attribute])
@@ -242,7 +242,7 @@ class _Walk:
         )
 
     def _generic(self, name: str, rest: list[str]) -> ResolvedField:
-        """A generic foreign key: what is behind it differs row by row."""
+        """A generic foreign key: the model behind it differs from row to row."""
         if self.many:
             raise _NotFoundError(
                 f"{self._label()} cannot be read by {self.name!r}: {name!r} is a generic "
@@ -275,7 +275,7 @@ def _spellings(part: str) -> Iterable[str]:
 
 
 def _find_field(model: type[Model], part: str) -> Any:
-    """A field or a relation by its name, or by the name instances have it under."""
+    """Find a field or a relation by its name, or by its name on instances."""
     if part == "pk":
         return model._meta.pk
     for name in _spellings(part):
@@ -293,7 +293,7 @@ def _has(model: type[Model], attribute: str) -> bool:
 
 
 def _unusable(model: type[Model], attribute: str) -> str:
-    """Why an attribute is nothing that rows have; empty when it is."""
+    """Return the reason why an attribute is not a value of rows; empty when it is one."""
     if hasattr(Model, attribute):  # delete, save...
         return "is Django's own: it is never called"
     found = inspect.getattr_static(model, attribute, None)
@@ -320,7 +320,7 @@ def _unusable(model: type[Model], attribute: str) -> str:
 
 
 def _called(value: Any) -> Any:
-    """A method is called, as long as it is no class, and does not say it changes data."""
+    """Call a method, unless it is a class, or says that it changes data."""
     if not callable(value) or isinstance(value, type | Model):
         return value
     if getattr(value, "alters_data", False):
@@ -329,7 +329,7 @@ def _called(value: Any) -> Any:
 
 
 def _inside(value: Any, key: str) -> Any:
-    """A key or a position inside a JSON value; None where there is none."""
+    """Return a key or a position inside a JSON value; None where there is none."""
     if isinstance(value, dict):
         return value.get(key)
     if isinstance(value, list) and key.isascii() and key.isdecimal():

@@ -58,13 +58,13 @@ class KeyCodec:
         if isinstance(key, CompositePrimaryKey):
             return cls(tuple(f for f in key.fields if isinstance(f, Field)), True, False)
         target = _target(key)
-        # One that translates may make anything of a number.
+        # A field that converts values may make anything of a number.
         is_plain = not hasattr(target, "from_db_value")
         return cls((key,), False, isinstance(target, IntegerField) and is_plain)
 
     def comes_back(self, using: str) -> bool:
-        """Whether a key that was read surely finds its row again: a column without a type of
-        its own, or a field that translates, may hold what nobody would write.
+        """Return whether a key that was read is sure to find its row again: a column without a
+        type, or a field that converts values, may hold values that are written otherwise.
 
         Args:
             using: Database alias.
@@ -74,7 +74,8 @@ class KeyCodec:
 
     @property
     def is_text(self) -> bool:
-        """Whether the database may take two ids for the same: it may fold case, or blanks."""
+        """Return whether the database may take two ids for the same: it may fold case, or
+        blanks."""
         return any(isinstance(_target(field), CharField | TextField) for field in self.fields)
 
     def to_json(self, key: Any) -> JSONValue:
@@ -87,7 +88,7 @@ class KeyCodec:
         """The inverse of :meth:`to_json`, typed by the field.
 
         Raises:
-            InvalidRequestError: The value is no key of this model.
+            InvalidRequestError: The value is not a key of this model.
         """
         if self.is_integer:
             try:
@@ -111,7 +112,7 @@ class KeyCodec:
         return typed if self.is_composite else typed[0]
 
     def to_entity_id(self, key: Any) -> str:
-        """A key as the ledger, the stores and people write it."""
+        """Return a key as the ledger, the stores and users write it."""
         if self.is_integer:
             return str(key)
         if self.is_composite:
@@ -122,7 +123,7 @@ class KeyCodec:
         """The inverse of :meth:`to_entity_id`.
 
         Raises:
-            InvalidRequestError: The string is no key of this model.
+            InvalidRequestError: The string is not a key of this model.
         """
         if not self.is_composite:
             return self.from_json(entity_id)
@@ -132,11 +133,11 @@ class KeyCodec:
             raise self._refused(entity_id) from error
 
     def parse(self, item: object) -> str:
-        """The entity id of a primary key, or of one as people write it: every spelling of
+        """Return the entity id of a primary key, or of one as users write it: every spelling of
         a key is the same key.
 
         Raises:
-            InvalidRequestError: It is no key of this model.
+            InvalidRequestError: It is not a key of this model.
         """
         if isinstance(item, str):
             return self.to_entity_id(self.from_entity_id(item))
@@ -155,7 +156,7 @@ class KeyCodec:
 
     def among(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> Iterable[QuerySet[Any]]:
         """The rows of these entities, as few querysets as the database can bear.
-        Ids that are no keys of this model match nothing."""
+        Ids that are not keys of this model match nothing."""
         keys = self._keys(entity_ids)
         if not self.is_composite:
             if keys:
@@ -165,7 +166,7 @@ class KeyCodec:
             yield rows.filter(pk__in=keys[start : start + COMPOSITE_IN_SIZE])
 
     def _keys(self, entity_ids: Sequence[str]) -> list[Any]:
-        """The keys of entity ids, without those that are none."""
+        """Return the keys of entity ids, without invalid ones."""
         if self.is_integer and entity_ids:  # the usual kind, thousands at a time
             with suppress(ValueError):
                 integers = list(map(int, entity_ids))
@@ -181,13 +182,13 @@ class KeyCodec:
         model = self.fields[0].model._meta.label
         shape = ", ".join(f"{field.name} ({type(field).__name__})" for field in self.fields)
         return InvalidRequestError(
-            f"{shown(value, 100)} is no primary key of {model}: it takes {shape}",
+            f"{shown(value, 100)} is not a primary key of {model}: it takes {shape}",
             field="entity_ids",
         )
 
 
 def _target(field: Any) -> Any:
-    """The field that a key's values are of, where the key is a relation."""
+    """Return the field of a key's values, which is another one where the key is a relation."""
     while field.is_relation:
         field = field.target_field
     return field
@@ -202,11 +203,11 @@ def _comes_back(field: Any, is_typed: bool) -> bool:
 
 
 def _is_storable(part: Any) -> bool:
-    """Whether a database takes a part of a key."""
+    """Return whether a database takes a part of a key."""
     if isinstance(part, str):
         return _UNSTORABLE.search(part) is None
     if isinstance(part, float):
-        return not math.isnan(part)  # that is no key of itself; infinity is
+        return not math.isnan(part)  # NaN is not equal to itself; infinity is
     if isinstance(part, Decimal):
         return part.is_finite()
     return part is not None

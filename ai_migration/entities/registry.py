@@ -22,7 +22,7 @@ from ai_migration.exceptions import UnknownEntityTypeError
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found.
+    """The entity types of the project.
 
     Attributes:
         config: The YAML file, where there is one.
@@ -39,7 +39,7 @@ _discovery: Discovery | None = None
 
 
 def discover() -> Discovery:
-    """All entity types; the same object until the settings change.
+    """Return all entity types; the same object until the settings change.
 
     Raises:
         EntityConfigError: The YAML file or a declaration is wrong.
@@ -58,10 +58,10 @@ def discover() -> Discovery:
 
 
 def get(entity_type: str) -> Entity:
-    """One entity type, resolved against its model.
+    """Return one entity type, resolved against its model.
 
     Raises:
-        UnknownEntityTypeError: There is none of that name; names the known ones.
+        UnknownEntityTypeError: There is no such entity type; names the known ones.
         EntityConfigError: Its config is wrong, or it has no model.
     """
     found = discover()
@@ -74,18 +74,18 @@ def get(entity_type: str) -> Entity:
 
 
 def names() -> list[str]:
-    """The entity types that have a model, sorted: those that can be migrated."""
+    """Return the entity types that have a model, sorted: those that can be migrated."""
     return sorted(name for name, item in discover().definitions.items() if item.model)
 
 
 def global_config() -> GlobalConfig:
-    """The section ``ai-config``, or its defaults."""
+    """Return the section ``ai-config``, or its defaults."""
     config = discover().config
     return config.global_config if config else GlobalConfig()
 
 
 def reset() -> None:
-    """Forget what was found; the next use looks again."""
+    """Forget the entity types; the next use looks again."""
     global _discovery
     with _lock:
         _discovery = None

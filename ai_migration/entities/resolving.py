@@ -1,4 +1,4 @@
-"""A definition meets its Django model and its rows: every fault of it, or the entity."""
+"""Resolves a definition against its Django model and its rows: the entity, or all its faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DATES = frozenset({"DateTimeField", "DateField"})
 
 
 class FaultKind(Enum):
-    """What of an entity type can be wrong."""
+    """The kinds of faults of an entity type."""
 
     MODEL = "model"
     DATABASE = "using"
@@ -48,20 +48,20 @@ class FaultKind(Enum):
     FILTER = "filterable-fields"
     DATE = "created-at-field, updated-at-field"
     QUERYSET = "queryset"
-    TENANT = "whose rows they are"
-    DATA = "what queryset looks for"
+    TENANT = "tenants"
+    DATA = "the data of queryset"
 
 
 @dataclass(frozen=True)
 class EntityFault:
-    """One thing that is wrong with an entity type, as a sentence."""
+    """A fault of an entity type, as a sentence."""
 
     kind: FaultKind
     message: str
 
 
 def resolve_entity(definition: EntityDefinition) -> Entity:
-    """Hold a definition against its model and its rows.
+    """Resolve a definition against its model and its rows.
 
     Raises:
         EntityConfigError: The model, a field, the template or the queryset is wrong; names
@@ -76,21 +76,21 @@ def resolve_entity(definition: EntityDefinition) -> Entity:
 def examine_entity(
     definition: EntityDefinition, *, calls_queryset: bool = False
 ) -> Entity | list[EntityFault]:
-    """Hold a definition against its model, to the end.
+    """Resolve a definition against its model, and collect all faults.
 
     Args:
-        definition: What the config says.
-        calls_queryset: Whether to call ``queryset``, which may query. Without, names that
-            only its annotations may have are neither found nor faults.
+        definition: The config.
+        calls_queryset: Whether to call ``queryset``, which may query. If not, names that only
+            its annotations may have are neither found nor faults.
 
     Returns:
-        The entity, or everything that is wrong with it.
+        The entity, or all its faults.
     """
     return _Resolver(definition, calls_queryset).resolve()
 
 
 class _UnknownError(Exception):
-    """Whether there is such a thing only the queryset knows."""
+    """Only the queryset knows whether there is such a field."""
 
 
 class _Resolver:
@@ -146,17 +146,17 @@ class _Resolver:
         return self.faults or entity
 
     def _look_at_rows(self, source: RowSource) -> None:
-        """Whether there are rows, and what they have beyond the model."""
+        """Check that there are rows, and find their annotations."""
         if self.calls_queryset:
             self._annotations = source.rows().query.annotations
             return
         source.function()
         if source.is_manager:
-            with suppress(Exception):  # it may need a request, say
+            with suppress(Exception):  # it may need a request, for example
                 self._annotations = source.rows().query.annotations
 
     def _resolve(self, model: type[Model], name: str) -> ResolvedField:
-        """A field of the model, or an annotation of the rows."""
+        """Return a field of the model, or an annotation of the rows."""
         try:
             return resolve_field(model, name, entity_type=self.name)
         except EntityConfigError as error:
@@ -189,7 +189,7 @@ class _Resolver:
     def _template_fields(
         self, model: type[Model], template: TextTemplate, known: list[ResolvedField]
     ) -> list[ResolvedField]:
-        """The fields a template uses besides the configured ones."""
+        """Return the fields a template uses besides the configured ones."""
         fields = dict.fromkeys(known)
         for name in template.names:
             resolve = partial(self._resolve, model)
@@ -200,8 +200,8 @@ class _Resolver:
 
 
 def _template_field(resolve: Callable[[str], ResolvedField], name: str) -> ResolvedField:
-    """The field a template's variable starts with: the language itself looks further into
-    values, as in ``title.upper``, ``tags.name.0`` or ``attributes.items``."""
+    """Return the field a template's variable starts with: the template language looks up the rest,
+    as in ``title.upper``, ``tags.name.0`` or ``attributes.items``."""
     head, _, last = name.rpartition("__")
     if head and last in {"items", "keys", "values"}:
         return resolve(head)
@@ -230,7 +230,7 @@ def _no_text(model: type[Model], definition: EntityDefinition) -> str:
 
 
 def _with_tenant(definition: EntityDefinition) -> tuple[MetadataField, ...]:
-    """The payload's fields; the tenant is always one of them, so that searches can filter."""
+    """Return the metadata fields; the tenant is always one of them, so that searches can filter."""
     fields, tenant = definition.metadata_fields, definition.tenant_field
     if tenant is None or any(field.name == tenant for field in fields):
         return fields
@@ -273,7 +273,7 @@ def _require_tenant(model: type[Model], entity_type: str) -> None:
     if is_per_tenant(model._meta.app_label) and not is_per_tenant("ai_migration"):
         raise EntityConfigError(
             f"Entity type {entity_type!r}: every tenant has a table of {model._meta.label}, and "
-            f"all of them share those of ai_migration, which do not say whose rows a job means"
+            f"all of them share those of ai_migration, which do not say for which tenant a job is"
         )
 
 
@@ -302,7 +302,7 @@ def _require_filterable(model: type[Model], field: ResolvedField, entity_type: s
 def _date(
     model: type[Model], configured: str | None, usual: str, entity_type: str
 ) -> ResolvedField | None:
-    """The configured date field, else the usual one where the model has it."""
+    """Return the configured date field, else the usual one where the model has it."""
     if not configured:
         names = {field.name: field.get_internal_type() for field in model._meta.concrete_fields}
         if names.get(usual) in _DATES:
@@ -315,6 +315,7 @@ def _date(
         or field.field.get_internal_type() not in _DATES
     ):
         raise EntityConfigError(
-            f"Entity type {entity_type!r}: {configured!r} is no date field of {model._meta.label}"
+            f"Entity type {entity_type!r}: {configured!r} is not a date field of "
+            f"{model._meta.label}"
         )
     return field

@@ -1,4 +1,4 @@
-"""Where the rows of an entity type come from: its manager, or a callable of the project."""
+"""The source of an entity type's rows: a manager, or a callable of the project."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ai_migration.exceptions import AIMigrationError, EntityConfigError, Queryse
 
 @dataclass(frozen=True)
 class RowSource:
-    """What ``queryset`` of a definition stands for.
+    """The ``queryset`` of a definition.
 
     Attributes:
-        definition: What the config says.
+        definition: The config.
         model: Its Django model.
     """
 
@@ -29,21 +29,21 @@ class RowSource:
 
     @property
     def using(self) -> str:
-        """Database alias of the rows: where they are written, unless the config names
-        another. A replica lags, and a stale read would undo what is newer."""
+        """Database alias of the rows: that of their writes, unless the config names another. A
+        replica lags, and a stale read would undo what is newer."""
         return self.definition.using or router.db_for_write(self.model)
 
     @property
     def is_manager(self) -> bool:
-        """Whether it is a manager of the model, and no code that may query."""
+        """Return whether it is a manager of the model, and not code that may query."""
         return "." not in (self.definition.queryset or "")
 
     def rows(self) -> QuerySet[Any]:
-        """All source rows, unordered.
+        """Return all source rows, unordered.
 
         Raises:
             QuerysetError: ``queryset`` raised something.
-            EntityConfigError: It names nothing that gives rows of the model.
+            EntityConfigError: It does not give rows of the model.
         """
         function = self.function()
         try:
@@ -65,10 +65,10 @@ class RowSource:
         return rows.using(using).order_by()
 
     def function(self) -> Callable[[], Any]:
-        """What :meth:`rows` calls; nothing is called here.
+        """Return the callable of :meth:`rows`, without calling it.
 
         Raises:
-            EntityConfigError: ``queryset`` names no manager and nothing that can be called.
+            EntityConfigError: ``queryset`` names neither a manager nor a callable.
         """
         name = self.definition.queryset
         if not name:

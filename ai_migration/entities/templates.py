@@ -58,11 +58,11 @@ class TextTemplate:
         return list(dict.fromkeys("__".join(way) for way in _variables(nodes, _BUILTIN | given)))
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text of one row.
+        """Return the text of one row.
 
         Args:
             values: By field name; ``category__name`` is also reached as ``category.name``.
-                What is None prints nothing, and a list its values with commas.
+                None prints nothing, and a list its values with commas.
         """
         context: dict[str, Any] = {}
         for name, value in values.items():
@@ -74,13 +74,13 @@ class TextTemplate:
                 branch[head] = _branch(branch.get(head))
                 branch, head = branch[head], part
             branch[head] = _merged(branch.get(head), printable)
-        # Numbers and dates as they are: not in the language of whoever happens to ask.
+        # Numbers and dates as they are, not in the language of the current user.
         bound = Context(context, autoescape=False, use_l10n=False)
         return self._template.render(bound).strip()
 
 
 class _Branch(dict[str, Any]):
-    """What is behind a relation. It can have a value itself: the relation's key."""
+    """The values behind a relation. It can have a value itself: the relation's key."""
 
     own: Any = None
 
@@ -99,7 +99,7 @@ class _Listed(list[Any]):
 
 
 def _branch(value: Any) -> _Branch:
-    """The branch where another part of a name is put; keeps what stood there."""
+    """Return the branch for another part of a name; keeps a value that was there."""
     if isinstance(value, _Branch):
         return value
     branch = _Branch(value if isinstance(value, dict) else {})
@@ -124,7 +124,7 @@ def _printable(value: Any) -> Any:
 
 
 def _variables(value: Any, local: frozenset[str] | set[str]) -> Iterator[tuple[str, ...]]:
-    """The names that a part of a compiled template looks up, in order."""
+    """Yield the names that a part of a compiled template looks up, in order."""
     if isinstance(value, Variable):
         lookups = value.lookups
         if lookups and lookups[0] not in local:
@@ -150,7 +150,7 @@ def _variables(value: Any, local: frozenset[str] | set[str]) -> Iterator[tuple[s
 
 
 def _attributes(value: Any) -> Iterator[Any]:
-    """What a part of a compiled template is made of, and not where it comes from."""
+    """Yield the parts of a part of a compiled template, without its origin."""
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
     for name in [*getattr(value, "__dict__", ()), *slots]:
         if name not in _ELSEWHERE and hasattr(value, name):

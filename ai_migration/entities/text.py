@@ -23,9 +23,9 @@ _BINARY = (bytes, bytearray, memoryview)
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a text; empty when there is nothing to say.
+    """Return a value as it appears in a text; empty when there is nothing to say.
 
-    The same value is the same text in every process: what differs between them would be
+    The same value is the same text in every process: a text that differs between them would be
     embedded, and paid for, again and again.
 
     Raises:
@@ -56,7 +56,7 @@ def as_text(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that every database and provider takes: no NUL, no lone surrogates."""
+    """Return the text as every database and provider takes it: no NUL, no lone surrogates."""
     if "\0" in text:
         text = text.replace("\0", "")
     try:
@@ -67,8 +67,8 @@ def clean(text: str) -> str:
 
 
 def clean_all(texts: list[str]) -> list[str]:
-    """:func:`clean` of each, and without the blanks that may show; one look at all of them
-    where there is nothing to clean."""
+    """Apply :func:`clean` to each, and strip the blanks that it may leave; check all of them at
+    once for whether there is anything to clean."""
     together = "".join(texts)
     if together.isascii() and "\0" not in together:
         return texts
@@ -76,7 +76,7 @@ def clean_all(texts: list[str]) -> list[str]:
 
 
 def content_hasher(salt: bytes) -> Callable[[str], bytes]:
-    """A function from a clean text to its BLAKE2b hash (RFC 7693), 16 bytes; ``salt``
+    """Return a function from a clean text to its BLAKE2b hash (RFC 7693), 16 bytes; ``salt``
     carries the chunking. (A copied state costs two thirds of a new one.)"""
     copy = hashlib.blake2b(digest_size=HASH_SIZE, salt=salt).copy
 
@@ -89,7 +89,7 @@ def content_hasher(salt: bytes) -> Callable[[str], bytes]:
 
 
 def metadata_hash(metadata: Mapping[str, JSONValue] | None) -> bytes:
-    """BLAKE2b of the canonical JSON of a payload, 16 bytes; empty for no payload."""
+    """Return BLAKE2b of the canonical JSON of metadata, 16 bytes; empty for none."""
     if not metadata:
         return b""
     canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -97,7 +97,7 @@ def metadata_hash(metadata: Mapping[str, JSONValue] | None) -> bytes:
 
 
 def metadata_value(value: Any, declared_type: str) -> JSONValue:
-    """A value as JSON, a number where the config declares one (``type: NUMERIC``).
+    """Return a value as JSON, a number where the config declares one (``type: NUMERIC``).
     Binary values are base64; numbers that JSON does not have are null.
 
     Raises:
@@ -130,7 +130,7 @@ def metadata_value(value: Any, declared_type: str) -> JSONValue:
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a value is several values. Files and lazy texts can be iterated too."""
+    """Return whether a value is several values. Files and lazy texts can be iterated too."""
     return isinstance(value, Iterable) and not isinstance(value, File | Promise)
 
 
@@ -146,7 +146,7 @@ class LineRenderer:
     The row's key comes before the values; what comes after them is left alone.
 
     Args:
-        labels: What the values are called, in their order; at least one.
+        labels: Labels of the values, in their order; at least one.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -154,7 +154,7 @@ class LineRenderer:
         self._lines = "\n".join(prefix.replace("%", "%%") + "%s" for prefix in self._prefixes)
 
     def render(self, row: tuple[Any, ...]) -> str:
-        """The text of a row.
+        """Return the text of a row.
 
         Raises:
             TypeError: As :func:`as_text`.
@@ -162,8 +162,8 @@ class LineRenderer:
         return self._written(map(as_text, row[1 : len(self._prefixes) + 1]))
 
     def render_all(self, rows: Sequence[tuple[Any, ...]]) -> list[str]:
-        """The text of each row, made column by column: a call for each row and column is
-        what rendering costs.
+        """Return the text of each row, made column by column: calls for each row and column would
+        be most of the cost.
 
         Raises:
             TypeError: As :func:`as_text`, for any of them.
@@ -180,8 +180,8 @@ class LineRenderer:
 
 
 def _texts(values: Iterable[Any]) -> list[str]:
-    """:func:`as_text` of each."""
+    """Return :func:`as_text` of each."""
     try:
         return list(map(str.strip, values))
-    except TypeError:  # some are no strings
+    except TypeError:  # some are not strings
         return list(map(as_text, values))

@@ -28,7 +28,7 @@ from ai_migration.types import MigrationMode, Operation
 
 @dataclass(frozen=True)
 class Target:
-    """A collection a batch is written to, and who embeds and stores for it."""
+    """A collection a batch is written to, with its embedder and store."""
 
     collection: Collection
     embedder: Embedder
@@ -37,7 +37,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one entity is not indexed. ``retryable``: the same row may pass later."""
+    """The error of an entity that is not indexed. ``retryable``: it may work later."""
 
     code: str
     message: str
@@ -46,20 +46,20 @@ class Failure:
 
 @dataclass
 class TargetPlan:
-    """What a batch does to one collection.
+    """The plan of a batch for one collection.
 
     Attributes:
         target: The collection.
         rows: Rows to embed.
         spans: For each of ``rows`` its texts in ``embed``, as ``(start, stop)``.
         embed: Their texts, and the vectors as they come.
-        metadata_rows: Rows whose text is indexed already and whose payload is not.
+        metadata_rows: Rows of which only the metadata differs.
         empty: Rows without text: known to the ledger, absent from the store.
         removed: Entities that are gone from the source.
-        shrunk: Entities of whose vectors the store has more than it will get.
-        failures: By entity.
-        unchanged: Rows the index has as they are.
-        unmatched: Entities whose rows the job's filters leave out.
+        shrunk: Entities of which the store has more vectors than it will get.
+        failures: The failures by entity.
+        unchanged: Rows that the index has already.
+        unmatched: Entities whose rows the job's filters exclude.
     """
 
     target: Target
@@ -77,7 +77,7 @@ class TargetPlan:
 
     @property
     def skipped(self) -> int:
-        """Entities there is nothing to do for."""
+        """The number of entities without anything to do."""
         return len(self.unchanged) + self.unmatched
 
 
@@ -86,13 +86,13 @@ class Batch:
     """One range entry, or the live entries of one entity type that were claimed together.
 
     Attributes:
-        entries: What was claimed.
+        entries: The claimed entries.
         entity: The entity type.
-        job: Whose entry it is; None for live entries.
+        job: The job of the entry; None for live entries.
         plans: One for each collection that is written.
         read_started: Before the source was read, microseconds by the database's clock.
         read_ended: After it was.
-        since: When that was by this process's monotonic clock, seconds.
+        since: The same by this process's monotonic clock, seconds.
     """
 
     entries: list[QueueEntry]
@@ -105,12 +105,12 @@ class Batch:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether every text has its vector or its error."""
+        """Return whether every text has its vector or its error."""
         return all(plan.embed.open == 0 for plan in self.plans)
 
     @property
     def spent(self) -> int:
-        """Tokens of what was answered."""
+        """Tokens of the requests that were answered."""
         return sum(plan.embed.spent for plan in self.plans)
 
     @property
@@ -125,8 +125,8 @@ class _Read:
     gone: list[str]
     unmatched: int = 0
     shown_since: int | None = None
-    """Of rows from a standby: what was committed before is in them, and nothing later for sure;
-    microseconds by our database's clock."""
+    """For rows from a standby: everything committed before this is in them, later commits may not
+    be; microseconds by our database's clock."""
 
 
 def read_batch(
@@ -205,7 +205,7 @@ def _count_present(entity: Entity, entity_ids: Sequence[str]) -> int:
 
 
 def _vanished(entry: QueueEntry, entity: Entity, reader: EntityReader, using: str) -> list[str]:
-    """Entities in a range of the ledger that the source no longer has."""
+    """Return the entities in a range of the ledger that the source no longer has."""
     assert entry.job is not None
     rows = SearchableEntity.objects.using(using).filter(
         collection=entry.job.collection_id, chunk_count__gt=0, entity_id__lte=entry.upper
@@ -223,7 +223,7 @@ def _vanished(entry: QueueEntry, entity: Entity, reader: EntityReader, using: st
     # The usual case, without a row read; but what was renamed from ``AT`` to ``at`` counts too.
     if not entity.key.is_text and _count_present(entity, listed) == len(listed):
         return []
-    # By the primary: a row that a standby does not show yet is not gone.
+    # From the primary: a row that a standby does not show yet is not gone.
     present = reader.present(entity.rows(fresh=True), listed)
     return [entity_id for entity_id in listed if entity_id not in present]
 
@@ -244,8 +244,8 @@ def plan_rows(
         target: The collection.
         found: Source rows.
         entity: Their entity type.
-        mode: Which of them are embedded.
-        epoch: Mode ALL embeds what the ledger has from before; microseconds.
+        mode: Decides which of them are embedded.
+        epoch: Mode ALL embeds again what was indexed before this time; microseconds.
         gone: Entities the source no longer has.
         using: Database alias of our tables.
     """
@@ -292,7 +292,7 @@ def plan_rows(
 
 
 def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
-    """The pieces a text is embedded in; usually the one that it is."""
+    """Return the pieces in which a text is embedded; usually only one."""
     chunking = entity.definition.chunking
     if len(text) <= _safe_length(target, entity):
         return [text]
@@ -300,14 +300,14 @@ def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
 
 
 def _safe_length(target: Target, entity: Entity) -> float:
-    """Characters of a text that is one piece without a look at its tokens: a character is
+    """Return the length up to which a text is one piece, whatever its tokens: a character is
     4 bytes at most, and a token one byte at least."""
     limits = (entity.definition.chunking.size, target.embedder.max_input_tokens)
     return min((limit // 4 for limit in limits if limit is not None), default=math.inf)
 
 
 def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch: int) -> bool:
-    """Whether an entity's vectors need not be made again."""
+    """Return whether an entity's vectors are up to date."""
     if mode is MigrationMode.MISSING:
         return before.content_hash != b""  # a tombstone, or vectors that may be stale
     if before.content_hash != row.content_hash:

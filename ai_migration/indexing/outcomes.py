@@ -1,4 +1,4 @@
-"""What of a batch is ready to be written."""
+"""The part of a batch that is ready to be written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ai_migration.entities.rows.reader import SourceRow
 from ai_migration.exceptions import TransientEmbedderError
 from ai_migration.indexing.batches import Failure, TargetPlan
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import LedgerRow
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Outcome:
 
     @property
     def ledger_rows(self) -> list[LedgerRow]:
-        """What the ledger is to know of what is written."""
+        """The ledger rows of what is written."""
         plan = self.plan
         if plan.known:
             rows = [
@@ -46,9 +46,9 @@ class Outcome:
 
     @property
     def unchanged_rows(self) -> list[LedgerRow]:
-        """What the ledger has already. That it was seen again must be noted where no later
-        look follows, as after the last change of a row: whoever read the row before that,
-        and has not written yet, is then known to be late."""
+        """The ledger rows of what is unchanged. They are written where no later read follows, as
+        after the last change of a row: a worker that read the row before that, and has not written
+        yet, is then known to be late."""
         known = self.plan.known
         return [self._listed(r, known[r.entity_id].chunk_count) for r in self.plan.unchanged]
 
@@ -62,11 +62,11 @@ class Outcome:
 
 
 def outcome_of(plan: TargetPlan, *, final: bool) -> Outcome:
-    """The ready part of a plan, to which nothing is added from now on.
+    """Return the ready part of a plan, to which nothing is added from now on.
 
     Args:
         plan: Usually with all its vectors.
-        final: Whether failures that may pass are failures all the same.
+        final: Whether retryable failures are final.
     """
     embed = plan.embed
     if embed.cuts:

@@ -1,4 +1,4 @@
-"""Who may search which entity type: what the setting ``SEARCH_PERMISSION`` says."""
+"""Permission to search an entity type, by the setting ``SEARCH_PERMISSION``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SearchPermission: TypeAlias = Callable[[object, str], bool]
 
 
 def may_search(user: object, entity_type: str) -> bool:
-    """Whether a user who may search at all may search this entity type; where nothing is
-    set, all of them.
+    """Return whether a user who may search at all may search this entity type; always True where
+    nothing is set.
 
     Args:
-        user: Who asks.
-        entity_type: As it was asked for: perhaps there is no such.
+        user: The user who asks.
+        entity_type: The requested name, which may be unknown.
 
     Raises:
-        SettingsError: What is set gives no answer. Nobody searches then.
+        SettingsError: The setting gives no answer: the search is refused.
     """
     permission = search_permission()
     if permission is None:
@@ -43,7 +43,7 @@ def may_search(user: object, entity_type: str) -> bool:
 
 
 def search_permission() -> SearchPermission | None:
-    """What the setting names; None: nothing is set.
+    """Return the function that the setting names, if it names one.
 
     Raises:
         SettingsError: It cannot be imported, or not be called with a user and an entity type.
@@ -64,7 +64,7 @@ def search_permission() -> SearchPermission | None:
         inspect.signature(found).bind(None, "")
     except TypeError as error:
         raise _wrong(path, f"does not take a user and an entity type: {error}") from error
-    except ValueError:  # it says nothing of its arguments
+    except ValueError:  # its arguments are unknown
         pass
     return found  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""The queue: put work in, claim it by priority, give it back."""
+"""The queue: put work in, claim it by priority, requeue it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def enqueue(
     do. (Where the rows are in another database than our tables: as soon as that transaction
     is committed.) **Have one open**, by ``transaction.atomic()`` around the change and this
     call or by ``ATOMIC_REQUESTS``: in autocommit they are two commits, and a process that is
-    killed between them leaves a change that nobody asked to index. Rows are read when the
+    killed between them leaves a change that is never indexed. Rows are read when the
     entry is processed, never from here.
 
     Args:
         entity_type: The entity type's name.
-        ids: Primary keys, or entity ids as strings; twice the same is once.
+        ids: Primary keys, or entity ids as strings; duplicates count once.
         operation: INDEX looks at each row and indexes or removes it; DELETE removes.
         priority: Lower goes first.
 
     Returns:
-        How many entities were put in the queue.
+        The number of entities put in the queue.
 
     Raises:
         UnknownEntityTypeError: No such entity type.
-        InvalidRequestError: An id is no primary key of the model, or the operation or the
+        InvalidRequestError: An id is not a primary key of the model, or the operation or the
             priority is unknown.
     """
     entity = registry.get(entity_type)
@@ -93,8 +93,8 @@ def enqueue(
 
 
 def _written_in(entity: Entity) -> str:
-    """Alias of the database whose transaction changes the rows now. The config may name the one
-    they are written in, or a replica, in which nobody ever does: nothing is asked of it."""
+    """Return the alias of the database whose transaction changes the rows now. The config may name
+    that one, or a replica, in which rows are never changed: it is not queried."""
     named = entity.definition.using
     if named and connections[named].in_atomic_block:
         return named
@@ -112,15 +112,15 @@ def claim(
     """Take the next entries: by priority, then in the order they came.
 
     Entries of a job that is not RUNNING, or that is throttled, stay where they are; live ones
-    do not wait with it. A suspect, which some worker did not come back from, is taken alone:
-    should it kill this one too, no other entry is suspected for it.
+    do not wait with it. A suspect, which a worker did not come back from, is claimed alone: if it
+    kills this one too, no other entry becomes a suspect.
 
     Args:
-        lease: In whose name.
-        limit: How many at most.
-        only_jobs: Leave alone what does not belong to these jobs, or is a live change of
-            an entity type they index.
-        except_jobs: Leave these alone.
+        lease: The worker's lease.
+        limit: Number of entries, at most.
+        only_jobs: Claim only entries of these jobs, and live changes of the entity types they
+            index.
+        except_jobs: Claim nothing of these.
         in_hand: Whether the worker has entries already: take no suspect.
 
     Returns:
@@ -161,7 +161,7 @@ def claim(
 
 
 def suspects_wait(using: str) -> bool:
-    """Whether there is an entry that is only taken by workers with empty hands."""
+    """Return whether there is a suspect, which only a worker without entries claims."""
     return _due(using).filter(claims__gt=0).exists()
 
 
@@ -174,7 +174,7 @@ def _due(using: str) -> QuerySet[QueueEntry]:
 
 
 def owned(lease: Lease, entry_ids: Sequence[int]) -> QuerySet[QueueEntry]:
-    """Those of the entries that this lease still owns: every write filters on it."""
+    """Return those of the entries that this lease still owns: every write filters on it."""
     return QueueEntry.objects.using(lease.using).filter(
         pk__in=entry_ids,
         status=EntryStatus.CLAIMED,
@@ -191,14 +191,14 @@ def requeue(
     error: str = "",
     is_attempt: bool = False,
 ) -> int:
-    """Return claimed entries to the queue. Whoever does lives, so that it counts as no crash.
+    """Requeue claimed entries. Their worker is alive, so this does not count as a crash.
 
     Args:
-        lease: Whose they are.
-        entry_ids: Which.
+        lease: The worker's lease.
+        entry_ids: Primary keys of the entries.
         delay: Seconds before they can be claimed again.
-        error: Why.
-        is_attempt: Whether this was a failed attempt; being throttled or stopped is none.
+        error: The reason.
+        is_attempt: Whether this was a failed attempt; being throttled or stopped does not count.
     """
     return owned(lease, entry_ids).update(
         status=EntryStatus.PENDING,

@@ -1,4 +1,4 @@
-"""What the index is for: find the entities that are nearest to some words."""
+"""Search: find the entities that are nearest to a query."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def search(
 
     Args:
         entity_type: The entity type's name.
-        query: What to look for, in words.
+        query: The text to search for.
         limit: Entities, at most; default: the config's ``default-search-limit``, 10.
         filters: Values of metadata fields that must be equal.
 
@@ -124,8 +124,8 @@ def _rows(entity: Entity, entity_ids: list[str]) -> dict[str, SourceRow]:
 
 
 def _texts(found: Sequence[tuple[SourceRow, StoreHit]], target: Target) -> dict[str, str]:
-    """By entity, the chunk that was found, as the row reads now; the whole text where its
-    chunks are others than those in the index, because the embedder refused some of them."""
+    """Return, by entity, the chunk that was found, as the row reads now; the whole text where its
+    chunks are not those in the index, because the embedder refused some of them."""
     entity = registry.get(target.collection.entity_type)
     chunks = {row.entity_id: chunks_of(row.text, target, entity) for row, _ in found}
     texts = {row.entity_id: row.text for row, _ in found}

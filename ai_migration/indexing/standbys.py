@@ -1,8 +1,8 @@
-"""A job that reads its rows from a standby waits until the standby shows what the job began with.
+"""Lets a job that reads from a standby wait until the standby shows what the job began with.
 
 Ranges of rows are read from it, and count as read when the job began: what was indexed from a
-newer read since stays. What is looked up one by one (live changes, rows that seem to be gone) is
-read from the primary.
+newer read since stays. Single rows (live changes, rows that seem to be gone) are read from the
+primary.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from ai_migration.models.sql.dialects import dialect
 
 
 def source_position(entity: Entity) -> str:
-    """What a standby of the entity's rows has to replay to show all that is committed now;
-    empty: they are read from where they are written, or from a database that cannot tell."""
+    """Return the position that a standby of the entity's rows has to replay to show all that is
+    committed now; empty if they are read from where they are written, or from a database that
+    cannot tell."""
     primary = entity.primary
     return dialect(primary).position() if primary else ""
 
@@ -24,7 +25,7 @@ def require_shown(job: MigrationJob, entity: Entity) -> int | None:
     """Refuse to read a job's rows from a standby that is behind the job's start.
 
     Returns:
-        When that was, microseconds by our database's clock; None: there is no standby.
+        The job's start, microseconds by our database's clock; None if there is no standby.
 
     Raises:
         ReplicaBehindError: It does not show yet what was committed then.

@@ -1,4 +1,4 @@
-"""Which collections a batch is written to."""
+"""The collections that a batch is written to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ai_migration.types import CollectionStatus
 
 
 def target_of(collection: Collection) -> Target:
-    """A collection with its embedder and store.
+    """Return a collection with its embedder and store.
 
     Raises:
         RebuildRequiredError: The embedder is no longer the one the vectors were made by.
@@ -23,7 +23,7 @@ def target_of(collection: Collection) -> Target:
 
 
 def target_for(entity: Entity, collection: Collection) -> Target:
-    """:func:`target_of`, for a job that brings a collection in line with the config as it
+    """Return :func:`target_of`, for a job that brings a collection in line with the config as it
     is now.
 
     Raises:
@@ -53,7 +53,7 @@ def _require_same(collection: Collection, alias: str) -> None:
 
 
 def live_collections(entity_type: str, using: str) -> list[Collection]:
-    """Where live changes go: the ACTIVE collection, and the BUILDING one beside it."""
+    """Return the collections of live changes: the ACTIVE one, and the BUILDING one beside it."""
     return list(
         Collection.objects.using(using)
         .filter(

@@ -1,8 +1,8 @@
 """Writes a batch: vectors, ledger, entries, failures and counters, in one transaction.
 
 Where the store is in our database all of it commits together. Any other store is written
-between two writes of the ledger: the first says that it is not to be trusted, the second
-what it has. When that one refuses (somebody wrote from a newer read, or the lease is lost)
+between two writes of the ledger: the first marks the entities as untrusted, the second says what
+the store has. When that one refuses (another worker wrote from a newer read, or the lease is lost)
 the entities stay untrusted and are read again.
 """
 
@@ -24,7 +24,7 @@ from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, Searcha
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql import ledger
 from ai_migration.models.sql.clock import Now
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import LedgerRow
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.types import EntryStatus, Operation, Priority, VectorBatch
 
@@ -33,8 +33,7 @@ logger = logging.getLogger("ai_migration")
 
 @dataclass(frozen=True)
 class Counts:
-    """What came of the entities of a batch, and how many texts and tokens were embedded
-    for it."""
+    """The counts of a batch: its entities by result, and the texts and tokens embedded."""
 
     indexed: int = 0
     skipped: int = 0
@@ -45,7 +44,7 @@ class Counts:
 
     @property
     def processed(self) -> int:
-        """All of them."""
+        """The number of all entities."""
         return self.indexed + self.skipped + self.removed + self.failed
 
 
@@ -57,21 +56,21 @@ def write_batch(
     delay_reason: str = "",
     released: int = 0,
 ) -> Counts:
-    """Write what of a batch is ready, and finish or give back its entries.
+    """Write the part of a batch that is ready, and finish or requeue its entries.
 
-    Rows whose texts still wait, and rows whose failure may pass, are left for the next
-    claim: the entries go back to the queue and what is written stays written.
+    Rows whose texts still wait, and rows with a retryable failure, are left for the next claim: the
+    entries are requeued, and what is written stays.
 
     Args:
         batch: A batch, usually with all its vectors.
-        lease: In whose name.
+        lease: The worker's lease.
         retry_delay: Seconds until entries with retryable failures may be claimed again;
             None: record those failures as final.
-        delay_reason: Why entries go back, if they do.
+        delay_reason: The reason for requeueing entries.
         released: Tokens that are no longer reserved on the job.
 
     Returns:
-        What was counted; no entities when the entries went back.
+        The counts; no entities when the entries were requeued.
 
     Raises:
         OwnershipLostError: Nothing was changed.
@@ -92,7 +91,7 @@ def write_batch(
                 _write_target(batch, outcome, lease, is_shared=outcome not in foreign)
             if batch.job is not None:
                 _count(batch.job, lease, counts, batch.entries[0].operation, released)
-            if not retryable:  # after the job's row is ours: MySQL locks it for each failure
+            if not retryable:  # after the job's row is locked: MySQL locks it for each failure
                 for outcome in outcomes:
                     _record_failures(batch, outcome, lease.using)
     except OwnershipLostError:
@@ -114,7 +113,7 @@ def _settle_entries(
     retry_delay: float | None,
     delay_reason: str,
 ) -> Counts:
-    """Complete the entries, or give them back with what was done so far noted on them."""
+    """Complete the entries, or requeue them with their counts so far."""
     first = outcomes[0]
     unchanged = first.plan.skipped + len(first.plan.empty)
     # What an earlier claim indexed is unchanged now, unless its row changed meanwhile.
@@ -163,12 +162,11 @@ def _settle_entries(
 
 
 def _announce(batch: Batch, outcome: Outcome, lease: Lease) -> set[str]:
-    """Note in the ledger that a store elsewhere may hold anything of these entities from now
-    on, until the write is complete: a kill in between leaves them to be made again, whatever
-    their rows are by then.
+    """Mark these entities in the ledger as untrusted until the write to a store elsewhere is
+    complete: after a kill in between they are made again, whatever their rows are by then.
 
     Returns:
-        The entities to leave alone: somebody wrote them from a newer read.
+        The entities to leave alone: another worker wrote them from a newer read.
     """
     known = outcome.plan.known
     rows = []
@@ -255,7 +253,7 @@ def _vector_batch(outcome: Outcome, newer: set[str]) -> VectorBatch:
 def _read_again(
     batch: Batch, outcome: Outcome, using: str, entity_ids: list[str], *, is_stale: bool = True
 ) -> None:
-    """Have entities read once more; ``is_stale``: the store may hold an older text of them
+    """Have entities read again; ``is_stale``: the store may hold an older text of them
     than the ledger says, so that they must be embedded even if the hash agrees."""
     if not entity_ids:
         return
@@ -278,8 +276,8 @@ def _read_again(
 
 
 def _record_failures(batch: Batch, outcome: Outcome, using: str) -> None:
-    """Note what failed; forget what no longer does. Only once the entries are settled: what
-    is given back is tried again as a whole."""
+    """Record failures, and delete those that no longer apply. Only once the entries are settled:
+    requeued entries are tried again as a whole."""
     touched = {entity_id for entry in batch.entries for entity_id in entry.entity_ids or ()}
     failed = {entity_id[:255]: failure for entity_id, failure in outcome.failures.items()}
     touched |= failed.keys()

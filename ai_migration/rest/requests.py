@@ -101,7 +101,8 @@ class RequestFilters(Body):
         """Gather all lookups in one place."""
         if not isinstance(data, Mapping):
             return data
-        ours = {name: value for name, value in data.items() if name in cls.names()}
+        known = cls.names()
+        ours = {name: value for name, value in data.items() if name in known}
         theirs = {name: value for name, value in data.items() if name not in ours}
         lookups = ours.get("lookups", {})
         return {**ours, "lookups": {**theirs, **lookups} if isinstance(lookups, dict) else lookups}

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from django.core.checks import CheckMessage, Error
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from ai_migration.exceptions import SettingsError, StoreError
 from ai_migration.stores._support import (
@@ -63,6 +62,7 @@ class SqliteVecStore(VectorStore):
     def __init__(self, path: str | os.PathLike[str], metric: str = "cosine") -> None:
         require_library("apsw", "apsw", "sqlite-vec", SqliteVecStore)
         require_library("sqlite_vec", "sqlite-vec", "sqlite-vec", SqliteVecStore)
+        require_library("tenacity", "tenacity", "sqlite-vec", SqliteVecStore)
         self.path = Path(path)
         self.metric = parse_metric(metric, SqliteVecStore)
         if self.metric not in _SCORES:
@@ -233,6 +233,7 @@ class SqliteVecStore(VectorStore):
     def _connect(self) -> Connection:
         import apsw
         import sqlite_vec
+        from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
         if not self.path.parent.is_dir():
             raise StoreError(self._no_folder())

@@ -26,8 +26,8 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "batch size in words": ([MIGRATE, "article", "--batch-size", "many"], ["invalid int value"]),
     "rate limit 0": ([MIGRATE, "article", "--rate-limit", "0"], ["rate_limit"]),
     "mode": ([MIGRATE, "article", "--mode", "some"], ["invalid choice: 'some'"]),
-    "a date": ([MIGRATE, "article", "--created-before", "soon"], ["'soon' is no date"]),
-    "a date that is none": ([MIGRATE, "article", "--created-after", "2024-02-31"], ["no date"]),
+    "a date": ([MIGRATE, "article", "--created-before", "soon"], ["'soon' is not a date"]),
+    "a date that is none": ([MIGRATE, "article", "--created-after", "2024-02-31"], ["not a date"]),
     "a filter without =": ([MIGRATE, "article", "--filter", "status"], ["name=value"]),
     "a filter not allowed": (
         [MIGRATE, "article", "--filter", "title=x"],

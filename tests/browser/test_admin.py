@@ -98,7 +98,7 @@ def test_a_budget_is_raised_on_the_page(site: Site, users: Users, expect: Any) -
     expect(budget).to_have_value("-5")
     budget.fill("100000")
     page.get_by_role("button", name="Change", exact=True).click()
-    expect(page.locator(".messagelist")).to_contain_text("goes on")
+    expect(page.locator(".messagelist")).to_contain_text("is resumed")
     work()
     expect(page.locator("[data-part=progress] .aim-status")).to_have_text("completed")
 
@@ -148,7 +148,7 @@ def test_retry_failed(site: Site, users: Users, expect: Any, project: Project) -
     page = site.visit(url("migrationjob_change", job.pk), users["operator"])
     expect(page.locator("[data-part=failures]")).to_contain_text("too rude")
     page.get_by_role("button", name="Retry these").click()
-    expect(page.locator(".messagelist")).to_contain_text("tries 1 entity again")
+    expect(page.locator(".messagelist")).to_contain_text("retries 1 entity")
     work()
     expect(page.locator("[data-part=failures]")).to_contain_text("None.")
 
@@ -176,7 +176,7 @@ def test_the_dashboard_counts_and_starts(site: Site, users: Users, expect: Any) 
     expect(page.locator(".messagelist")).to_contain_text("migrates article")
     work()
     page.goto(site.base + url("dashboard_rebuild"))
-    page.get_by_label("Type “rebuild” to go on:").fill("rebuild")
+    page.get_by_label("Type “rebuild” to continue:").fill("rebuild")
     page.get_by_role("button", name="Rebuild everything").click()
     expect(page.locator(".messagelist")).to_contain_text("migrates article")
     assert MigrationJob.objects.latest("pk").rebuild

@@ -11,8 +11,7 @@ import pytest
 from django.db import Error, connection, transaction
 
 from ai_migration.models.sql.dialects import DIALECTS, Dialect, dialect, dialect_of
-from ai_migration.models.sql.dialects.base import NO_CHUNK, VectorColumns
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import NO_CHUNK, LedgerRow, VectorColumns
 from ai_migration.models.sql.outages import ErrorKind, kind_of
 from tests.databases import VENDORS, FreshDatabase
 from tests.testapp.models import Article

@@ -1,4 +1,4 @@
-"""The admin's dashboard: what goes on, how much is indexed, and its buttons."""
+"""The admin's dashboard: current activity, how much is indexed, and its buttons."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_it_shows_what_goes_on(project: Project) -> None:
     assert "live workers 1" in shown
     assert "worker-7 test:1" in shown
     held.release()
-    assert "nobody works on what waits" in words(client.get(url(PAGE)))
+    assert "no worker is running" in words(client.get(url(PAGE)))
 
 
 def test_a_page_that_is_opened_counts_no_table(project: Project) -> None:
@@ -196,11 +196,11 @@ def test_everything_is_rebuilt_once_it_was_typed(project: Project) -> None:
     make_articles(10)
     run()
     page = operator("view", "start").get(url("dashboard_rebuild"))
-    assert "until the fresh one is complete. article Type" in words(page), "without a count"
+    assert "until the new one is complete. article Type" in words(page), "without a count"
     table()
     page = operator("view", "start").get(url("dashboard_rebuild"))
     assert "article: 10 rows Counted at" in words(page)
-    assert "that is another word" in words(press("dashboard_rebuild", typed="yes"))
+    assert "the word is not the same" in words(press("dashboard_rebuild", typed="yes"))
     assert MigrationJob.objects.count() == 1
     answer = press("dashboard_rebuild", typed="rebuild")
     job = MigrationJob.objects.latest("pk")

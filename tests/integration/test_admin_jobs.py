@@ -236,7 +236,7 @@ def test_buttons_pause_resume_and_cancel(project: Project) -> None:
     assert press("pause", job, reason="lunch") == [f"Done: {job.pk} is paused."]
     event = JobEvent.objects.filter(job=job).latest("pk")
     assert (event.actor, event.reason) == ("view-control", "lunch")
-    assert press("resume", job) == [f"Done: {job.pk} goes on."]
+    assert press("resume", job) == [f"Done: {job.pk} is resumed."]
     assert press("cancel", job) == [], "it asks first"
     job.refresh_from_db()
     assert job.status == JobStatus.RUNNING
@@ -250,7 +250,7 @@ def test_retry_failed(project: Project, script: Script) -> None:
     job = start(batch_size=5)
     finish(job)
     refuse(script)
-    assert press("retry", job) == [f"Done: {job.pk} tries its failed entities again."]
+    assert press("retry", job) == [f"Done: {job.pk} retries its failed entities."]
     assert finish(job).failed == 0
     assert press("retry", job) == [f"Not done: {job.pk} has no failed entities to retry"]
 
@@ -325,7 +325,7 @@ def test_a_job_that_used_up_its_budget_goes_on_with_a_larger_one(project: Projec
     shown = operator("view", "control").get(page(job)).content.decode()
     assert 'name="max_tokens" value="30"' in shown
     [answer] = changed(job, max_tokens="100000", rate_limit="600", max_cost="")
-    assert answer == f"Done: {job.pk} goes on."
+    assert answer == f"Done: {job.pk} is resumed."
     job.refresh_from_db()
     assert (job.max_tokens, job.rate_limit, job.max_cost) == (100_000, 600, None)
     assert finish(job).status == JobStatus.COMPLETED

@@ -124,11 +124,11 @@ def test_some_failures_are_tried_again(project: Project, script: Script) -> None
     job = failed_job(script, 3, 5, 6)
     first, *_ = failures = list(EntityFailure.objects.order_by("pk"))
     script.clear()
-    assert act("retry", [first]) == [f"Done: {job.pk} tries 1 entity again."]
+    assert act("retry", [first]) == [f"Done: {job.pk} retries 1 entity."]
     assert progress_after(job).failed == 2
     assert len(script.texts) == 1
     assert set(EntityFailure.objects.all()) == set(failures[1:])
-    assert act("retry", failures[1:]) == [f"Done: {job.pk} tries 2 entities again."]
+    assert act("retry", failures[1:]) == [f"Done: {job.pk} retries 2 entities."]
     assert progress_after(job).failed == 0
     assert_in_line()
 
@@ -141,7 +141,7 @@ def test_those_of_one_error_are_tried_again(project: Project, script: Script) ->
     sent = {"retry": str(rude.latest("pk").pk)}
     control = url("migrationjob_control", job.pk)
     answer = operator("view", "control").post(control, sent, follow=True)
-    assert said(answer) == [f"Done: {job.pk} tries 2 entities again."]
+    assert said(answer) == [f"Done: {job.pk} retries 2 entities."]
     assert progress_after(job).failed == 1
     answer = operator("view", "control").post(control, sent, follow=True)
     assert said(answer) == ["Nothing to do: that failure is gone."]
@@ -155,7 +155,7 @@ def test_the_most_frequent_errors_are_shown_if_there_are_many(
     shown = words(operator("view").get(url("migrationjob_change", job.pk)))
     assert "too rude" in shown
     assert "too loud" not in shown
-    assert "Of 3 failures, some of the newest are shown." in shown
+    assert "Only some of the newest of 3 failures are shown." in shown
 
 
 def test_one_that_fails_again_stays_listed(project: Project, script: Script) -> None:
@@ -189,7 +189,7 @@ def test_an_open_job_tries_all_of_them_before_it_finishes(project: Project, scri
     job = failed_job(script, 3, 6)
     MigrationJob.objects.filter(pk=job.pk).update(status="RUNNING", phase="source")
     (text,) = act("retry", EntityFailure.objects.all()[:1])
-    assert text == f"Done: {job.pk} tries all its failed entities again before it finishes."
+    assert text == f"Done: {job.pk} retries all its failed entities before it finishes."
     assert progress_after(job).failed == 0
 
 
@@ -214,7 +214,7 @@ def test_failures_are_given_up(project: Project, script: Script) -> None:
     job = failed_job(script, 3, 5, 6)
     first, second, _ = EntityFailure.objects.order_by("pk")
     assert act("discard", [first, second]) == [
-        "Done: 2 failures are listed no more; the entities stay unindexed."
+        "Done: 2 failures are no longer listed; the entities stay unindexed."
     ]
     now = progress(job)
     assert (now.failed, now.skipped, now.indexed) == (1, 2, 37)

@@ -98,7 +98,7 @@ def test_a_job_pauses_before_its_tokens_are_used_up(priced: Project, batch_size:
     assert paused.tokens == 410
     assert len(stored(collection())) == 41, "what was paid for is kept"
     assert paused.throttle_reason.startswith("budget used up: 410 tokens of 425, ")
-    assert paused.throttle_reason.endswith(", and the next request has 50")
+    assert paused.throttle_reason.endswith(", and the next request needs 50")
     event = migration_service.list_events(job.pk)[-1]
     assert (event.actor, event.to_status) == ("engine", JobStatus.PAUSED)
     assert event.reason == paused.throttle_reason

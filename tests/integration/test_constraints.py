@@ -16,7 +16,7 @@ from django.db.models import Model
 from ai_migration.models import Collection, EntityFailure, MigrationJob, WorkerSlot
 from ai_migration.models.sql import clock, ledger
 from ai_migration.models.sql.clock import Now
-from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import LedgerRow
 from ai_migration.types import CollectionStatus, JobStatus
 from tests.databases import FreshDatabase
 

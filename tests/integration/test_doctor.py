@@ -69,13 +69,13 @@ def age(*, by: timedelta = HOURS) -> None:
 def test_a_fresh_project_is_well(project: Project) -> None:
     assert errors() == []
     assert "no tick yet" in facts()
-    assert "nobody works" in facts()
+    assert "no worker is busy" in facts()
 
 
 def test_the_supervisor_leaves_its_name(project: Project) -> None:
     supervise()
     assert f"ok supervisor: last tick 0 s ago by {holder_name()}" in facts()
-    assert "nobody works" in facts(), "a supervisor is no worker"
+    assert "no worker is busy" in facts(), "a supervisor is not a worker"
     age()
     assert errors() == [], "without a cluster, workers look after each other"
 
@@ -88,7 +88,7 @@ def test_workers_and_their_leases(project: Project) -> None:
     age()
     (error,) = errors()
     assert "worker-1 held by here:1" in error
-    assert "nobody ended it" in error
+    assert "and was not ended" in error
     supervise()
     assert errors() == []
 
@@ -99,7 +99,9 @@ def test_a_running_job_that_nobody_works_for(project: Project) -> None:
     assert errors() == [], "it has just begun"
     age()
     (error,) = errors()
-    assert error.startswith(f"job: {job.pk} (article) is RUNNING, and nobody has worked for 2 h")
+    assert error.startswith(
+        f"job: {job.pk} (article) is RUNNING, and no worker has worked on it for 2 h"
+    )
     assert "ai_migration worker" in next(each.advice for each in diagnose(0) if each.advice)
     lease = acquire("worker-1", "here:1")
     assert lease
@@ -157,7 +159,7 @@ def test_claims_of_the_dead(project: Project) -> None:
         status=EntryStatus.CLAIMED, claimed_by=lease.slot_id, fence=lease.token
     )
     assert errors() == []
-    assert "1 entries are worked for" in facts()
+    assert "1 entries are in progress" in facts()
     age()
     assert any("1 claimed entries belong to workers that died" in each for each in errors())
     supervise()
@@ -170,7 +172,7 @@ def test_live_changes_that_nobody_takes(project: Project) -> None:
     assert errors() == []
     age()
     (error,) = errors()
-    assert "1 live changes wait, the oldest for 2 h 00 min, and nobody works" in error
+    assert "1 live changes wait, the oldest for 2 h 00 min, and no worker is running" in error
     assert acquire("worker-1", "here:1")
     assert errors() == []
 
@@ -181,7 +183,7 @@ def test_entries_that_come_back_again_and_again(project: Project) -> None:
     assert "claims" not in facts()
     QueueEntry.objects.update(claims=4)
     assert "warning queue: entry" in facts()
-    assert "4 claims without an end, 0 failed attempts" in facts()
+    assert "4 unfinished claims, 0 failed attempts" in facts()
     QueueEntry.objects.update(claims=0, attempts=3, error="no answer")
     assert "3 failed attempts: no answer" in facts()
     QueueEntry.objects.update(status=EntryStatus.FAILED)
@@ -438,7 +440,7 @@ def test_the_supervisor_sends_one_canary_at_a_time() -> None:
 
 
 def test_a_canary_that_comes_back(project: Project) -> None:
-    assert judged(tasks.canary, 0).fact == "none was sent yet"
+    assert judged(tasks.canary, 0).fact == "no task was sent yet"
     assert judged(tasks.canary, 5).fact == "a task came back after 0 s"
     assert judged(tasks.canary, 0).fact == "a task came back after 0 s"
 
@@ -446,7 +448,7 @@ def test_a_canary_that_comes_back(project: Project) -> None:
 def test_a_canary_that_does_not_come_back(project: Project) -> None:
     finding = judged(lose, 0.01)
     assert finding.level is Level.ERROR
-    assert "the last did: never" in finding.fact
+    assert "last success: never" in finding.fact
     assert "qcluster" in finding.advice
     returns()
     finding = judged(lose, 0.01)
@@ -455,7 +457,7 @@ def test_a_canary_that_does_not_come_back(project: Project) -> None:
     for wait in (0, 0.01):
         finding = judged(lose, wait)
         assert finding.level is Level.ERROR
-        assert "the last did: 5 min" in finding.fact
+        assert "last success: 5 min" in finding.fact
         assert "No cluster takes tasks" in finding.advice
 
 

@@ -380,7 +380,7 @@ def test_attributes(tables: Callable[..., None], field: str, said: str) -> None:
         ("DoesNotExist", "a class"),
         ("_state", "no field"),
         ("by__upper", "nothing can follow"),
-        ("title__upper", "'title' is no relation"),
+        ("title__upper", "'title' is not a relation"),
         ("writer__fullname", "Did you mean 'writer__full_name'"),
         ("writer__qqq", "testapp.Writer has: "),
     ],
@@ -792,7 +792,7 @@ def test_a_moment_out_of_range_is_refused(tables: Callable[..., None]) -> None:
 @pytest.mark.vendors("sqlite")
 def test_a_date_of_many_rows_is_refused(tables: Callable[..., None]) -> None:
     tables("full_name", model="testapp.Writer", created_at_field="story__told")
-    with pytest.raises(EntityConfigError, match="no date field"):
+    with pytest.raises(EntityConfigError, match="not a date field"):
         registry.get("odd")
 
 
@@ -898,7 +898,7 @@ def test_a_lookup_that_cannot_be_stored_is_refused() -> None:
 @pytest.mark.vendors("sqlite")
 def test_what_is_no_integer_key(project: Project, key: object) -> None:
     codec = registry.get("article").key
-    with pytest.raises(InvalidRequestError, match="no primary key of testapp.Article"):
+    with pytest.raises(InvalidRequestError, match="not a primary key of testapp.Article"):
         codec.from_json(key)
 
 

@@ -196,9 +196,9 @@ def test_the_admin_takes_it_at_start_and_to_go_on(project: Project) -> None:
     form = {"entity_type": "article", "mode": "changed", "key": "k1", "step": "preview"}
     previewed = words(client.post(url("migrationjob_add"), form))
     assert "120 of the 120 entities" in previewed
-    assert "It needs “Allow removals” for that." in previewed
+    assert "This needs “Allow removals”." in previewed
     allowed = words(client.post(url("migrationjob_add"), {**form, "allow_removals": "on"}))
-    assert "It needs “Allow removals” for that." not in allowed
+    assert "This needs “Allow removals”." not in allowed
     job = start()
     refused(job)
     change = {"action": "change", "allow_removals": "on"}

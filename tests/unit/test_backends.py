@@ -132,13 +132,13 @@ def test_what_a_module_raises_is_told_without_secrets(
 )
 def test_a_class_that_is_no_embedder(settings: Any, path: str) -> None:
     use(settings, path)
-    with pytest.raises(BackendTypeError, match="which is no Embedder"):
+    with pytest.raises(BackendTypeError, match="which is not a subclass of Embedder"):
         embedders["default"]
 
 
 def test_a_class_that_is_no_store(settings: Any) -> None:
     use(settings, "ai_migration.embedders.hash.HashEmbedder", "STORES")
-    with pytest.raises(BackendTypeError, match="which is no VectorStore"):
+    with pytest.raises(BackendTypeError, match="which is not a subclass of VectorStore"):
         stores["default"]
 
 
@@ -205,8 +205,8 @@ def test_waking_never_raises(
         ("nope.Nope", "cannot be imported"),
         ("nope", "cannot be imported"),
         (f"{HERE}.NeedsArguments", "cannot be made"),
-        (f"{HERE}.SECRET", "no subclass"),
-        ("collections.OrderedDict", "no subclass"),
+        (f"{HERE}.SECRET", "not a subclass"),
+        ("collections.OrderedDict", "not a subclass"),
     ],
 )
 def test_a_wrong_dispatcher(settings: Any, path: str, words: str) -> None:

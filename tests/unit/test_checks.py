@@ -203,7 +203,7 @@ def test_throttles_that_are_right(use: Callable[..., None]) -> None:
         ({"BACKEND": f"{GIVEN}.HoursOfDay", "OPTIONS": {"start": SECRET, "end": "6"}}, "'***'"),
         ({"BACKEND": f"{HERE}.quiet", "OPTIONS": {"token": SECRET}}, "not a class"),
         (f"{GIVEN}.ReplicationLag", "'default' is sqlite, not PostgreSQL"),
-        ({"BACKEND": f"{GIVEN}.Connections", "OPTIONS": {"max_share": 0}}, "not above 0"),
+        ({"BACKEND": f"{GIVEN}.Connections", "OPTIONS": {"max_share": 0}}, "must be above 0"),
     ],
 )
 def test_a_throttle_that_is_none(use: Callable[..., None], throttle: Any, words: str) -> None:
@@ -272,7 +272,7 @@ def test_backends(use: Callable[..., None], backend: dict[str, Any], code: str) 
 def test_stores_and_each_alias_are_checked(use: Callable[..., None]) -> None:
     use(STORES={**embedder("ai_migration.stores.memory.MemoryStore"), "b": {"BACKEND": HASH}})
     message = only("E011")
-    assert "no VectorStore" in message.msg
+    assert "not a subclass of VectorStore" in message.msg
     assert message.obj == "AI_MIGRATION['STORES']['b']"
 
 
@@ -355,7 +355,7 @@ def test_each_fault_of_the_file_has_a_message(use: Callable[..., None]) -> None:
         ("template: \"{% include 'x' %}\"", "E025", "include"),
         ("filterable-fields: [stattus]", "E026", "'status'"),
         ("filterable-fields: [headline]", "E026", "property"),
-        ("created-at-field: title", "E027", "no date field"),
+        ("created-at-field: title", "E027", "not a date field"),
         ("created-at-field: nope", "E027", "'nope'"),
         ("queryset: nobody", "E028", "no manager 'nobody'"),
         ("queryset: nope.rows", "E028", "cannot be imported"),

@@ -161,7 +161,7 @@ def test_only_concrete_models_and_once() -> None:
     abstract = type("Base", (models.Model,), {"__module__": __name__, "Meta": meta})
     with pytest.raises(EntityConfigError, match="is abstract"):
         ai_capable(abstract)
-    with pytest.raises(EntityConfigError, match="no Django model"):
+    with pytest.raises(EntityConfigError, match="not a Django model"):
         ai_capable(int)  # type: ignore[type-var]
     with pytest.raises(EntityConfigError, match=r"write @ai_capable\(entity_type='product'\)"):
         ai_capable("product")  # type: ignore[call-overload]

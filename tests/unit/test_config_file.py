@@ -264,7 +264,7 @@ ai-entities:
         (
             "ai-entities:\n  a:\n    entity-type: b",
             3,
-            "ai-entities.a says entity-type 'b'. Write 'a' there, or remove the key.",
+            "ai-entities.a has entity-type 'b'. Write 'a' there, or remove the key.",
         ),
         ("ai-entities:\n  a:\n    features: !!set {x}", 3, "should be a list"),
         ("ai-entities:\n  a:\n    model: !tag x.Y", 3, "should be a valid string"),
@@ -279,7 +279,7 @@ ai-entities:
         (
             "ai-entities:\n  a:\n    crud-operations: {create: {}, CREATE: {}}",
             3,
-            "the operation 'create' stands twice",
+            "the operation 'create' appears twice",
         ),
         (
             "ai-entities: {a: {\n\n\ncrud-operations: {create: {auto-indexing: 1, " + DIFFERS,
@@ -306,10 +306,10 @@ ai-entities:
         ("ai-config:\n  batch-size: 0o" + "7" * 10_000, 2, "a number has more than 64 bits"),
         ("? 0x" + "f" * 10_000 + "\n: 1", 1, "a number has more than 64 bits"),
         ("b: 1\n? 0x" + "f" * 10_000 + "\n: 0x" + "f" * 10_000, 1, "more than 64 bits"),
-        (b"ai-config:\n  x: \xff", 2, "the byte 0xff is no UTF-8"),
-        ("ai-config:".encode("utf-16"), 1, "is no UTF-8"),
-        ('ai-entities:\n  "\\ud800": {}', 1, "is no valid Unicode"),
-        ('ai-entities: {a: {template: "\\ud800"}}', 1, "template is no valid Unicode"),
+        (b"ai-config:\n  x: \xff", 2, "the byte 0xff is not UTF-8"),
+        ("ai-config:".encode("utf-16"), 1, "is not UTF-8"),
+        ('ai-entities:\n  "\\ud800": {}', 1, "is not valid Unicode"),
+        ('ai-entities: {a: {template: "\\ud800"}}', 1, "template is not valid Unicode"),
         ('{"\\ud800": 1,\n"\\ud800": 1}', 2, 'found duplicate key "\\ud800"'),
         ("ai-config: {batch-size: &flag true}", 1, "a valid integer, not True"),
         ("ai-entities: {a: {AUTO_PROCESS: true}}", 1, "Did you mean 'auto-process'?"),

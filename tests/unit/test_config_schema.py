@@ -97,4 +97,6 @@ def test_editors_can_tell_which_keys_have_no_effect() -> None:
         assert about["description"].startswith("Accepted, has no effect") == is_inert(field), name
     shown = definitions["MetadataField"]["anyOf"][1]["properties"]["include-in-search"]
     assert shown["deprecated"]
-    assert shown["description"] == ("Accepted, has no effect yet. Whether search results show it.")
+    assert shown["description"] == (
+        "Accepted, has no effect yet. false hides it in search results."
+    )

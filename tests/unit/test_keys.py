@@ -120,7 +120,7 @@ def test_every_spelling_is_one_id(model: type[Any], spellings: list[Any], entity
     ],
 )
 def test_what_is_no_key_is_refused_with_what_the_model_takes(model: type[Any], value: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=f"no primary key of {model._meta.label}") as e:
+    with pytest.raises(InvalidRequestError, match=f"not a primary key of {model._meta.label}") as e:
         KeyCodec.of(model).parse(value)
     assert e.value.field == "entity_ids"
     assert len(e.value.message) < 400

@@ -1,1 +1,1 @@
-"""See what the engine does, and whether it is well."""
+"""Metrics, status and health of the engine."""

@@ -1,4 +1,4 @@
-"""What can be seen of the engine's health in its tables, and what to do about it.
+"""Diagnoses of the engine's health, from its tables.
 
 Each diagnosis is a frozen dataclass with a method ``run()``. A dispatcher adds its own.
 """
@@ -24,7 +24,7 @@ from ai_migration.models.sql.clock import Now
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus
 
 PATIENCE = timedelta(minutes=1)
-"""Work that nobody does for so long is nobody's."""
+"""Work that makes no progress for this long is taken for abandoned."""
 MANY_CLAIMS = 3
 MANY_ATTEMPTS = 3
 _AT_MOST = 10
@@ -33,7 +33,7 @@ _RECOVER = "Run: manage.py ai_migration supervise"
 
 
 def diagnose(wait: float = 0) -> list[Finding]:
-    """Look at everything that ``ai_migration doctor`` looks at, but for the system checks.
+    """Run all diagnoses of ``ai_migration doctor``, except the system checks.
 
     Args:
         wait: Seconds a cluster is given to run a task; 0: send it none.
@@ -56,7 +56,7 @@ def diagnose(wait: float = 0) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """When the last tick was, and whose."""
+    """The last tick: its time and its process."""
 
     using: str
     is_needed: bool
@@ -77,7 +77,7 @@ class Supervisor:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who holds a slot."""
+    """The workers that hold a slot."""
 
     using: str
 
@@ -92,15 +92,15 @@ class Workers:
             elif over < LATE:
                 yield Finding("worker", f"{fact}, died: the next tick ends its lease")
             else:
-                fact += f", its lease ran out {duration(over)} ago and nobody ended it"
+                fact += f", its lease ran out {duration(over)} ago and was not ended"
                 yield Finding("worker", fact, _RECOVER, Level.ERROR)
         if not rows:
-            yield Finding("worker", "nobody works just now")
+            yield Finding("worker", "no worker is busy")
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """Jobs that run and those that wait."""
+    """Running and waiting jobs."""
 
     using: str
 
@@ -116,8 +116,8 @@ class Jobs:
                 reason = f": {job.throttle_reason}" if job.throttle_reason else ""
                 yield Finding("job", f"{fact}, throttled for {duration(-job.until)}{reason}")
             elif job.idle > PATIENCE and not is_worked:
-                fact += f", and nobody has worked for {duration(job.idle)}"
-                yield Finding("job", fact, _start_somebody(), Level.ERROR)
+                fact += f", and no worker has worked on it for {duration(job.idle)}"
+                yield Finding("job", fact, _start_advice(), Level.ERROR)
             else:
                 yield Finding("job", f"{fact}, {job.processed_entities:,} rows done")
         limit = get_settings().MAX_CONCURRENT_JOBS
@@ -134,7 +134,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Entries:
-    """Entries of the queue that do not move."""
+    """Queue entries that make no progress."""
 
     using: str
 
@@ -154,7 +154,7 @@ class Entries:
             fact = f"{count:,} claimed entries belong to workers that died"
             yield Finding("queue", fact, _RECOVER, Level.ERROR)
         elif count := entries.count():
-            yield Finding("queue", f"{count:,} entries are worked for")
+            yield Finding("queue", f"{count:,} entries are in progress")
 
     def _live(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
         due = Q(available_at=None) | Q(available_at__lte=Now())
@@ -163,8 +163,8 @@ class Entries:
         if oldest is not None:
             fact = f"{waiting.count():,} live changes wait, the oldest for {duration(oldest.age)}"
             if oldest.age > PATIENCE and not _is_worked(self.using):
-                fact += ", and nobody works"
-                yield Finding("queue", fact, _start_somebody(), Level.ERROR)
+                fact += ", and no worker is running"
+                yield Finding("queue", fact, _start_advice(), Level.ERROR)
             else:
                 yield Finding("queue", fact)
         given_up = entries.filter(status=EntryStatus.FAILED)
@@ -182,51 +182,51 @@ class Entries:
         for entry in restless.order_by("pk")[:_AT_MOST]:
             fact = (
                 f"entry {entry.pk} ({entry.entity_type}, {entry.job_id or 'live'}): "
-                f"{entry.claims} claims without an end, {entry.attempts} failed attempts"
+                f"{entry.claims} unfinished claims, {entry.attempts} failed attempts"
             )
             fact += f": {entry.error}" if entry.error else ""
-            advice = "See the workers' log for what ends them: memory, a crash, a time-out."
+            advice = "See the workers' log for the cause: memory, a crash, a time-out."
             if entry.error:
-                advice = "It is tried again. If the error does not pass, correct what it names."
+                advice = "It is tried again. If the error persists, correct its cause."
             yield Finding("queue", fact, advice, Level.WARNING)
 
 
 @dataclass(frozen=True)
 class Indexes:
-    """Whether each entity type has as much in its index as it has rows. They are counted; that
-    each is indexed as it is now can be known by a dry run only."""
+    """Compares the number of indexed entities with the number of rows, for each entity type. Only a
+    dry run finds indexed entities whose rows have changed."""
 
     def run(self) -> Iterator[Finding]:
         try:
             overviews = list_entities()
         except AIMigrationError:
-            return  # the checks say so
+            return  # reported by the checks
         for each in overviews:
             last = each.last_job
             if each.state is None or (last and last.status in OPEN_STATUSES):
-                continue  # the checks say so; or it is on its way
+                continue  # reported by the checks, or a job is under way
             fact = (
                 f"{each.entity_type}: {each.indexed:,} indexed of {each.rows_text} rows; "
                 f"{each.summary}"
             )
             advice = ""
             if each.problem:
-                advice = "Correct what it names."
+                advice = "Correct that."
             elif last and last.status == JobStatus.FAILED:
                 advice = f"See why it failed: manage.py ai_migration show {last.pk}"
             elif each.difference:
                 dry_run = f"manage.py migrate_ai_entities {each.entity_type} --dry-run"
-                advice = f"Rows without text are never indexed. See what else it is: {dry_run}"
+                advice = f"Rows without text are never indexed. For other causes: {dry_run}"
             yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
 def _is_worked(using: str) -> bool:
-    """Whether a worker was seen lately: between two slices nobody holds a slot."""
+    """Return whether a worker was seen recently: between two slices it holds no slot."""
     slots = worker_slots(using).annotate(seen=ago("last_seen_at"))
     return slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE)).exists()
 
 
-def _start_somebody() -> str:
+def _start_advice() -> str:
     if get_dispatcher().supports_messages:
         return f"{_CLUSTER}. {_RECOVER}"
     return "Start a worker: manage.py ai_migration worker"

@@ -1,7 +1,7 @@
 """Signs of life, by the database's clock: of workers, of the supervisor, of a cluster.
 
-The supervisor and the canary have rows among the worker slots, which nobody leases. The canary
-is a task that does nothing but come back: if it does, the cluster takes tasks.
+The supervisor and the canary have rows among the worker slots, which are never leased. The canary
+is a task that only reports back: if it does, the cluster takes tasks.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from ai_migration.models.sql.clock import Now
 SUPERVISOR = "supervisor"
 CANARY = "canary"
 LATE = timedelta(minutes=3)
-"""What is to happen every minute, and did not for so long, is late."""
+"""Whatever happens every minute is late after this time."""
 LOST_AFTER = timedelta(minutes=1)
-"""A canary that is away for longer may be lost, and another one is sent."""
+"""A canary may be lost after this time, and another one is sent."""
 
 
 _IS_AWAY = Q(woken_at__isnull=False) & (Q(last_seen_at=None) | Q(last_seen_at__lt=F("woken_at")))
 
 
 def ago(field: str) -> Combinable:
-    """How long ago something was; negative: how long until."""
+    """Return the time since a moment; negative if it is yet to come."""
     return ExpressionWrapper(Now() - F(field), output_field=DurationField())
 
 
 def worker_slots(using: str) -> QuerySet[WorkerSlot]:
-    """The rows of workers, which end with a number; the others are heartbeats and locks."""
+    """Return the rows of workers, whose names end with a number; others are heartbeats and
+    locks."""
     return WorkerSlot.objects.using(using).filter(name__regex=r"-[0-9]+$")
 
 
@@ -78,8 +79,7 @@ def welcome_canary(sent: int) -> None:
     """Record that the canary came back.
 
     Args:
-        sent: What it was sent with. Of two that were away, the row tells of the first to
-            come back.
+        sent: Its argument. If two were away, the row is about the first to come back.
     """
     using = our_database()
     away = timedelta(microseconds=max(0, clock.now_microseconds(using) - sent))
@@ -89,13 +89,13 @@ def welcome_canary(sent: int) -> None:
 
 
 def is_worker_alive() -> bool:
-    """Whether a worker of this host (of this container) holds a slot, and keeps it."""
+    """Return whether a worker of this host (or container) holds a slot by a valid lease."""
     here = holder_name().rpartition(":")[0]
     slots = worker_slots(our_database())
     return slots.filter(holder__startswith=f"{here}:", lease_expires_at__gt=Now()).exists()
 
 
 def is_cluster_alive() -> bool:
-    """Whether the canary came back lately: some host of the cluster takes tasks."""
+    """Return whether the canary came back recently: some host of the cluster takes tasks."""
     slots = WorkerSlot.objects.using(our_database()).annotate(seen=ago("last_seen_at"))
     return slots.filter(name=CANARY, seen__lt=LATE).exists()

@@ -1,4 +1,4 @@
-"""What the engine does, counted in our tables: a row for each minute and worker slot."""
+"""Metrics of the engine, counted in our tables: a row for each minute and worker slot."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ai_migration.models.sql import clock
 logger = logging.getLogger("ai_migration")
 
 KEEP_FOR = timedelta(days=7)
-"""How far back :func:`engine_minutes` can look."""
+"""The time for which metrics are kept."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What is counted.
+    """Counts of the engine's work.
 
     Attributes:
         slices: Slices that had something to do.
@@ -31,7 +31,7 @@ class Tally:
         batch_seconds: From read to written, added up over the batches.
         entities: Entities that were indexed, skipped, removed or recorded as failed.
         texts: Texts that were embedded.
-        recoveries: Entries of dead workers that went back to the queue.
+        recoveries: Entries of dead workers that were requeued.
         leases_lost: Results dropped because another worker owned the work by then.
     """
 
@@ -50,11 +50,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class EngineMinute:
-    """What all slots together did in one minute.
+    """The work of all slots in one minute.
 
     Attributes:
-        at: When it began.
-        tally: What they did.
+        at: Start of the minute.
+        tally: The counts.
     """
 
     at: datetime
@@ -62,12 +62,12 @@ class EngineMinute:
 
 
 def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
-    """Add to what a slot did in this minute. Nothing is written for nothing, and nothing
-    fails: what is not counted is done all the same.
+    """Add to the counts of a slot and this minute. Empty counts are not written, and errors are
+    only logged: the work is done all the same.
 
     Args:
         slot_id: The slot.
-        tally: What it did.
+        tally: The counts.
         using: Database alias of our tables.
     """
     counted = {name: number for name, number in asdict(tally).items() if number}
@@ -82,14 +82,14 @@ def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
                 try:
                     with transaction.atomic(using=using):
                         rows.create(minute=minute, slot_id=slot_id, **counted)
-                except IntegrityError:  # somebody was faster
+                except IntegrityError:  # another process was faster
                     rows.update(**more)
     except (DatabaseError, InterfaceError) as error:
         logger.info("Metrics of slot %s were not written: %s", slot_id, error)
 
 
 def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
-    """What the engine did lately, oldest first; minutes in which it did nothing are absent.
+    """Return the engine's recent work, oldest first; idle minutes are absent.
 
     Args:
         last: How far to look back, :data:`KEEP_FOR` at most.
@@ -108,10 +108,10 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
 
 
 def entities_done(since: datetime, *, hourly: bool = False) -> list[tuple[datetime, int]]:
-    """When how many entities were done, oldest first; when it was none is absent.
+    """Return times, each with the number of entities done then, oldest first, without zeros.
 
     Args:
-        since: From when on; :data:`KEEP_FOR` ago at most.
+        since: The start; :data:`KEEP_FOR` ago at most.
         hourly: Add them up by the hour instead of the minute.
     """
     rows = EngineMetrics.objects.using(our_database()).filter(minute__gte=since)
@@ -121,5 +121,5 @@ def entities_done(since: datetime, *, hourly: bool = False) -> list[tuple[dateti
 
 
 def drop_old_metrics(using: str) -> None:
-    """Delete what is older than :data:`KEEP_FOR`."""
+    """Delete metrics older than :data:`KEEP_FOR`."""
     EngineMetrics.objects.using(using).filter(minute__lt=clock.now(using) - KEEP_FOR).delete()

@@ -1,4 +1,4 @@
-"""What goes on now, in a handful of bounded queries: for dashboards."""
+"""The status of the engine, in a handful of bounded queries, for dashboards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Worker:
-    """Somebody who holds a slot.
+    """A worker that holds a slot.
 
     Attributes:
         name: The slot.
@@ -39,20 +39,20 @@ class Worker:
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What goes on now.
+    """The status of the engine.
 
     Attributes:
-        at: When this was looked at, by the database's clock.
+        at: The present time, by the database's clock.
         jobs: Open jobs by their status.
         waiting: Entries that wait to be claimed, by priority; those of paused jobs do not.
         waiting_is_all: Whether all of them were counted.
-        oldest_waiting: Since when the oldest of them waits.
+        oldest_waiting: The time since which the oldest of them waits.
         failures_last_hour: Entities that failed, at most :data:`LOOKED_AT` and one.
-        workers: Who works.
+        workers: Workers that hold a slot.
         supervisor_seen_at: Its last sign of life.
-        cool_downs: Embedders that are to wait.
-        done: When how many entities were done lately, oldest first: by the minute, or by the
-            hour where it goes back more than a day.
+        cool_downs: Embedders that are in a cool-down.
+        done: Times, each with the number of entities done then, oldest first: by the minute, or by
+            the hour for more than a day.
         entities_per_second: Over the last whole minute.
     """
 
@@ -70,7 +70,7 @@ class EngineStatus:
 
 
 def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
-    """Look at the queue, the workers and what they did, in a few bounded queries.
+    """Return the status of the queue and the workers, in a few bounded queries.
 
     Args:
         last: How far back the throughput goes.

@@ -33,11 +33,11 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
 
     Args:
         entry: The claimed entry.
-        lease: In whose name.
+        lease: The worker's lease.
         heartbeat: Called while a long index build runs elsewhere.
 
     Raises:
-        OwnershipLostError: Somebody else finishes it; nothing was changed here.
+        OwnershipLostError: Another worker finishes it; nothing was changed.
         StoreError: The store could not build its index.
     """
     using = lease.using
@@ -49,7 +49,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
         problem = verify(job, using, get_settings().MAX_FAILURE_RATIO)
     with transaction.atomic(using=using):
         lease.renew()
-        # Locks the job: who pauses or cancels it, or asks for a retry, comes before or after.
+        # Locks the job: a pause, a cancellation or a retry comes before or after.
         jobs = MigrationJob.objects.using(using).filter(pk=job.pk, status=JobStatus.RUNNING)
         if not jobs.update(last_updated_at=Now()):
             queue.requeue(lease, [entry.pk])
@@ -94,7 +94,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
 
 
 def _retries_first(job_id: str, using: str) -> bool:
-    """Whether somebody asked for another go at the failures while this entry waited."""
+    """Start the phase RETRY, if a retry was requested while this entry waited; return whether."""
     return bool(
         MigrationJob.objects.using(using)
         .filter(pk=job_id, retry_failed=True, failed_entities__gt=0)
@@ -103,7 +103,8 @@ def _retries_first(job_id: str, using: str) -> bool:
 
 
 def _tell_store(collection: Collection) -> None:
-    """The job is done whatever comes of it: what serves searches is said in our own tables."""
+    """Tell the store which collection is active. The job is done even if this fails: our own tables
+    say which one answers searches."""
     try:
         stores[collection.store].activated(collection.ref)
     except StoreError as error:
@@ -117,9 +118,9 @@ def _tell_store(collection: Collection) -> None:
 def _optimize(
     store: VectorStore, ref: CollectionRef, using: str, heartbeat: Callable[[], None]
 ) -> None:
-    """Let the store build its index, which may take an hour: in a thread of its own, while
-    this one keeps the lease. Where another thread is not certain to find the collection,
-    in this one: the lease may run out, and whoever takes over finds the index being built."""
+    """Let the store build its index, which may take an hour, in a thread of its own, while this one
+    keeps the lease. If another thread may not find the collection, build it in this one: the lease
+    may run out, and the next worker finds the index being built."""
     alias = getattr(store, "using", using if store.shares_transaction(using) else None)
     if alias is not None and not is_reproducible(alias):
         store.optimize(ref)

@@ -1,4 +1,4 @@
-"""What a slice knows of the jobs it works for, and what it does to them."""
+"""The jobs that a slice works for: their states, and changes to these."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from ai_migration.redaction import redacted
 from ai_migration.types import JobStatus
 
 _LOOK_EVERY = 0.05
-"""Seconds a look at the jobs' states stays good."""
+"""Seconds for which the jobs' states are cached."""
 STANDBY_SECONDS = 2.0
 """Seconds between looks at a standby that is behind."""
 MIN_ROWS_TO_BREAK = 50
-"""Rows since the last start before the failure ratio means anything."""
+"""Rows since the last start from which on the failure ratio counts."""
 
 
 class JobWatch:
-    """The running jobs, looked at again twenty times a second.
+    """The running jobs, read again at most twenty times a second.
 
     Args:
         lease: The worker's slot, held.
@@ -64,7 +64,7 @@ class JobWatch:
         self._throttled: dict[str, float] = {}
 
     def get(self, job_id: str | None) -> MigrationJob:
-        """A job by id, as it was when it was first met."""
+        """Return a job by id, as it was when it was first read."""
         assert job_id is not None
         if job_id not in self._known:
             jobs = MigrationJob.objects.using(self._using).select_related("collection")
@@ -72,12 +72,12 @@ class JobWatch:
         return self._known[job_id]
 
     def is_running(self, job_id: str) -> bool:
-        """Whether a job still wants to be worked for."""
+        """Return whether a job is still running."""
         return job_id in self._look()
 
     @property
     def largest_batch(self) -> int:
-        """Rows in an entry of the running jobs, at most."""
+        """Return the rows in an entry of the running jobs, at most."""
         return max((job.batch_size for job in self._look().values()), default=1)
 
     def note_claims(self, entries: Iterable[QueueEntry]) -> None:
@@ -92,7 +92,8 @@ class JobWatch:
                 self._feed(job_id)
 
     def feed(self) -> int:
-        """Fill all windows, and let finished jobs enter their next phase; entries added."""
+        """Fill all windows, and let finished jobs enter their next phase; return the entries
+        added."""
         self._look_again()
         added, fed = 0, set[str]()
         while new := self._look().keys() - fed:  # one that fails makes room for another
@@ -101,16 +102,16 @@ class JobWatch:
         return added
 
     def fail(self, job_id: str | None, message: str, **values: Any) -> None:
-        """Stop a job that cannot go on; everything it has stays for a resume.
+        """Stop a job that cannot continue; its state stays for a resume.
 
         Args:
-            job_id: Which job; None: no job's work.
-            message: Why.
+            job_id: The job; None for live changes.
+            message: The reason.
             values: Columns to set along with its status.
 
         Raises:
-            OwnershipLostError: The lease was lost, and what stopped this worker may be over
-                for whoever owns the work now.
+            OwnershipLostError: The lease was lost, and the error may not concern the worker that
+                owns the work now.
         """
         if job_id is None:
             return
@@ -121,8 +122,8 @@ class JobWatch:
         """Pause a job whose next request has more tokens than its budget has left.
 
         Args:
-            job_id: Which job.
-            tokens: How many that request has.
+            job_id: The job.
+            tokens: Tokens of that request.
             unused: Tokens this worker has reserved beyond what it has sent.
 
         Raises:
@@ -132,7 +133,7 @@ class JobWatch:
             return
         job = MigrationJob.objects.using(self._using).get(pk=job_id)
         job.reserved_tokens -= unused
-        reason = f"budget used up: {job.spent}, and the next request has {tokens:,}"
+        reason = f"budget used up: {job.spent}, and the next request needs {tokens:,}"
         with self._stopping(), suppress(InvalidTransitionError):
             transition(
                 job_id,
@@ -145,8 +146,8 @@ class JobWatch:
             )
 
     def throttle(self, job_id: str | None, seconds: float, reason: str) -> None:
-        """Note that a job waits for its provider or its limit; nobody claims for it until. A
-        longer wait that somebody else has noted stays."""
+        """Record that a job waits for its provider or its limit; its entries are not claimed until
+        then. A longer wait that another worker has recorded stays."""
         until = self._clock() + seconds
         if job_id is None or until - self._throttled.get(job_id, 0.0) < 0.5:
             return
@@ -157,7 +158,7 @@ class JobWatch:
         )
 
     def break_circuit(self, batch: Batch) -> None:
-        """Fail a job of whose rows since the last start too many failed."""
+        """Fail a job if too many of its rows since the last start have failed."""
         if batch.job is None or not any(plan.failures or plan.embed.errors for plan in batch.plans):
             return
         if message := too_many_failures(batch.job.pk, self._using):
@@ -165,7 +166,7 @@ class JobWatch:
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """Change a job's state while the lease is held, and let others have its slot."""
+        """Change a job's state while the lease is held, then start waiting jobs."""
         try:
             with transaction.atomic(using=self._using):
                 self._lease.renew()
@@ -202,14 +203,14 @@ class JobWatch:
             jobs = MigrationJob.objects.using(self._using).filter(wanted)
             running = {job.pk: job for job in jobs.select_related("collection")}
             self._known.update(running)
-            self.left = [job_id for job_id, job in running.items() if _has_left(job)]
+            self.left = [job_id for job_id, job in running.items() if _is_superseded(job)]
             self._running = {key: job for key, job in running.items() if key not in self.left}
             self._looked = self._clock()
         return self._running
 
 
-def _has_left(job: MigrationJob) -> bool:
-    with suppress(AIMigrationError):  # a wrong config is said when the job is fed
+def _is_superseded(job: MigrationJob) -> bool:
+    with suppress(AIMigrationError):  # a wrong config is reported when the job is fed
         return bool(job.superseded_configs) and is_superseded(job, registry.get(job.entity_type))
     return False
 
@@ -231,8 +232,8 @@ def stop_job(job_id: str, message: str, using: str, **values: Any) -> None:
 
 
 def too_many_failures(job_id: str, using: str) -> str:
-    """Whether more of a job's rows failed since it was last started than the setting
-    ``MAX_FAILURE_RATIO`` allows; what to say about it, else empty."""
+    """Return an error message if more of a job's rows failed since it was last started than the
+    setting ``MAX_FAILURE_RATIO`` allows; else an empty text."""
     job = MigrationJob.objects.using(using).get(pk=job_id)
     processed = job.processed_entities - job.breaker_processed
     failed = job.failed_entities - job.breaker_failed

@@ -46,12 +46,12 @@ class EmbedPools:
                 pool.budget.close()
 
     def __iter__(self) -> Iterator[tuple[str | None, EmbedPool]]:
-        """Each pool with the job it works for."""
+        """Yield each pool with the job it works for."""
         for (_, job_id), pool in self._pools.items():
             yield job_id, pool
 
     def pool(self, target: Target, job: MigrationJob | None) -> EmbedPool:
-        """The pool that embeds for a collection on behalf of a job, or of live traffic."""
+        """Return the pool that embeds for a collection on behalf of a job, or of live changes."""
         key = (target.collection.embedder, job.pk if job else None)
         if key not in self._pools:
             self._pools[key] = self._create(target, job)
@@ -64,33 +64,33 @@ class EmbedPools:
 
     @property
     def answered(self) -> int:
-        """Requests that were answered, in whatever way."""
+        """The number of requests that were answered, or failed."""
         return sum(pool.answered for pool in self._pools.values())
 
     @property
     def want_more(self) -> bool:
-        """Whether some pool could run dry before the next claim is read."""
+        """Return whether some pool could run dry before the next claim is read."""
         ready = [pool for pool in self._pools.values() if pool.blocked_for <= 0]
         return not ready or any(pool.wants_more for pool in ready)
 
     @property
     def can_send(self) -> bool:
-        """Whether some pool has something to send now."""
+        """Return whether some pool has something to send now."""
         return any(pool.can_send for pool in self._pools.values())
 
     @property
     def wakes_in(self) -> float | None:
-        """Seconds until some pool can go on; None: none waits for the clock."""
+        """Seconds until some pool can continue; None if none waits for the clock."""
         moments = [pool.wakes_in for pool in self._pools.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def is_busy_with(self, batch: Batch) -> bool:
-        """Whether a request in flight carries texts of the batch."""
+        """Return whether a request in flight carries texts of the batch."""
         plans = {id(plan.embed) for plan in batch.plans}
         return any(pool.carries(plans) for pool in self._pools.values())
 
     def blocked_for(self, batch: Batch) -> float:
-        """Seconds until somebody who embeds for the batch lets the next request pass."""
+        """Return the seconds until a pool that embeds for the batch may send its next request."""
         pools = [self.pool(plan.target, batch.job) for plan in batch.plans]
         return max(pool.blocked_for for pool in pools)
 

@@ -24,9 +24,9 @@ class ReadAhead:
     The thread has database connections of its own, and works while this one waits for the
     database server. Without a server batches are read at once instead: SQLite runs in this
     process and passes the interpreter lock back and forth for each row, so that a second
-    thread makes both slower (measured: twice). And so they are where another thread could
-    read other rows than this one: its connection is not certain to be as this one's, or
-    code of the project says which rows there are and what is in them.
+    thread makes both slower (measured: twice). Batches are also read at once where another thread
+    might read other rows than this one: its connection may differ from this one's, or the project's
+    code decides which rows there are and what is in them.
 
     Args:
         using: Database alias of our tables.
@@ -54,7 +54,7 @@ class ReadAhead:
 
     @property
     def futures(self) -> list[Future[Batch]]:
-        """What is being read or waits for it."""
+        """The batches that are being read, or wait to be."""
         return [future for _, future in self._line]
 
     def start(
@@ -65,7 +65,7 @@ class ReadAhead:
         targets: Sequence[Target],
         job: MigrationJob | None,
     ) -> None:
-        """Have entries read; see ``read_batch``."""
+        """Start to read entries; see ``read_batch``."""
         executor = None if reader.runs_project_code else self._executor
         if executor is not None:
             entity = entity.as_routed()  # routers may look at the thread they are asked in
@@ -84,12 +84,12 @@ class ReadAhead:
         self._line.append((entries, future))
 
     def take_done(self) -> Iterator[tuple[list[QueueEntry], Future[Batch]]]:
-        """Those that were read, in the order they were started."""
+        """Yield the batches that were read, in the order they were started."""
         while self._line and self._line[0][1].done():
             yield self._line.popleft()
 
     def cancel(self) -> list[QueueEntry]:
-        """Do not read what was not begun; the entries that is about."""
+        """Cancel what has not begun; return its entries."""
         cancelled = [(entries, future) for entries, future in self._line if future.cancel()]
         for pair in cancelled:
             self._line.remove(pair)

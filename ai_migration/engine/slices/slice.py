@@ -50,7 +50,7 @@ from ai_migration.types import Operation
 logger = logging.getLogger("ai_migration")
 
 CLAIM_SIZE = 8
-"""Entries claimed at once, at most. More would wait here while live entries pass them by."""
+"""Entries claimed at once, at most. More would wait here while live entries come."""
 ROWS_AHEAD = 8_000
 """Rows claimed at once, at most, unless one batch has more: they are held in memory."""
 MAX_OPEN = 64
@@ -61,12 +61,12 @@ _LONGEST_WAIT = 0.25
 
 @dataclass(frozen=True)
 class SliceReport:
-    """What a slice did.
+    """The result of a slice.
 
     Attributes:
         batches: Batches written.
         is_idle: Whether it ended because there was nothing to claim.
-        wait: Seconds after which looking again makes sense.
+        wait: Seconds to wait before looking again.
     """
 
     batches: int
@@ -79,9 +79,9 @@ class Slice:
 
     Args:
         lease: The worker's slot, held.
-        should_stop: Asked between steps; True ends the slice within the requests in flight.
+        should_stop: Called between steps; True ends the slice after the requests in flight.
         only_jobs: Work for these jobs only; default: for everything in the queue.
-        seconds: How long; default: the setting ``SLICE_SECONDS``.
+        seconds: Its length; default: the setting ``SLICE_SECONDS``.
         clock: Seconds, monotonic.
     """
 
@@ -105,10 +105,10 @@ class Slice:
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
         self._tally = Tally()
-        self._has_suspect = False  # one that is in hand, or that waits for empty hands
+        self._has_suspect = False  # in hand, or waiting until nothing is in hand
 
     def run(self) -> SliceReport:
-        """Work until time is up, nothing is left, or somebody says stop.
+        """Work until time is up, nothing is left, or a stop is requested.
 
         Raises:
             OwnershipLostError: The lease was lost; nothing was half done.
@@ -117,7 +117,7 @@ class Slice:
         using = self.lease.using
         try:
             with (
-                # Half a lease: whoever waits for its locks does not lose their own by it.
+                # Half a lease: a worker that waits for these locks does not lose its own lease.
                 dialect(using).idle_timeout(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
@@ -159,8 +159,8 @@ class Slice:
 
     @property
     def _time_is_up(self) -> bool:
-        """Whether to end; not before something came of what was begun, or a batch that
-        takes longer to read than a slice lasts would be read for ever."""
+        """Return whether to end. Not before there is a first result: a batch that takes longer to
+        read than a slice lasts would be read for ever."""
         if self._clock() < self._ends:
             return False
         is_begun = self._reading or self._pools.in_flight or self._pools.can_send
@@ -179,7 +179,7 @@ class Slice:
         return bool(self._open or self._reading)
 
     def _wait(self) -> None:
-        """Wait for an answer, a batch that is read, or the clock; what can be sent is sent."""
+        """Wait for an answer, a batch that is read, or the clock."""
         pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
         timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
         if pending:
@@ -188,8 +188,8 @@ class Slice:
             time.sleep(min(timeout, 0.05))
 
     def _claim(self) -> bool:
-        """Claim the next entries and have them read; whether there were any, or will be once
-        the hands are empty."""
+        """Claim the next entries and start to read them; return whether there were any, or will be
+        once nothing is in hand."""
         throttling.hold_jobs(self.lease.using)
         self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
@@ -211,7 +211,7 @@ class Slice:
         return bool(entries) or waits
 
     def _start(self, entries: list[QueueEntry]) -> None:
-        """Have a group of entries that make one batch read and planned."""
+        """Start to read and plan a group of entries that make one batch."""
         first = entries[0]
         try:
             if first.operation == Operation.FINISH:
@@ -231,7 +231,7 @@ class Slice:
         except OwnershipLostError as error:
             logger.warning("%s", error)
             self._tally += Tally(leases_lost=1)
-            self.lease.renew()  # it may be only the entry that is no longer ours
+            self.lease.renew()  # perhaps only the entry is no longer ours
         except Exception as error:
             self._give_up(entries, error)
 
@@ -293,9 +293,9 @@ class Slice:
             )
 
     def _halt(self, stopping: bool) -> set[int]:
-        """Stop sending for all when the slice ends, but for the rows that were begun; and for
-        jobs that were paused, cancelled or failed. The batches that is about, by ``id``:
-        decided once a round, so that nothing is sent for a batch that is then given back."""
+        """Stop sending when the slice ends, except for rows that were begun, and for jobs that were
+        paused, cancelled or failed. Return the stopped batches by ``id``: decided once a round, so
+        that nothing is sent for a batch that is then requeued."""
         halted = set()
         for batch in self._open:
             is_wanted = batch.job is None or self._jobs.is_running(batch.job.pk)
@@ -337,7 +337,7 @@ class Slice:
             if budget is not None:
                 budget.forfeit(batch.spent)
             self._tally += Tally(leases_lost=1)
-            self.lease.renew()  # it may be only the entries that are no longer ours
+            self.lease.renew()  # perhaps only the entries are no longer ours
         else:
             if budget is not None:
                 budget.settle(batch.spent, released)
@@ -355,8 +355,8 @@ class Slice:
         return any(plan.embed.has_transient_errors for plan in batch.plans)
 
     def _give_up(self, entries: list[QueueEntry], error: Exception) -> None:
-        """Return entries that could not be read or written; stop their job when trying
-        again cannot help. An outage of the database is not theirs: it ends the slice."""
+        """Requeue entries that could not be read or written; stop their job when trying again
+        cannot help. An outage of the database is not their fault: it ends the slice."""
         if is_outage(error):
             raise error
         if isinstance(error, ReplicaBehindError):
@@ -387,7 +387,7 @@ class Slice:
 
 
 def _groups(entries: Iterable[QueueEntry]) -> list[list[QueueEntry]]:
-    """Entries that make one batch: each of a job alone, live ones together."""
+    """Group entries into batches: each of a job alone, live ones together."""
     groups: dict[object, list[QueueEntry]] = defaultdict(list)
     for entry in entries:
         key = entry.pk if entry.job_id else (entry.entity_type, entry.operation)

@@ -1,1 +1,1 @@
-"""Recover what died, and halve the batches that kill workers."""
+"""Recovery from dead workers, and quarantine of poison rows."""

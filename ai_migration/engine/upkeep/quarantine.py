@@ -1,9 +1,9 @@
-"""Entries that kill their workers: halved, until the row at fault stands alone.
+"""Quarantine: entries that kill their workers are split in half until the poison row is alone.
 
-A row that makes a library crash, or the memory run out, takes its worker along and leaves no
-error. What shows is an entry that ``MAX_CRASHES`` workers did not come back from. Its halves
-are suspects, worked for alone, and the next crash halves them again; a single entity has to
-kill as many workers as the whole before it is given up.
+A row that makes a library crash, or the memory run out, ends its worker and leaves no error, only
+an entry that ``MAX_CRASHES`` workers did not come back from. Its halves are suspects, claimed
+alone, and the next crash splits them again; a single entity has to kill as many workers as the
+whole before it is given up.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _AT_ONCE = 100
 
 
 def quarantine(using: str) -> int:
-    """Halve or give up the entries that too many workers died of. Any number may run at once.
+    """Split or give up the entries that killed too many workers. Safe to run concurrently.
 
     Args:
         using: Database alias of our tables.
 
     Returns:
-        How many entries that was.
+        The number of these entries.
     """
     deadly = QueueEntry.objects.using(using).filter(
         status=EntryStatus.PENDING,
@@ -45,7 +45,7 @@ def quarantine(using: str) -> int:
     handled = 0
     for entry in deadly.select_related("job__collection")[:_AT_ONCE]:
         with transaction.atomic(using=using):
-            if deadly.filter(pk=entry.pk).update(claims=0):  # nobody else deals with it
+            if deadly.filter(pk=entry.pk).update(claims=0):  # no other process deals with it
                 _isolate(entry, using)
                 handled += 1
     return handled
@@ -53,16 +53,16 @@ def quarantine(using: str) -> int:
 
 def _isolate(entry: QueueEntry, using: str) -> None:
     error = (
-        f"{entry.claims} workers in turn died with this in hand: they crashed, ran out of "
+        f"{entry.claims} workers in turn died while processing this: they crashed, ran out of "
         f"memory, or were killed"
     )
     job = entry.job
     try:
-        if entry.operation in (Operation.SWEEP, Operation.FINISH):  # no row is at fault
+        if entry.operation in (Operation.SWEEP, Operation.FINISH):  # there is no poison row
             raise AIMigrationError(f"{entry.operation}: {error}")
         parts, entity_ids = _halved(entry)
     except AIMigrationError as problem:
-        assert job is not None  # a live change can always be halved
+        assert job is not None  # a live change can always be split
         stop_job(job.pk, problem.message, using)
         return
     if parts:
@@ -85,7 +85,7 @@ def _isolate(entry: QueueEntry, using: str) -> None:
 
 
 def _halved(entry: QueueEntry) -> tuple[list[QueueEntry], list[str]]:
-    """Two halves of an entry; or none, and the one entity it is about, if it still exists.
+    """Return two halves of an entry; or none, and its only entity, if that still exists.
 
     Raises:
         AIMigrationError: The entity type's config is wrong, or a key is unusable.
@@ -133,7 +133,7 @@ def _part(entry: QueueEntry, size: int, **where: Any) -> QueueEntry:
 def _record(
     entry: QueueEntry, collection: Collection, entity_id: str, error: str, using: str
 ) -> bool:
-    """List an entity as failed; whether it was not listed yet."""
+    """Record an entity as failed; return whether it was not recorded yet."""
     failures = EntityFailure.objects.using(using).filter(job=entry.job)
     if entry.job is None:
         failures = failures.filter(collection=collection)

@@ -1,4 +1,4 @@
-"""The tick: recovers what died, starts what waits, drops what is over."""
+"""The tick: recovers from dead workers, starts waiting jobs, deletes what is over."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ai_migration.types import EntryStatus, JobStatus
 
 @dataclass(frozen=True)
 class TickReport:
-    """What a tick did.
+    """The result of a tick.
 
     Attributes:
-        recovered: Entries of dead workers that went back to the queue.
-        quarantined: Entries that kill their workers, which were halved or given up.
-        started: Jobs that waited and run now.
+        recovered: Entries of dead workers that were requeued.
+        quarantined: Entries that kill their workers, which were split or given up.
+        started: Waiting jobs that were started.
     """
 
     recovered: int
@@ -33,8 +33,8 @@ class TickReport:
 
 
 def tick() -> TickReport:
-    """Recover expired leases, isolate what kills workers, and start waiting jobs. Any number
-    may run at once."""
+    """Recover expired leases, quarantine what kills workers, and start waiting jobs. Safe to run
+    concurrently."""
     using = our_database()
     recovered = expire(using, dead_holders(using))
     if recovered:
@@ -50,7 +50,7 @@ def clean_up() -> int:
     """Drop retired collections and old jobs, as the settings say.
 
     Returns:
-        How many jobs were deleted.
+        The number of deleted jobs.
     """
     using, settings = our_database(), get_settings()
     drop_retired(using, settings.KEEP_RETIRED_DAYS)

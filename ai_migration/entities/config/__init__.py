@@ -1,1 +1,1 @@
-"""What ``ai-entity-config.yml`` and ``@ai_capable`` say of entity types."""
+"""The config of entity types, from ``ai-entity-config.yml`` and ``@ai_capable``."""

@@ -1,4 +1,4 @@
-"""``@ai_capable``: says on a model that its rows are to be indexed."""
+"""``@ai_capable``: marks a model whose rows are indexed."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class AICapableOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class AICapableDeclaration:
-    """What ``@ai_capable`` says of a model.
+    """The declaration of a model by ``@ai_capable``.
 
     Attributes:
         entity_type: The entity type's name.
         model: The model's label, ``shop.Product``.
-        config: The arguments, as a YAML entity would say them.
+        config: The arguments, as in a YAML entity.
     """
 
     entity_type: str
@@ -64,7 +64,7 @@ class AICapableDeclaration:
 
     @property
     def source(self) -> str:
-        """Where it is written: ``@ai_capable on shop.Product``."""
+        """Its place: ``@ai_capable on shop.Product``."""
         return f"@ai_capable on {self.model}"
 
 
@@ -82,16 +82,16 @@ def ai_capable(model_class: Any = None, /, **options: Any) -> Any:
     The mark is the class' own: subclasses do not inherit it. YAML overrides it key by key.
 
     Args:
-        options: The keys of an entity in ``ai-entity-config.yml``, in snake_case, but
-            ``fields`` for what is embedded. Not ``model``, which is the decorated one; the
-            name of the entity type is the model's in snake_case where none is given.
+        options: The keys of an entity in ``ai-entity-config.yml``, in snake_case, but ``fields``
+            for the embedded fields. Not ``model``, which is the decorated one; the name of the
+            entity type is the model's in snake_case where none is given.
 
     Returns:
         The class itself, or a decorator that returns it.
 
     Raises:
-        EntityConfigError: An argument is unknown or wrong, the class is no concrete
-            model, or it is decorated twice.
+        EntityConfigError: An argument is unknown or wrong, the class is not a concrete model, or it
+            is decorated twice.
     """
     if model_class is None:
         return lambda decorated: _declare(decorated, options)
@@ -104,14 +104,14 @@ def ai_capable(model_class: Any = None, /, **options: Any) -> Any:
 
 
 def declared(model_class: type[Model]) -> AICapableDeclaration | None:
-    """What ``@ai_capable`` says of this very class, whatever its base classes say."""
+    """Return the declaration of this very class, not of its base classes."""
     declaration: AICapableDeclaration | None = vars(model_class).get(_ATTRIBUTE)
     return declaration
 
 
 def _declare(model_class: type[M], options: Mapping[str, Any]) -> type[M]:
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
-        raise EntityConfigError(f"@ai_capable on {model_class!r}: this is no Django model")
+        raise EntityConfigError(f"@ai_capable on {model_class!r}: this is not a Django model")
     label = f"{model_class._meta.app_label}.{model_class.__name__}"
     where = f"@ai_capable on {label}"
     if model_class._meta.abstract:
@@ -145,7 +145,7 @@ def _argument(key: str) -> str:
 
 
 def _as_yaml(value: Any) -> Any:
-    """The value with the keys of its mappings in kebab-case."""
+    """Return the value with the keys of its mappings in kebab-case."""
     if isinstance(value, Mapping):
         return {
             kebab(key) if isinstance(key, str) else key: _as_yaml(item)

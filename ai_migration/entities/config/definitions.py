@@ -1,4 +1,4 @@
-"""What the configuration says of an entity type, merged from ``@ai_capable`` and YAML.
+"""The config of an entity type, merged from ``@ai_capable`` and YAML.
 
 Nothing here is resolved: field names are as they were written, the model is a label.
 """
@@ -21,7 +21,7 @@ _INERT = {name for name, field in EntityConfig.model_fields.items() if is_inert(
 
 
 class EntityDefinition(EntityConfig):
-    """One entity type as it is configured: what ``schema`` has, and where it is written."""
+    """The config of one entity type: the keys of ``schema``, and its place."""
 
     entity_type: str
     source: str = ""
@@ -39,7 +39,7 @@ class EntityDefinition(EntityConfig):
         return once(embeddable or searchable)
 
     def text_snapshot(self) -> dict[str, JSONValue]:
-        """What decides the text: when it differs, texts are rendered and compared again."""
+        """Return the keys of the text: when they differ, texts are rendered and compared again."""
         return {
             "fields": [[field.name, field.words] for field in self.text_fields],
             "template": self.template,
@@ -47,15 +47,15 @@ class EntityDefinition(EntityConfig):
         }
 
     def metadata_snapshot(self) -> dict[str, JSONValue]:
-        """What decides the payload: when it differs, payloads are written again."""
+        """Return the keys of the metadata: when they differ, metadata is written again."""
         return {
             "fields": [[field.name, field.type] for field in self.metadata_fields],
             "tenant_field": self.tenant_field,
         }
 
     def snapshot(self) -> dict[str, JSONValue]:
-        """The whole definition, JSON-able and equal whenever the configuration says the
-        same. Where it is written is no part of it, nor is what has no effect."""
+        """Return the whole definition, JSON-able, and equal for equal configs. It contains neither
+        the place nor keys without effect."""
         return {
             **self.model_dump(mode="json", exclude={"source"} | _TEXT | _METADATA | _INERT),
             "filterable_fields": [field.name for field in self.filterable_fields],
@@ -65,11 +65,11 @@ class EntityDefinition(EntityConfig):
 
 
 def comparable(snapshot: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
-    """A stored snapshot as :meth:`EntityDefinition.snapshot` writes it now: earlier versions
-    kept keys in it that have no effect."""
+    """Return a stored snapshot as :meth:`EntityDefinition.snapshot` writes it now: earlier versions
+    kept keys without effect in it."""
     kept = {key: value for key, value in snapshot.items() if key not in _INERT}
     match kept.get("metadata"):
         case {"fields": [*fields], **others}:
-            # [name, type, and what had no effect]
+            # [name, type, and keys without effect]
             kept["metadata"] = {**others, "fields": [field[:2] for field in fields]}
     return kept

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in words that name the place and the nearest known key."""
+"""Errors of pydantic as messages that name the place and the nearest known key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ai_migration.exceptions import ShortRepr, nearest_key
 Location: TypeAlias = tuple[int | str, ...]
 
 MAX_FAULTS = 20
-"""Faults one message names, at most."""
+"""Faults in one message, at most."""
 
 _SHAPES = {
     schema.NAME_PATTERN: "should be a name without spaces",
@@ -31,7 +31,7 @@ _short = _repr.repr
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where it is in the document, and a sentence."""
+    """A fault: its place in the document, and a sentence."""
 
     location: Location
     text: str
@@ -40,15 +40,15 @@ class Fault:
 def find_faults(
     error: ValidationError, root: Location = (), spell: Callable[[str], str] = str
 ) -> list[Fault]:
-    """Every fault of a validation.
+    """Return every fault of a validation.
 
     Args:
-        error: What pydantic raised.
-        root: Where in a document the validated value stands.
-        spell: How the reader writes a key of the format.
+        error: The error that pydantic raised.
+        root: The place of the validated value in the document.
+        spell: Converts a key to its spelling in the format.
     """
     details = error.errors(include_url=False)
-    # Where the key itself is wrong, what is said of its value only confuses.
+    # Where the key itself is wrong, messages about its value only confuse.
     wrong_keys = [key for detail in details if (key := _wrong_key(detail))]
     found: dict[Fault, None] = {}
     for detail in details:
@@ -61,7 +61,7 @@ def find_faults(
 
 
 def listed(lines: Sequence[str]) -> str:
-    """Faults as one message, a line each, and a count of those that are too many.
+    """Return faults as one message, a line each, and the number of those left out.
 
     Whatever the input was, the message can be printed."""
     more = len(lines) - MAX_FAULTS
@@ -82,7 +82,7 @@ def place_of(location: Location, spell: Callable[[str], str] = str) -> str:
 
 
 def _wrong_key(detail: Any) -> Location:
-    """Location of the key that is at fault, empty where it is a value."""
+    """Return the location of the wrong key; empty where a value is wrong."""
     location: Location = detail["loc"]
     if location[-1:] == ("[key]",):
         return location[:-1]
@@ -122,7 +122,7 @@ def _key_sentence(detail: Any, location: Location, inside: str) -> str:
     reasons = {
         "string_type": "should be text; quote it",
         "string_too_long": "is longer than 255 characters",
-        "string_unicode": "is no valid Unicode",
+        "string_unicode": "is not valid Unicode",
     }
     reason = reasons.get(detail["type"]) or _reason(detail, detail["type"])
     return f"the key {_short(detail['input'])} in {inside} {reason}"
@@ -137,7 +137,7 @@ def _reason(detail: Any, kind: str) -> str:
     if kind == "tuple_type":
         return f"should be a list, not {value}"
     if kind == "string_unicode":
-        return f"is no valid Unicode: {value}"
+        return f"is not valid Unicode: {value}"
     if detail["msg"].startswith("Input "):
         words = detail["msg"].removeprefix("Input ").partition(", unable to")[0]
         return f"{words}, not {value}"

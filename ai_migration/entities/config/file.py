@@ -1,4 +1,4 @@
-"""Reads ``ai-entity-config.yml``; whatever is wrong with it is an ``EntityConfigError``."""
+"""Reads ``ai-entity-config.yml``; any error in it is an ``EntityConfigError``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MAX_BYTES = 1024 * 1024
 MAX_NODES = 200_000
 """Values in a file, at most, counted where aliases repeat them."""
 MAX_WRITTEN = 50_000
-"""Values that are written in a file, at most: each of them costs the parser its time."""
+"""Values that are written in a file, at most: each of them takes time to parse."""
 MAX_DEPTH = 50
-"""How deeply values are nested, at most."""
+"""Levels of nested values, at most."""
 MAX_BITS = 64
-"""Of a whole number: no key takes a larger one, and Python cannot write all of them."""
+"""Bits of a whole number: no key takes a larger one, and Python cannot write all of them."""
 MAX_PATH = 255
 """Characters of the file's path that an error repeats: its end."""
 _TOO_DEEP = "values are nested too deeply"
@@ -38,7 +38,7 @@ class ConfigFile:
     """A file that was read and found valid.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         document: Its content.
         entity_lines: Line of each entity type, from 1.
     """
@@ -58,7 +58,7 @@ class ConfigFile:
         return self.document.ai_config
 
     def source(self, entity_type: str) -> str:
-        """Where an entity type stands: ``ai-entity-config.yml:12``."""
+        """Return the place of an entity type: ``ai-entity-config.yml:12``."""
         return f"{self.path.name}:{self.entity_lines[entity_type]}"
 
 
@@ -69,8 +69,8 @@ def load_config(path: Path) -> ConfigFile:
         path: The file. One without content is valid and has no entities.
 
     Raises:
-        EntityConfigError: The file cannot be read, is no YAML or does not have the
-            format; each fault on a line of its own, as ``file:line: what is wrong``.
+        EntityConfigError: The file cannot be read, is not YAML or does not have the format; each
+            fault on a line of its own, as ``file:line: the fault``.
     """
     text = _read(path)
     tree = _parse(path, text)
@@ -94,7 +94,7 @@ def _read(path: Path) -> str:
     advice = "Correct AI_MIGRATION['ENTITY_CONFIG'], or set it to None to use no file."
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _error(path, 1, f"this is no file. {advice}")
+            raise _error(path, 1, f"this is not a file. {advice}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         byte = f"0x{raw[error.start]:02x}"
-        raise _error(path, line, f"the byte {byte} is no UTF-8. Save the file as UTF-8.") from None
+        raise _error(path, line, f"the byte {byte} is not UTF-8. Save the file as UTF-8.") from None
 
 
 def _error(path: Path, line: int, text: str) -> EntityConfigError:
@@ -150,9 +150,9 @@ class _TooMuchError(Exception):
     """There is more in the file, or a larger number, than any entity config needs.
 
     Args:
-        text: What is too much.
-        line: Where the parser was.
-        location: Of the value.
+        text: The message.
+        line: The line of the parser.
+        location: Location of the value.
     """
 
     def __init__(self, text: str, *, line: int = 1, location: Location = ()) -> None:
@@ -162,7 +162,7 @@ class _TooMuchError(Exception):
 
 
 class _Scanner(RoundTripScanner):
-    """Knows a limit to brackets in brackets: the time they take grows with its square."""
+    """Limits nested brackets, whose time grows with the square of their depth."""
 
     def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803
         super().fetch_flow_collection_start(TokenClass, to_push)
@@ -184,7 +184,7 @@ class _Composer(Composer):
 
 
 class _Plain:
-    """Plain dicts, lists and scalars of what ruamel read, and no more than a bounded number."""
+    """Makes plain dicts, lists and scalars of ruamel's nodes, up to a bounded number."""
 
     def __init__(self) -> None:
         self.left = MAX_NODES
@@ -218,13 +218,13 @@ def _mismatched_names(data: Any) -> list[Fault]:
         inner = entity.get("entity-type") if isinstance(entity, dict) else None
         if isinstance(inner, str) and isinstance(name, str) and inner != name:
             place = place_of(("ai-entities", name))
-            text = f"{place} says entity-type {inner!r}. Write {name!r} there, or remove the key."
+            text = f"{place} has entity-type {inner!r}. Write {name!r} there, or remove the key."
             faults.append(Fault(("ai-entities", name, "entity-type"), text))
     return faults
 
 
 def _line(tree: Any, location: Location) -> int:
-    """Line of the value at a location, from 1: of the nearest one above where it has none."""
+    """Return the line of the value at a location, from 1, or of its nearest parent with a line."""
     line = 1
     for part in location:
         marks = getattr(getattr(tree, "lc", None), "data", None) or {}

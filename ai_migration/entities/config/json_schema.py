@@ -9,14 +9,14 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def entity_config_json_schema() -> dict[str, JSONValue]:
-    """The JSON Schema (2020-12) of the file, keys in kebab-case.
+    """Return the JSON Schema (2020-12) of the file, keys in kebab-case.
 
     Returns:
         A JSON-able dict.
     """
     document = schema.ConfigDocument.model_json_schema(by_alias=True)
     definitions = document["$defs"]
-    # What before-validators accept is not in what pydantic writes.
+    # pydantic's schema does not contain the input of before-validators.
     for model in (
         schema.NamedField,
         schema.SearchableField,

@@ -1,4 +1,4 @@
-"""``@ai_capable`` and YAML become one definition per entity type; YAML wins key by key."""
+"""Merges ``@ai_capable`` and YAML into one definition per entity type; YAML wins key by key."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ai_migration.exceptions import EntityConfigError
 def merge_all(
     declarations: Iterable[AICapableDeclaration], config: ConfigFile | None
 ) -> dict[str, EntityDefinition]:
-    """The definitions of all entity types.
+    """Return the definitions of all entity types.
 
     Args:
-        declarations: What ``@ai_capable`` says, of each decorated model.
+        declarations: The declaration of each decorated model.
         config: The file, where there is one.
 
     Returns:
@@ -57,14 +57,14 @@ def merge(
     source: str = "",
     global_config: GlobalConfig = GlobalConfig(),  # noqa: B008  (frozen)
 ) -> EntityDefinition:
-    """The definition of one entity type.
+    """Return the definition of one entity type.
 
     Args:
         entity_type: Its name.
-        declaration: What ``@ai_capable`` says.
-        entity: What YAML says; each key it sets replaces the decorator's.
-        source: Where the YAML entity is written.
-        global_config: What holds where neither says anything.
+        declaration: The declaration by ``@ai_capable``.
+        entity: The YAML entity; each key it sets replaces the decorator's.
+        source: The place of the YAML entity.
+        global_config: The defaults for keys that neither sets.
 
     Raises:
         EntityConfigError: Both name a model, and not the same.

@@ -1,7 +1,7 @@
 """The keys of ``ai-entity-config.yml``, as pydantic models: kebab-case, no unknown ones.
 
-Each key stands here and nowhere else: its type, its default, what it means, and whether it
-means anything. A key that is absent or null is not set.
+Each key is only defined here: its type, its default, its meaning, and whether it has an effect. A
+key that is absent or null is not set.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ INERT = Inert()
 
 
 def is_inert(field: FieldInfo) -> bool:
-    """Whether a key has no effect."""
+    """Return whether a key has no effect."""
     return INERT in field.metadata
 
 
 def kebab(name: str) -> str:
-    """``created_at_field`` as the file spells it: ``created-at-field``."""
+    """Return ``created_at_field`` as the file spells it: ``created-at-field``."""
     return name.replace("_", "-")
 
 
@@ -75,7 +75,7 @@ def _explain(schema: dict[str, Any], section: type[BaseModel]) -> None:
 
 
 class Section(BaseModel):
-    """What all mappings of the file have in common."""
+    """The base of all mappings of the file."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -110,7 +110,7 @@ class LabelledField(NamedField):
     """A field that can be part of the text."""
 
     label: Text | None = None
-    """What stands before the value in the text; default: the name in words."""
+    """Label before the value in the text; default: the name in words."""
 
     @property
     def words(self) -> str:
@@ -139,16 +139,16 @@ class EmbeddableField(LabelledField):
 
 
 class MetadataField(NamedField):
-    """Part of the payload kept beside the vectors."""
+    """Part of the metadata kept beside the vectors."""
 
     type: Text = "TEXT"
     """Free text: TEXT, STRING, NUMERIC, DOUBLE..."""
     include_in_search: Annotated[bool, INERT] = True
-    """Whether search results show it."""
+    """false hides it in search results."""
 
 
 class Chunking(Section):
-    """How a long text is cut, in tokens of the embedder."""
+    """The chunks of a long text, in tokens of the embedder."""
 
     size: Count | None = None
     """Tokens in one chunk, at most; default: what the embedder takes."""
@@ -167,24 +167,24 @@ class Chunking(Section):
 
 
 class CrudOperation(Section):
-    """What one operation on a row does to the index."""
+    """The effect of an operation on a row on the index."""
 
     enabled: bool | None = None
     """false: the operation leaves the index alone."""
     generate_embedding: bool | None = None
-    """Whether the row is embedded."""
+    """false: the row is not embedded."""
     auto_embedding: bool | None = None
     """The same as generate-embedding."""
     index_for_search: bool | None = None
-    """Whether the row is put into the index."""
+    """false: the row is not put into the index."""
     auto_indexing: bool | None = None
     """The same as index-for-search."""
     enable_analysis: Annotated[bool | None, INERT] = None
     ai_processing: Annotated[bool | None, INERT] = None
     remove_from_search: bool | None = None
-    """Whether a deleted row leaves the index."""
+    """false: a deleted row stays in the index."""
     cleanup_embeddings: bool | None = None
-    """Whether the vectors of a deleted row are deleted."""
+    """false: the vectors of a deleted row are kept."""
 
     @model_validator(mode="after")
     def _spellings_agree(self) -> CrudOperation:
@@ -223,7 +223,7 @@ def _in_order(value: object) -> object:
 
 
 def once(fields: Iterable[F]) -> tuple[F, ...]:
-    """Each name where it first stands."""
+    """Return each name at its first place."""
     first: dict[str, F] = {}
     for field in fields:
         first.setdefault(field.name, field)
@@ -255,9 +255,9 @@ class EntityConfig(Section):
     embeddable_fields: Listed[EmbeddableField] = ()
     """The text that is embedded, in this order."""
     metadata_fields: ListedOnce[MetadataField] = ()
-    """The payload kept beside the vectors."""
+    """The metadata kept beside the vectors."""
     crud_operations: Annotated[dict[OperationName, CrudOperation | None], INERT] = {}
-    """What operations on a row do: create, update, delete, search, analyze."""
+    """The effects of operations on a row: create, update, delete, search, analyze."""
 
     model: ModelLabel | None = None
     """Label of the Django model: shop.Product."""
@@ -268,13 +268,13 @@ class EntityConfig(Section):
     template: Text | None = None
     """The text as a template, instead of a "label: value" line for each field."""
     chunking: Chunking = Chunking()
-    """How a long text is cut."""
+    """The chunks of a long text."""
     created_at_field: Name | None = None
-    """What the filters created-before and created-after compare."""
+    """Date field of the filters created-before and created-after."""
     updated_at_field: Annotated[Name | None, INERT] = None
-    """When a row last changed."""
+    """Date field of a row's last change."""
     tenant_field: Name | None = None
-    """Whose row it is."""
+    """Field of the row's tenant."""
     filterable_fields: ListedOnce[NamedField] = ()
     """Fields a migration may be filtered by."""
     queryset: Name | None = None
@@ -290,7 +290,7 @@ class EntityConfig(Section):
         names = [_lower(name) for name in value] if isinstance(value, Mapping) else []
         for name in {name for name in names if names.count(name) > 1}:
             raise PydanticCustomError(
-                "operation", "the operation {name} stands twice", {"name": repr(name)}
+                "operation", "the operation {name} appears twice", {"name": repr(name)}
             )
         return value
 
@@ -302,11 +302,11 @@ def _switches(schema: dict[str, Any], section: type[BaseModel]) -> None:
 
 
 class GlobalConfig(Section):
-    """What holds for all entity types; None: the settings decide. Further enable-* switches
-    are accepted."""
+    """Defaults for all entity types; None: the settings decide. Further enable-* switches are
+    accepted."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=_switches)
-    __pydantic_extra__: dict[  # what another application switches
+    __pydantic_extra__: dict[  # switches of other applications
         Annotated[str, StringConstraints(pattern=SWITCH_PATTERN)], bool | None
     ] = Field(init=False)
 
@@ -333,13 +333,13 @@ class ConfigDocument(Section):
     """The whole file."""
 
     ai_config: GlobalConfig = GlobalConfig()
-    """What holds for all entity types."""
+    """Defaults for all entity types."""
     ai_entities: dict[EntityType, EntityConfig | None] = {}
     """The entity types, by name."""
 
 
 def inert_keys(config: ConfigDocument) -> list[str]:
-    """The keys of a file that load but mean nothing here.
+    """Return the keys of a file that are accepted but have no effect.
 
     Returns:
         Each once, sorted, as ``enable-recommendations`` or ``searchable-fields.weight``.

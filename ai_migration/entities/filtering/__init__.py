@@ -1,1 +1,1 @@
-"""Filters on source rows, and the moments that are named in them."""
+"""Filters on source rows, and the moments in them."""

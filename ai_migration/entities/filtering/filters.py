@@ -22,7 +22,7 @@ from ai_migration.types import JSONValue, MigrationFilters
 MAX_ENTITY_IDS = 10_000
 """Ids one migration may name: filters are stored with the job and sent with each range."""
 _WORDS = 200
-"""Characters of a reason, at most: it may repeat the value."""
+"""Characters of a reason, at most, since it may repeat the value."""
 _UNFIT = (
     InvalidRequestError,
     FieldError,
@@ -32,11 +32,11 @@ _UNFIT = (
     ArithmeticError,
     NotSupportedError,
 )
-"""Who refuses a look-up: we, Django, or Django for the database it is meant for."""
+"""Errors that refuse a look-up: ours, Django's, or Django's for the database in use."""
 
 
 def dump_filters(filters: MigrationFilters) -> dict[str, JSONValue]:
-    """Filters as a job keeps them.
+    """Return filters as a job stores them.
 
     Raises:
         InvalidRequestError: A look-up's value cannot be stored.
@@ -64,7 +64,7 @@ def load_filters(dumped: Mapping[str, JSONValue]) -> MigrationFilters:
 
 
 def apply_filters(entity: Entity, rows: QuerySet[Any], filters: MigrationFilters) -> QuerySet[Any]:
-    """The rows that match. Explicit ids are not applied here: they are fed as such.
+    """Return the rows that match. Explicit ids are not applied here: they are fed as such.
 
     Raises:
         InvalidRequestError: A look-up is not allowed or its value does not fit.
@@ -104,12 +104,12 @@ def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -
 
 
 def unfit_filter(name: str, value: object, error: Exception) -> InvalidRequestError:
-    """What a look-up is refused with.
+    """Return the error of a look-up that is refused.
 
     Args:
         name: The filter.
-        value: What it was given.
-        error: Who refused it, and why.
+        value: Its value.
+        error: The reason.
     """
     words = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
     reason = words.partition("\n")[0][:_WORDS]
@@ -136,7 +136,7 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
 
 
 def _compile(rows: QuerySet[Any]) -> None:
-    """Some values are refused when the statement is made only: find out now."""
+    """Compile the statement: some values are refused only then."""
     try:
         rows.query.get_compiler(connection=connections[rows.db]).as_sql()
     except EmptyResultSet:
@@ -144,7 +144,7 @@ def _compile(rows: QuerySet[Any]) -> None:
 
 
 def _storable(name: str, value: object) -> JSONValue:
-    """A look-up's value as JSON; what it was is told by its field."""
+    """Return a look-up's value as JSON; its field restores the type."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Decimal | UUID):

@@ -1,7 +1,7 @@
-"""One look-up of a filter: checked against its field before a database sees it.
+"""Look-ups of filters: checked against their fields before a database sees them.
 
-Databases differ in what they refuse, and say so when the statement runs, if at all. What is
-refused here is refused on each of them, with the same words.
+Databases refuse different values, and only when the statement runs, if at all. Values refused here
+are refused on each of them, with the same message.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ _PARTS = ("year", "month", "day")
 LOOKUPS = frozenset([*_COMPARISONS, *_LISTS, *_TEXTS, "isnull", "date", *_PARTS])
 
 _DAY, _WHOLE = DateField(), IntegerField()
-"""What look-ups of a part of a date compare."""
+"""Look-ups of a part of a date."""
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NO_TEXT = (BooleanField, BinaryField, DurationField)
-"""Fields that are no text, nor anything a database writes as such."""
+"""Fields that are not text, nor anything a database writes as text."""
 
 
 def condition(model: type[Model], field: ResolvedField, lookup: str, value: Any) -> Q:
-    """The condition of a look-up; strings, as they come from a command line, in the type it
-    takes.
+    """Return the condition of a look-up; strings, as from a command line, are converted to its
+    type.
 
     Args:
-        model: Whose rows are looked up.
-        field: What is compared.
+        model: The model of the rows.
+        field: The field to compare.
         lookup: One of :data:`LOOKUPS`.
-        value: With what.
+        value: The value to compare with.
 
     Raises:
         InvalidRequestError, ValidationError, ValueError, TypeError: The value does not fit.
@@ -103,10 +103,10 @@ def condition(model: type[Model], field: ResolvedField, lookup: str, value: Any)
 
 
 def require_storable(value: object) -> None:
-    """Refuse text and numbers that no database takes, however deep they stand.
+    """Refuse text and numbers that no database takes, at any depth.
 
     Raises:
-        ValueError: Says what it holds.
+        ValueError: It holds such a value.
     """
     if isinstance(value, Mapping):
         value = [*value, *value.values()]
@@ -116,7 +116,7 @@ def require_storable(value: object) -> None:
         return
     if isinstance(value, int | float):
         if not math.isfinite(value):
-            raise ValueError("it is no finite number")
+            raise ValueError("it is not a finite number")
         return
     text = str(value)
     if "\0" in text:
@@ -125,7 +125,7 @@ def require_storable(value: object) -> None:
 
 
 def _column(model: type[Model], field: ResolvedField) -> Field[Any, Any] | None:
-    """The column that is compared: behind a relation, its key. None: a key of a JSON value."""
+    """Return the column to compare, for a relation its key; None for a key of a JSON value."""
     column: Any = field.field
     if column is None and not (field.keys or field.is_annotation):  # a relation, seen from behind
         found: Any = None
@@ -141,7 +141,7 @@ def _column(model: type[Model], field: ResolvedField) -> Field[Any, Any] | None:
 
 
 def _reader(column: Field[Any, Any] | None) -> Callable[[Any, Any], Any]:
-    """What reads a value for a column; that of a field nobody here knows stays as it is."""
+    """Return the function that reads a value for a column; unknown fields take it as it is."""
     for kind, read in _READERS:
         if isinstance(column, kind):
             return read
@@ -156,7 +156,7 @@ def _truth(column: Any, value: Any) -> bool:
 
 
 def _moment(column: Any, value: Any) -> Any:
-    """Dates and times for a date-time field are instants, whoever asks."""
+    """Read a date or time for a date-time field as an instant, the same for every user."""
     if not isinstance(value, str | date):
         raise ValueError("write a date, or a date with time")
     moment = parse_moment(value, column.name)
@@ -189,8 +189,7 @@ def _address(column: Any, value: Any) -> str:
 
 
 def _whole(column: Any, value: Any) -> Any:
-    """Whole numbers such that a database can compare them; Django knows what to do with a
-    fraction."""
+    """Return a whole number that a database can compare; Django handles fractions."""
     number = _number(column, value) if isinstance(value, float) else None
     if number is None:
         number = column.to_python(_scalar(column, value))
@@ -202,7 +201,7 @@ def _whole(column: Any, value: Any) -> Any:
 def _number(column: Any, value: Any) -> float:
     number = float(_scalar(column, value))
     if not math.isfinite(number):
-        raise ValueError("it is no finite number")
+        raise ValueError("it is not a finite number")
     return number
 
 
@@ -211,7 +210,7 @@ def _decimal(column: Any, value: Any) -> Decimal:
         _number(column, value)
     number: Decimal = column.to_python(_scalar(column, value))
     if not number.is_finite():
-        raise ValueError("it is no finite number")
+        raise ValueError("it is not a finite number")
     if abs(number.adjusted()) > MAX_DIGITS or len(number.as_tuple().digits) > MAX_DIGITS:
         raise ValueError(f"the number has more than {MAX_DIGITS:,} digits")
     return number
@@ -237,7 +236,7 @@ _READERS: tuple[tuple[type[Field[Any, Any]], Callable[[Any, Any], Any]], ...] = 
     (CharField, _scalar),
     (TextField, _scalar),
 )
-"""The first that fits."""
+"""The first that fits is used."""
 
 
 def _several(lookup: str, value: Any) -> list[Any]:
@@ -254,9 +253,9 @@ def _several(lookup: str, value: Any) -> list[Any]:
 
 def _pattern(column: Field[Any, Any] | None, value: Any) -> Any:
     if column is not None and not isinstance(column, tuple(kind for kind, _ in _READERS)):
-        return value  # a field nobody here knows, such as an array
+        return value  # an unknown field, such as an array
     if isinstance(column, _NO_TEXT):
-        raise ValueError("its field is no text")
+        raise ValueError("its field is not text")
     if not isinstance(value, str):
         raise ValueError("it takes text: write it in quotes")
     if len(value) > MAX_PATTERN:
@@ -284,7 +283,8 @@ def _json_condition(field: ResolvedField, where: str, lookup: str, value: Any) -
 
 
 def _number_in(text: str) -> bool | int | float | None:
-    """What of JSON's own stands in a text that a command line gave; None: it is text."""
+    """Return the number, true or false that a text from a command line stands for; None if it is
+    text."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Dates and moments as people write them, in the type a column compares."""
+"""Dates and times as users write them, in the type a column compares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ai_migration.exceptions import InvalidRequestError, shown
 
 
 def parse_moment(value: object, field: str) -> date | datetime | None:
-    """A date or a date with time, from ISO 8601.
+    """Return a date or a date with time, from ISO 8601.
 
     Raises:
         InvalidRequestError: It is neither.
@@ -28,7 +28,7 @@ def parse_moment(value: object, field: str) -> date | datetime | None:
         parsed = None
     if parsed is None:
         raise InvalidRequestError(
-            f"{field}: {written} is no date. Write it like 2024-01-31 or "
+            f"{field}: {written} is not a date. Write it like 2024-01-31 or "
             f"2024-01-31T12:00:00+00:00.",
             field=field,
         )
@@ -36,8 +36,8 @@ def parse_moment(value: object, field: str) -> date | datetime | None:
 
 
 def instant_of(moment: date | datetime, field: Field[Any, Any], name: str) -> date | datetime:
-    """A bound in the type of the field: an aware instant, or a date. What names no time
-    zone is meant in the settings' one, so that every process means the same."""
+    """Return a bound in the type of the field: an aware instant, or a date. Without a time zone it
+    is in that of the settings, so that it is the same in every process."""
     zone = timezone.get_default_timezone()
     try:
         if not isinstance(field, DateTimeField):

@@ -1,9 +1,8 @@
 """Walks source rows in ranges of their primary keys: each row is in exactly one of them.
 
-A bound is a key that went from the database to Python, to JSON, and back. Where the key of
-a row is not what its bound is compared as (more digits than the field declares, a form that
-the field does not write), rows would be read again and again, or never. So a bound has to be
-found again: its row, under what was made of it.
+A bound is a key that went from the database to Python, to JSON, and back. If the stored key differs
+from the bound (more digits than the field declares, a form that the field does not write), rows
+would be read again and again, or never. So the database has to find the row again by its bound.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from ai_migration.types import JSONValue
 
 
 def next_bound(entity: Entity, rows: QuerySet[Any], after: JSONValue, size: int) -> JSONValue:
-    """The upper end of the next range of ``size`` rows.
+    """Return the upper end of the next range of ``size`` rows.
 
     Args:
-        entity: Whose rows they are.
+        entity: The entity type of the rows.
         rows: The rows to walk, unordered.
-        after: The bound before; None at the beginning.
+        after: The previous bound; None at the beginning.
         size: Rows in a range.
 
     Returns:
@@ -46,13 +45,13 @@ def next_bound(entity: Entity, rows: QuerySet[Any], after: JSONValue, size: int)
         bound = entity.key.to_json(found[0])
         if bound != after and is_found(entity, rows, bound):
             return bound
-        if bound == refused:  # and not a row that was deleted between the two looks
+        if bound == refused:  # and not a row that was deleted between the two reads
             raise lost_key(entity, bound)
         refused = bound
 
 
 def is_found(entity: Entity, rows: QuerySet[Any], key: JSONValue) -> bool:
-    """Whether the database knows a key by what was made of it; only asked where it may not."""
+    """Return whether the database finds a key that was read; only queried where it may not."""
     try:
         typed = entity.key.from_json(key)
     except InvalidRequestError:
@@ -61,19 +60,20 @@ def is_found(entity: Entity, rows: QuerySet[Any], key: JSONValue) -> bool:
 
 
 def lost_key(entity: Entity, key: JSONValue) -> UnusableKeyError:
-    """Says that no row is found under a key that was read."""
+    """Return the error that no row is found under a key that was read."""
     return UnusableKeyError(
         f"{entity.model._meta.label} cannot be walked by its primary key: a row was read with "
-        f"the key {str(key)[:100]!r}, and the database finds none under it. What the column "
-        f"holds is not what its field makes of it: more digits than the field declares, say, "
-        f"or another form. Correct the stored keys, or the field, or choose another primary key."
+        f"the key {str(key)[:100]!r}, and the database finds no row under it. The stored "
+        f"value is not what the field makes of it: more digits than the field declares, for "
+        f"example, or another form. Correct the stored keys, or the field, or choose another "
+        f"primary key."
     )
 
 
 @contextmanager
 def reading_keys(entity: Entity) -> Iterator[None]:
-    """Around a statement that reads nothing but keys: one that cannot be read is nobody's
-    row, and ends the work."""
+    """Wrap a statement that reads only keys: one that cannot be read belongs to no known row, and
+    ends the work."""
     try:
         yield
     except Exception as error:

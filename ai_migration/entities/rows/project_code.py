@@ -1,7 +1,7 @@
-"""Whether reading an entity type's rows runs code of the project.
+"""Detects whether reading an entity type's rows runs code of the project.
 
-Such code may look at the thread it runs in: a manager that filters by the tenant which a
-``threading.local`` names finds other rows in another thread, or none.
+Such code may look at the thread it runs in: a manager that filters by the tenant in a
+``threading.local`` finds other rows in another thread, or none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ai_migration.entities.fields import FieldKind, ResolvedField
 
 
 def runs_project_code(entity: Entity) -> bool:
-    """Whether anything but Django's own code decides which rows there are and what they say."""
+    """Return whether code other than Django's decides which rows there are, and their values."""
     managers = [
         entity.model._base_manager,
         getattr(entity.source.function(), "__self__", None),
@@ -37,7 +37,8 @@ def _is_computed(field: ResolvedField) -> bool:
 
 
 def _is_plain(manager: object) -> bool:
-    """Whether a manager gives rows as Django's own does; methods that it adds are not asked."""
+    """Return whether a manager gives rows as Django's own does; methods that it adds do not
+    matter."""
     return (
         isinstance(manager, BaseManager)
         and _only_adds(type(manager), Manager)
@@ -46,7 +47,7 @@ def _is_plain(manager: object) -> bool:
 
 
 def _only_adds(cls: type, base: type) -> bool:
-    """Whether a subclass leaves what its base does as it is."""
+    """Return whether a subclass only adds to its base."""
     return all(
         not hasattr(base, name) or not callable(getattr(cls, name))
         for each in cls.__mro__

@@ -28,14 +28,14 @@ from ai_migration.types import JSONValue
 
 _TOO_LONG = f"its primary key is longer than {MAX_ENTITY_ID_LENGTH} characters"
 _LOST = (
-    "its primary key does not come back as it is: the database finds no row under what was "
+    "its primary key does not come back as it is: the database finds no row under the key that was "
     "read. Correct the stored key, or the field"
 )
 
 _T = TypeVar("_T")
 
 RowValues: TypeAlias = tuple[Any, ...]
-"""A row's key and the values of its fields; or its key and what its own code raised."""
+"""A row's key and the values of its fields; or its key and the error of its own code."""
 
 
 class SourceRow(NamedTuple):
@@ -43,11 +43,11 @@ class SourceRow(NamedTuple):
 
     Attributes:
         entity_id: Its primary key, as a string.
-        text: What is embedded; empty when the row says nothing.
-        content_hash: Of text and chunking, 16 bytes.
-        metadata: The payload, or None where the entity type has none.
-        metadata_hash: Of the payload.
-        error: Why the row cannot be indexed; empty when it can.
+        text: The text to embed; empty when the row has none.
+        content_hash: Hash of text and chunking, 16 bytes.
+        metadata: The metadata, or None where the entity type has none.
+        metadata_hash: Hash of the metadata.
+        error: The reason why the row cannot be indexed, or empty.
     """
 
     entity_id: str
@@ -66,7 +66,7 @@ class EntityReader:
     """Reads one entity type.
 
     Args:
-        entity: What to read.
+        entity: The entity type.
     """
 
     def __init__(self, entity: Entity) -> None:
@@ -86,8 +86,8 @@ class EntityReader:
         ]
 
     def read(self, rows: QuerySet[Any]) -> list[SourceRow]:
-        """The rows of a queryset that is not sliced: one query, and one more for each field
-        over a to-many relation. Read now, never from a payload.
+        """Read the rows of a queryset that is not sliced: one query, and one more for each field
+        over a to-many relation.
 
         Raises:
             UnusableKeyError: A primary key cannot be read.
@@ -98,14 +98,14 @@ class EntityReader:
         return self._without_lost(rows, found)
 
     def read_entities(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> list[SourceRow]:
-        """The rows of explicit entities among ``rows``; those that are gone are absent."""
+        """Read explicit entities among ``rows``; those that are gone are absent."""
         found: list[SourceRow] = []
         for part in self.entity.key.among(rows, entity_ids):
             found.extend(self._read(part))
         return found
 
     def present(self, rows: QuerySet[Any], entity_ids: Sequence[str]) -> set[str]:
-        """Which of these entities are among ``rows``."""
+        """Return those of these entities that are among ``rows``."""
         parts = self.entity.key.among(rows, entity_ids)
         return {entity_id for part in parts for entity_id in self._ids(part)}
 
@@ -128,7 +128,7 @@ class EntityReader:
         with sparing(rows.db):
             if not self._runs_code:
                 return self._source_rows(self._values(rows))
-            # A text must not depend on the language and the time zone of who happens to ask.
+            # A text must not depend on the language and the time zone of the current user.
             with (
                 translation.override(settings.LANGUAGE_CODE),
                 timezone.override(None),
@@ -137,15 +137,15 @@ class EntityReader:
                 return self._source_rows(self._values(rows))
 
     def _related_reads(self, rows: QuerySet[Any]) -> AbstractContextManager[None]:
-        """Relations that a row's own code follows are as new as the row."""
+        """Keep relations that a row's own code follows as new as the row."""
         is_pinned = self._needs_instances and rows.db == router.db_for_write(rows.model)
         return reads_where_written() if is_pinned else nullcontext()
 
     def _read_by_halves(
         self, rows: QuerySet[Any], ids: Sequence[str], error: Exception
     ) -> list[SourceRow]:
-        """The rows that could not be read together, down to the one whose value is at fault:
-        it costs its own row only."""
+        """Read rows that could not be read together, down to the one with the bad value: only that
+        row fails."""
         if len(ids) == 1:
             name = self._unreadable_field(rows, ids)
             what = f"its field {name!r}" if name else "its values"
@@ -163,7 +163,7 @@ class EntityReader:
         return found
 
     def _unreadable_field(self, rows: QuerySet[Any], ids: Sequence[str]) -> str:
-        """The field of a single row that cannot be read; empty where it is none alone."""
+        """Return the field of a single row that cannot be read; empty where no single one is."""
         for part in self.entity.key.among(rows, ids):
             for name, read in self._readings(part):
                 try:
@@ -178,7 +178,7 @@ class EntityReader:
     def _readings(
         self, rows: QuerySet[Any]
     ) -> Iterator[tuple[str, Callable[[], Iterable[object]]]]:
-        """Whatever is read of rows, each alone, by the name of its field."""
+        """Yield the reads of rows, one for each field, by the field's name."""
         for field in self._fields:
             if field.kind is FieldKind.MANY:
                 yield field.name, partial(self._many_values, rows, field)
@@ -189,8 +189,8 @@ class EntityReader:
                 yield column.name, partial(rows.values_list, column.name)
 
     def _without_lost(self, rows: QuerySet[Any], found: list[SourceRow]) -> list[SourceRow]:
-        """The rows, each of which the database has to find again under its id: what cannot be
-        looked up would be taken for deleted later."""
+        """Return the rows; those that the database does not find again under their id fail, because
+        they would be taken for deleted later."""
         missing = {row.entity_id for row in found}
         missing -= self.present(rows, list(missing))
         if not missing:
@@ -201,7 +201,7 @@ class EntityReader:
         ]
 
     def _ids(self, rows: QuerySet[Any]) -> list[str]:
-        """The ids of rows, and nothing else of them."""
+        """Return only the ids of rows."""
         with reading_keys(self.entity), sparing(rows.db):
             keys = list(rows.values_list("pk"))
         return [self.entity.key.to_entity_id(key) for (key,) in keys]
@@ -210,7 +210,7 @@ class EntityReader:
         return SourceRow(entity_id, "", self._content_hash(""), None, b"", problem)
 
     def _source_rows(self, found: Iterable[RowValues]) -> list[SourceRow]:
-        """Rows, made column by column: a call for each row and column is what reading costs."""
+        """Make rows column by column: calls for each row and column would be most of the cost."""
         rows = list(found)
         errors: dict[int, str] = {}
         keys = [row[0] for row in rows]
@@ -233,14 +233,14 @@ class EntityReader:
         return list(map(_source_row, columns))
 
     def _texts(self, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
-        """The text of each row."""
+        """Return the text of each row."""
         if not self._runs_code:
-            with suppress(Exception):  # some row's own; which, is found one by one
+            with suppress(Exception):  # an error of some row, which is found one by one
                 return self._lines.render_all(rows)
         return _each(self._render, rows, "", errors)
 
     def _render(self, row: RowValues) -> str:
-        """The text of a row."""
+        """Return the text of a row."""
         template = self.entity.template
         if len(row) == 2 and isinstance(row[1], Exception):
             raise row[1]
@@ -249,11 +249,11 @@ class EntityReader:
         return template.render(dict(zip(self._names, row[1:], strict=False)))
 
     def _payload(self, row: RowValues) -> dict[str, JSONValue]:
-        """The metadata of a row."""
+        """Return the metadata of a row."""
         return {name: json_value(row[index], kind) for name, kind, index in self._metadata}
 
     def _values(self, rows: QuerySet[Any]) -> Iterable[RowValues]:
-        """Each row's key and then the values of ``_fields``, in their order."""
+        """Return each row's key and then the values of ``_fields``, in their order."""
         many = {
             field.path: self._many_values(rows, field)
             for field in self._fields
@@ -286,7 +286,7 @@ class EntityReader:
 
     def _many_values(self, rows: QuerySet[Any], field: ResolvedField) -> dict[Any, list[Any]]:
         values: dict[Any, list[Any]] = defaultdict(list)
-        # From the base manager: what the rows were filtered by must not filter the values.
+        # From the base manager: filters of the rows must not filter the values.
         related = self.entity.model._base_manager.using(rows.db).filter(
             pk__in=rows.values("pk"), **{f"{field.column}__isnull": False}
         )
@@ -297,7 +297,7 @@ class EntityReader:
     def _instance_values(
         self, rows: QuerySet[Any], many: Mapping[str, Mapping[Any, list[Any]]]
     ) -> Iterator[RowValues]:
-        """With a property or a method the whole instance is read: what it uses is unknown."""
+        """Read whole instances, where there is a property or a method: it may use any field."""
         single = [field for field in self._fields if field.path not in many]
         joins = {field.joins for field in single} - {""}
         rows = rows.defer(None)  # a deferred field would be a query a row
@@ -323,7 +323,7 @@ class EntityReader:
                 yield key, error
             else:
                 yield (key, *values)
-            # What one row's code fetched the others will want too: fetch it for all at once.
+            # A relation that one row's code fetched is fetched for all others at once.
             if fetched := instance._state.fields_cache.keys() - known:
                 known |= fetched
                 _prefetch(instances[position + 1 :], fetched)
@@ -335,8 +335,8 @@ def _each(
     default: _T,
     errors: dict[int, str],
 ) -> list[_T]:
-    """A column: ``function`` of each row. What it raises goes to ``errors``: one row's own
-    code must not cost the others."""
+    """Return a column: ``function`` of each row. Its errors go to ``errors``: one row's own code
+    must not affect the others."""
     try:
         return list(map(function, rows))
     except Exception:
@@ -355,4 +355,4 @@ def _prefetch(instances: Sequence[Model], names: Iterable[str]) -> None:
         try:
             prefetch_related_objects(instances, name)
         except (AttributeError, ValueError):
-            continue  # cached under a name that is no relation of all of them
+            continue  # cached under a name that is not a relation of all of them

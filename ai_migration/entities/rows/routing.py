@@ -1,4 +1,4 @@
-"""Which database rows and their relations are read from, where routers send reads to a replica."""
+"""Reads rows and their relations where they are written, if routers send reads to a replica."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _is_pinned = ContextVar("ai_migration_reads_where_written", default=False)
 
 
 class ReadsWhereWritten:
-    """A database router, put before those of ``DATABASE_ROUTERS``: it decides nothing, except
-    within :func:`reads_where_written`."""
+    """A database router before those of ``DATABASE_ROUTERS``, which decides only within
+    :func:`reads_where_written`."""
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """Where the model is written, while reads are pinned."""
+        """Return the database the model is written to, while reads are pinned."""
         return router.db_for_write(model, **hints) if _is_pinned.get() else None
 
 
@@ -26,8 +26,8 @@ class ReadsWhereWritten:
 def reads_where_written() -> Iterator[None]:
     """Within the block, queries that name no database run where their model is written.
 
-    A property of a row that follows a relation would else read it from a replica: an older
-    value than the index may have, kept as if it were the newest.
+    Otherwise, a property of a row that follows a relation would read it from a replica: perhaps an
+    older value than the index has, kept as if it were the newest.
     """
     token = _is_pinned.set(True)
     try:
@@ -37,7 +37,7 @@ def reads_where_written() -> Iterator[None]:
 
 
 def install() -> None:
-    """Let :func:`reads_where_written` have the first word in this process; twice is once."""
+    """Put the router of :func:`reads_where_written` first in this process; may be called again."""
     routers: list[Any] = router.routers
     if not any(isinstance(each, ReadsWhereWritten) for each in routers):
         routers.insert(0, ReadsWhereWritten())

@@ -21,15 +21,15 @@ class EmbedPlan:
     """The texts of one batch for one collection, and the vectors as they come.
 
     Attributes:
-        texts: What is to be embedded.
-        long: The spans of rows in several texts, ``(start, stop)``: worth nothing by halves.
+        texts: The texts to embed.
+        long: The spans of rows in several texts, ``(start, stop)``: useless in part.
         vectors: float32, shape ``(len(texts), dimensions)``; rows are valid where ``done``.
-        done: Which texts have their vector.
-        errors: By position: why a text has none and will get none.
-        tokens: Of each text, where somebody counts them.
+        done: Whether each text has its vector.
+        errors: By position: the reason why a text gets no vector.
+        tokens: Tokens of each text, where they are counted.
         spent: Tokens of the texts that were answered, as the provider says.
         open: Texts that still wait for an answer.
-        cuts: By position: where the pieces of a text stand that was cut, ``(start, stop)``.
+        cuts: By position of a text that was cut: the positions of its pieces, ``(start, stop)``.
         overlap: Tokens that a piece repeats of the one before.
     """
 
@@ -50,21 +50,21 @@ class EmbedPlan:
         self.open = len(texts)
         self.cuts: dict[int, tuple[int, int]] = {}
         self.overlap = overlap
-        self._origins: dict[int, tuple[int, int]] = {}  # of pieces: which text, cut how often
+        self._origins: dict[int, tuple[int, int]] = {}  # of pieces: text, number of cuts
         self._given_up: set[int] = set()
 
     @property
     def has_transient_errors(self) -> bool:
-        """Whether some text failed in a way that may pass."""
+        """Return whether some text failed transiently."""
         return any(isinstance(e, TransientEmbedderError) for e in self.errors.values())
 
     def cut(self, position: int, embedder: Embedder) -> bool:
-        """Replace a text that is too long for its embedder, whatever that counts, by pieces of
-        half its length. They are added at the end, so that nothing changes its position.
+        """Replace a text that is too long for its embedder by pieces of half its length. They are
+        added at the end, so that nothing changes its position.
 
         Returns:
-            Whether it could be cut: not when that was done to it so often that its length
-            cannot be what is wrong with it.
+            Whether it could be cut: not when it was cut so often that its length cannot be the
+            problem.
         """
         origin, times = self._origins.get(position, (position, 0))
         if times == MAX_CUTS:
@@ -90,13 +90,13 @@ class EmbedPlan:
         return True
 
     def join(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Bring the pieces to where the texts stood that they are of.
+        """Move the pieces to the places of their texts.
 
         Args:
-            spans: Of the rows; every text is in one.
+            spans: The spans of the rows; every text is in one.
 
         Returns:
-            The spans of the rows then.
+            The new spans of the rows.
         """
         order: list[int] = []
         joined = []
@@ -124,8 +124,8 @@ class Request:
 
     Attributes:
         parts: The texts.
-        attempt: Which sending of them this is, counted from 1.
-        not_before: Not to be sent earlier, by the pool's clock.
+        attempt: Number of the attempt, from 1.
+        not_before: The earliest time to send it, by the pool's clock.
         has_failed: Whether it was sent before, as it is or as a part of a larger one.
     """
 
@@ -140,17 +140,17 @@ class Request:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the texts; 0 where nobody counts them."""
+        """Tokens of the texts; 0 where they are not counted."""
         return sum(sum(plan.tokens[start:stop]) for plan, start, stop in self.parts)
 
     def fail(self, error: EmbedderError) -> None:
-        """Note that its texts will get no vector."""
+        """Record that its texts get no vector."""
         for plan, start, stop in self.parts:
             plan.errors.update(dict.fromkeys(range(start, stop), error))
             plan.open -= stop - start
 
     def halves(self) -> tuple[Request, Request]:
-        """The same texts in two requests."""
+        """Return the same texts in two requests."""
         middle = len(self.texts) // 2
         first: list[tuple[EmbedPlan, int, int]] = []
         second: list[tuple[EmbedPlan, int, int]] = []

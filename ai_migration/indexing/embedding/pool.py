@@ -2,9 +2,9 @@
 
 Requests know nothing of batches: a request may carry the end of one batch and the start
 of the next. All state is touched by one thread only, the one that calls :meth:`pump` and
-:meth:`collect`; the threads run ``embed`` and nothing else. That one thread also writes to
-the database, and meanwhile hands out nothing: so as many requests as are in flight stand
-ready for the threads to take, where no limit counts them.
+:meth:`collect`; the threads only run ``embed``. That one thread also writes to the database, and
+hands out nothing meanwhile: so, where no limit counts them, as many requests as are in flight wait
+ready for the threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ai_migration.pace.pacing import FIRST_COOLDOWN, Wait
 from ai_migration.types import EmbedAnswer
 
 LONGEST_BLOCK = 2.0
-"""Seconds a slice that ends waits for its turn, to finish the rows it has begun."""
+"""Seconds that an ending slice waits for its turn, to finish the rows it has begun."""
 
 
 class _NotSentError(Exception):
@@ -46,7 +46,7 @@ class _NotSentError(Exception):
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came of a request, and how many seconds it took."""
+    """The result of a request, and the seconds it took."""
 
     answer: EmbedAnswer
     seconds: float
@@ -56,16 +56,16 @@ InFlight = Future[_Answer]
 
 
 class EmbedPool:
-    """Sends the texts of one embedder on behalf of one job, or of live traffic.
+    """Sends the texts of one embedder on behalf of one job, or of live changes.
 
     Args:
-        embedder: Who embeds.
+        embedder: The embedder.
         executor: The threads, as many as requests may be in flight.
-        concurrency: How many that is.
-        policy: How failed requests are repeated.
-        limits: Asked before each request, and told what the provider says; None: no limits.
-        budget: What the job may spend; None: nobody asks.
-        counts_tokens: Whether somebody wants to know the tokens of what was sent.
+        concurrency: Their number.
+        policy: The retries of failed requests.
+        limits: Asked before each request, and told the provider's answers; None: no limits.
+        budget: The job's budget; None: no budget.
+        counts_tokens: Whether to count the tokens that are sent.
         is_untried: Whether nothing of the job was embedded yet: then one text is sent at a
             time, until one was answered.
         clock: Seconds, monotonic.
@@ -113,8 +113,8 @@ class EmbedPool:
 
     @property
     def _room(self) -> int:
-        """Requests handed to the threads at once: those that stand ready count as sent, and
-        more threads than may be in flight would take them."""
+        """Requests handed to the threads at once: those that wait ready count as sent, and more
+        threads than may be in flight would take them."""
         if self._trial.is_on:
             return 1
         adaptive = self._adaptive
@@ -130,18 +130,18 @@ class EmbedPool:
 
     @property
     def wants_more(self) -> bool:
-        """Whether fewer texts wait than would keep every request slot busy once more."""
+        """Return whether fewer texts wait than would keep every request slot busy once more."""
         ahead = self.embedder.max_batch_size * (self.concurrency + 1)
         return self.waiting_texts < ahead
 
     @property
     def blocked_for(self) -> float:
-        """Seconds until the provider or the rate limit lets the next request pass."""
+        """Seconds until the provider or the rate limit allows the next request."""
         return max(0.0, self.blocked_until - self._clock())
 
     def carries(self, plans: Collection[int]) -> bool:
-        """Whether a request in flight has texts of one of these plans, given by ``id``, or
-        will soon."""
+        """Return whether a request in flight has texts of one of these plans, given by ``id``, or
+        will have them soon."""
         sent = (part for request in self.in_flight.values() for part in request.parts)
         soon = [*self._pieces, *(self._ready.parts if self._ready else ())]
         if self.blocked_for > LONGEST_BLOCK:
@@ -150,7 +150,7 @@ class EmbedPool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is in flight."""
+        """Return whether nothing waits and nothing is in flight."""
         return not (self._pieces or self._again or self.in_flight or self._ready)
 
     def add(self, plan: EmbedPlan) -> None:
@@ -161,11 +161,11 @@ class EmbedPool:
                 plan.tokens = list(self.embedder.count_tokens(plan.texts))
 
     def drop_waiting(self, plan: EmbedPlan | None = None, *, but_finish_rows: bool = False) -> None:
-        """Forget what was not sent yet: of one plan, or of all.
+        """Drop texts that were not sent yet: of one plan, or of all.
 
         Args:
             plan: The plan.
-            but_finish_rows: Keep what is missing of its rows of several texts that were begun.
+            but_finish_rows: Keep the missing texts of rows that were begun.
         """
 
         def kept(owner: EmbedPlan) -> bool:
@@ -238,7 +238,7 @@ class EmbedPool:
         """Take in the requests that were answered.
 
         Raises:
-            FatalEmbedderError: The provider will not answer until somebody acts.
+            FatalEmbedderError: The provider will not answer until the cause is corrected.
         """
         for future in [future for future in self.in_flight if future.done()]:
             request = self.in_flight.pop(future)
@@ -255,7 +255,7 @@ class EmbedPool:
 
     @property
     def can_send(self) -> bool:
-        """Whether :meth:`pump` would send something now, full or repeated."""
+        """Return whether :meth:`pump` would send something now, full or repeated."""
         if len(self.in_flight) >= self._room or self.blocked_for > 0 or self._is_refused:
             return False
         if self._ready or self.waiting_texts >= self.embedder.max_batch_size:
@@ -264,7 +264,7 @@ class EmbedPool:
 
     @property
     def wakes_in(self) -> float | None:
-        """Seconds until something can be sent that cannot now; None: no such thing."""
+        """Seconds until something can be sent that cannot now; None if there is nothing."""
         if self.is_idle:
             return None
         moments = [request.not_before for request in self._again]
@@ -290,7 +290,7 @@ class EmbedPool:
     def _gaps(
         self, plan: EmbedPlan, failed: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[int, int]]:
-        """Texts that rows lack of which others are embedded or in flight. Rows that met with
+        """Return the missing texts of rows whose other texts are embedded or in flight. Rows with
         an error are tried again as a whole."""
         if not plan.long:
             return
@@ -357,7 +357,7 @@ class EmbedPool:
         self._correct(request, 0)
         if isinstance(error, (FatalEmbedderError, ThrottledError)):
             self._recall()
-            self._is_refused = False  # nothing stands ready that it could hold back
+            self._is_refused = False  # nothing waits ready that it could hold back
         if isinstance(error, FatalEmbedderError):
             self._again.append(request)  # not lost: it is still waiting when the job resumes
             raise error
@@ -391,7 +391,7 @@ class EmbedPool:
             request.fail(error)
 
     def _cut(self, request: Request) -> list[Request]:
-        """A text that was refused as too long, in pieces; none where it cannot be cut."""
+        """Return a text that was refused as too long in pieces; nothing where it cannot be cut."""
         [(plan, position, _)] = request.parts
         if not plan.cut(position, self.embedder):
             return []
@@ -403,7 +403,7 @@ class EmbedPool:
 def _fit(
     counts: Sequence[int], start: int, stop: int, budget: int, *, at_least_one: bool
 ) -> tuple[int, int]:
-    """How far texts fit into a budget of tokens: ``(end, tokens left)``."""
+    """Return how many texts fit into a budget of tokens: ``(end, tokens left)``."""
     end = start
     while end < stop and (counts[end] <= budget or (at_least_one and end == start)):
         budget = max(0, budget - counts[end])

@@ -1,4 +1,4 @@
-"""What an embedder raised, as one of four kinds, and how soon it is asked again."""
+"""Classifies the errors of embedders into four kinds, and times the retries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how soon a request that failed in passing is sent again.
+    """The number and the delays of attempts to send a request that failed transiently.
 
     Attributes:
         attempts: Sends of one request, at most.
@@ -35,21 +35,22 @@ class RetryPolicy:
     max_delay: float = 30.0
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait after the attempt of that number, counted from 1."""
+        """Return the seconds to wait after the attempt of that number, counted from 1."""
         jitter = random.uniform(0, self.initial_delay)
         return backoff(attempt, self.initial_delay, self.max_delay) + jitter
 
 
 def backoff(attempt: int, initial: float, longest: float = math.inf) -> float:
-    """Seconds to wait after the attempt of that number, counted from 1: they double, ten times
-    at most (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
+    """Return the seconds to wait after the attempt of that number, counted from 1: they double, ten
+    times at most
+    (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
     """
     return min(longest, initial * 2.0 ** min(attempt - 1, 10))
 
 
 def as_embedder_error(error: BaseException, texts: Sequence[str]) -> EmbedderError:
-    """What an embedder raised, as one of the four kinds, without texts and keys in it: in its
-    words, and in what it was raised from. Its traceback says where.
+    """Return an embedder's error as one of the four kinds, without texts and keys in its message
+    or in what it was raised from. Its traceback is kept.
 
     Lost connections and time-outs are transient. Anything else an embedder did not
     classify is taken for a fault of the texts: bisected, it costs the row that causes it.
@@ -73,8 +74,8 @@ def _of_kind(kind: type[EmbedderError], words: str, error: BaseException) -> Emb
 
 
 def _said_anew(error: EmbedderError, words: str) -> EmbedderError:
-    """The same error with other words; one that has words of its own becomes what it derives
-    from."""
+    """Return the same error with another message; one that makes its own message becomes its base
+    class."""
     error.message, error.args = words, (words,)
     forget_origin(error)
     if str(error) == words:

@@ -1,4 +1,4 @@
-"""Whether a provider answers anything at all, asked while nothing of a job was embedded."""
+"""Finds out whether a provider answers at all, while nothing of a job is embedded yet."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ai_migration.indexing.embedding.plan import EmbedPlan, Request
 
 
 class Trial:
-    """Keeps the first verdicts of a provider until it is known what they are worth.
+    """Keeps the first refusals of a provider until their cause is known.
 
-    To halve a batch down to each of its rows, and to record one row after the other, takes
-    for ever where every text is refused: by an unknown parameter, or a wrong model. So the
-    first text that is refused waits, and a plain one is asked for. If that is answered, the
-    text was at fault. If it is refused in the same words, the provider is.
+    Splitting a batch down to each of its rows, and recording each failure, takes for ever where
+    every text is refused, for an unknown parameter or a wrong model. So the first text that is
+    refused waits, and a plain one is sent. If that is answered, the text is the cause. If it is
+    refused with the same message, the provider is.
 
     Args:
-        embedder: Who is tried.
+        embedder: The embedder that is tried.
         is_on: Whether nothing was embedded yet.
 
     Attributes:
-        is_on: Whether nothing was answered yet: as long, one text is sent at a time.
-        suspects: What was refused, and why.
+        is_on: Whether nothing was answered yet: until then, one text is sent at a time.
+        suspects: The requests that were refused, with their errors.
     """
 
     def __init__(self, embedder: Embedder, *, is_on: bool) -> None:
@@ -34,7 +34,8 @@ class Trial:
         self._probe: EmbedPlan | None = None
 
     def suspect(self, request: Request, error: EmbedderError) -> Request | None:
-        """Keep a verdict on a single text; the request to send next, unless it was sent."""
+        """Keep the refusal of a single text; return the request to send next, unless it was
+        sent."""
         self.suspects.append((request, error))
         if self._probe is not None:
             return None
@@ -43,14 +44,14 @@ class Trial:
         return Request([(self._probe, 0, 1)])
 
     def is_probe(self, request: Request) -> bool:
-        """Whether a request is the one that was made by :meth:`suspect`."""
+        """Return whether a request is the one that was made by :meth:`suspect`."""
         return self._probe is not None and request.parts[0][0] is self._probe
 
     def judge(self, error: EmbedderError) -> None:
-        """The plain text was not answered.
+        """Judge by the plain text, which was not answered.
 
         Raises:
-            FatalEmbedderError: It was refused in the same words as a text of the job.
+            FatalEmbedderError: It was refused with the same message as a text of the job.
         """
         for _, other in self.suspects:
             if isinstance(error, InputRefusedError) and say_the_same(other.message, error.message):
@@ -59,7 +60,7 @@ class Trial:
         self.end()
 
     def end(self) -> None:
-        """Something was answered: what was refused is at fault itself."""
+        """End the trial, since something was answered: the refused texts are the cause."""
         self.is_on = False
         for request, error in self.suspects:
             request.fail(error)
@@ -68,7 +69,7 @@ class Trial:
         self.suspects = []
 
     def forget(self, is_kept: Callable[[EmbedPlan], bool]) -> None:
-        """Drop the verdicts on the texts of some plans, and the plain text if none is left."""
+        """Drop the refusals of texts of some plans, and the plain text if none is left."""
         self.suspects = [each for each in self.suspects if is_kept(each[0].parts[0][0])]
         if not self.suspects:
             self._probe = None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ai_migration.models.ledger import SearchableEntity
 from ai_migration.models.sql.dialects import dialect
+from ai_migration.models.sql.dialects.base import LedgerRow
 
 _CHUNK = 500
 """Parameters in one statement: below the smallest limit of any database."""
@@ -30,17 +31,6 @@ class KnownEntity(NamedTuple):
 
 _known = partial(tuple.__new__, KnownEntity)
 """``KnownEntity._make``, without a Python call for each row."""
-
-
-class LedgerRow(NamedTuple):
-    """The ledger row to write for one entity. ``known_version`` is the version it had when it was
-    looked up; 0: there was no row."""
-
-    entity_id: str
-    content_hash: bytes
-    metadata_hash: bytes
-    chunk_count: int
-    known_version: int = 0
 
 
 def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[str, KnownEntity]:

@@ -14,7 +14,6 @@ from ai_migration.types import Vectors
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ai_migration.models.sql.ledger import LedgerRow
 
 NO_CHUNK = 2**31 - 1
 """Chunk number of the row that says that a collection exists, empty or not."""
@@ -57,6 +56,17 @@ class VectorColumns(NamedTuple):
         keys = zip(self.entity_ids, self.chunks, documents, strict=False)
         for i, (entity_id, chunk, document) in enumerate(keys):
             yield entity_id, int(chunk), packed[i * width : (i + 1) * width], document
+
+
+class LedgerRow(NamedTuple):
+    """The ledger row to write for one entity. ``known_version`` is the version it had when it was
+    looked up; 0: there was no row."""
+
+    entity_id: str
+    content_hash: bytes
+    metadata_hash: bytes
+    chunk_count: int
+    known_version: int = 0
 
 
 class Dialect:

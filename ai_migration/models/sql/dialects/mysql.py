@@ -6,15 +6,12 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import Error
 
-from ai_migration.models.sql.dialects.base import KNOWN, NO_CHUNK, Dialect, VectorColumns
+from ai_migration.models.sql.dialects.base import KNOWN, NO_CHUNK, Dialect, LedgerRow, VectorColumns
 from ai_migration.models.sql.json_rows import ENTITY_ID, TEXT, execute_rows
-
-if TYPE_CHECKING:
-    from ai_migration.models.sql.ledger import LedgerRow
 
 _LEDGER = {
     "entity_id": ENTITY_ID,

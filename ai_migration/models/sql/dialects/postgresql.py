@@ -26,13 +26,12 @@ from ai_migration.models.sql.dialects.base import (
     NO_CHUNK,
     VECTORS_AFTER,
     Dialect,
+    LedgerRow,
     VectorColumns,
 )
 
 if TYPE_CHECKING:
     import psycopg
-
-    from ai_migration.models.sql.ledger import LedgerRow
 
 
 class PostgreSQL(Dialect):

@@ -6,12 +6,15 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ai_migration.models.sql.dialects.base import INSERT_ENTITIES, KNOWN, Dialect, VectorColumns
-
-if TYPE_CHECKING:
-    from ai_migration.models.sql.ledger import LedgerRow
+from ai_migration.models.sql.dialects.base import (
+    INSERT_ENTITIES,
+    KNOWN,
+    Dialect,
+    LedgerRow,
+    VectorColumns,
+)
 
 
 class SQLite(Dialect):

@@ -1,4 +1,4 @@
-"""Lists of what the engine writes: the queue, failures, the ledger, collections, cool-downs."""
+"""Lists of the engine's tables: the queue, failures, the ledger, collections, cool-downs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _job_link(job_id: str | None) -> str:
 
 @admin.register(QueueEntry)
 class QueueEntryAdmin(ReadOnlyAdmin):
-    """Work that waits, is being done, or was done for a job."""
+    """Entries that wait, are being processed, or were processed for a job."""
 
     list_display = [
         "id",
@@ -125,7 +125,7 @@ class EntityFailureAdmin(ReadOnlyAdmin):
 
     @admin.action(description=gettext_lazy("Retry"), permissions=["control"])
     def retry(self, request: HttpRequest, failures: QuerySet[EntityFailure]) -> None:
-        """Each job tries its own again; those of live changes go back to the queue."""
+        """Let each job retry its own; enqueue those of live changes again."""
         columns = ("pk", "job", "collection__entity_type", "entity_id")
         of_jobs: dict[str, list[int]] = defaultdict(list)
         live: dict[str, list[str]] = defaultdict(list)
@@ -143,7 +143,7 @@ class EntityFailureAdmin(ReadOnlyAdmin):
     def discard(self, request: HttpRequest, failures: QuerySet[EntityFailure]) -> None:
         pks = list(failures.order_by().values_list("pk", flat=True))
         count = migration_service.discard_failures(pks, actor=request.user.get_username())
-        words = _("Done: %(count)s failures are listed no more; the entities stay unindexed.")
+        words = _("Done: %(count)s failures are no longer listed; the entities stay unindexed.")
         messages.success(request, words % {"count": display.number(count)})
 
 
@@ -176,7 +176,7 @@ class SearchableEntityAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By an index, which begins with the collection."""
+        """Search by an index, which begins with the collection."""
         found, may_repeat = super().get_search_results(request, queryset, search_term)
         if search_term:
             known = Collection.objects.using(our_database()).values_list("pk", flat=True)
@@ -219,7 +219,7 @@ class CollectionAdmin(ReadOnlyAdmin):
 
 @admin.register(RateLimitState)
 class RateLimitStateAdmin(ReadOnlyAdmin):
-    """What is known of the limits of providers, where it is kept in the database."""
+    """The limits of providers, where they are kept in the database."""
 
     list_display = ["key", "waits_until", "reason"]
     sortable_by = ()
@@ -229,7 +229,7 @@ class RateLimitStateAdmin(ReadOnlyAdmin):
         until = ProviderState.from_json(row.state).blocked_until
         return display.moment(datetime.fromtimestamp(until / 1000, tz=UTC) if until else None)
 
-    @admin.display(description=gettext_lazy("its words"))
+    @admin.display(description=gettext_lazy("message"))
     def reason(self, row: RateLimitState) -> str:
         return ProviderState.from_json(row.state).reason or display.NOTHING
 
