@@ -17,6 +17,8 @@ import pytest
 
 from tests.commands import ROOT
 
+pytestmark = pytest.mark.gate
+
 COMMAND = [sys.executable, "example_project/manage.py", "demo"]
 
 
@@ -47,7 +49,6 @@ def found(output: str, query: str) -> list[str]:
     return [line.split()[1] for line in lines]
 
 
-@pytest.mark.gate
 def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     environment: dict[str, str],
 ) -> None:
@@ -72,7 +73,6 @@ def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     assert found(again.stdout, "compress a file") == files
 
 
-@pytest.mark.gate
 def test_what_the_demo_says_to_try_next_works(environment: dict[str, str]) -> None:
     done = demo(environment)
     said = [line for line in done.stdout.splitlines() if "manage.py" in line]
@@ -101,7 +101,6 @@ def test_an_unknown_package_is_named(environment: dict[str, str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.gate
 def test_ctrl_c_pauses_and_running_again_goes_on(environment: dict[str, str]) -> None:
     with _in_terminal(environment, until=b" of 6,", then=signal.SIGINT) as (returncode, output):
         assert returncode == 130

@@ -208,12 +208,12 @@ def test_check_before_and_after_migrate(manage: Manage, tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_config_is_an_error_without_a_traceback(
-    manage: Manage, tmp_path: Path, yaml: str | None, code: str
+    manage_here: Manage, tmp_path: Path, yaml: str | None, code: str
 ) -> None:
     path = tmp_path / "broken.yml"
     if yaml is not None:
         path.write_text(yaml)
-    done = manage("check", ai_migration={"ENTITY_CONFIG": str(path)})
+    done = manage_here("check", ai_migration={"ENTITY_CONFIG": str(path)})
     assert done.returncode == 1
     assert f"ai_migration.{code}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -230,9 +230,9 @@ def test_a_broken_config_is_an_error_without_a_traceback(
     ],
 )
 def test_broken_settings_are_an_error_without_a_traceback(
-    manage: Manage, keys: dict[str, Any]
+    manage_here: Manage, keys: dict[str, Any]
 ) -> None:
-    done = manage("check", ai_migration=keys)
+    done = manage_here("check", ai_migration=keys)
     assert done.returncode == 1
     assert "(ai_migration.E" in done.stderr
     assert "Traceback" not in done.stderr

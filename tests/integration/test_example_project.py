@@ -269,6 +269,7 @@ def test_orders_and_products_can_be_found(example: Example) -> None:
     assert "products: " in order["text"]
 
 
+@pytest.mark.gate
 def test_the_project_fits_its_models_and_passes_its_checks(sqlite_example: Example) -> None:
     for arguments in (("check", "--fail-level", "WARNING"), ("makemigrations", "--check")):
         done = sqlite_example(*arguments)

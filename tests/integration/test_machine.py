@@ -253,7 +253,8 @@ CHAOS = settings(
 )
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+@pytest.mark.parametrize("store", [STORES[0], pytest.param(STORES[1], marks=pytest.mark.gate)])
 def test_anything_in_any_order(project: Project, store: str) -> None:
     project.set(MAX_CONCURRENT_JOBS=SLOTS, MAX_ATTEMPTS=3)
     script = project.embedder(max_batch_size=3)

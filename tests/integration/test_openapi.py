@@ -28,12 +28,8 @@ TYPES = ["article", "country", "document", "tenant-note"]
 
 api = schemathesis.openapi.from_dict(openapi_document(API))
 api.app = WSGIHandler()
-few = settings(
-    max_examples=20,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-many = settings(few, max_examples=300)
+few = settings(max_examples=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+many = settings(few, max_examples=300, phases=[Phase.explicit, Phase.generate])
 
 
 def aim(case: Any) -> None:
