@@ -46,4 +46,29 @@ class Migration(migrations.Migration):
             name='woken_at',
             field=models.DateTimeField(help_text='When a worker was last asked to take this slot.', null=True),
         ),
+        migrations.AlterField(
+            model_name='collection',
+            name='fingerprint',
+            field=models.CharField(help_text='Identifies the embedder; vectors of two are never mixed.', max_length=64),
+        ),
+        migrations.AlterField(
+            model_name='enginemetrics',
+            name='recoveries',
+            field=models.PositiveBigIntegerField(default=0, help_text='Entries of dead workers that were requeued.'),
+        ),
+        migrations.AlterField(
+            model_name='migrationjob',
+            name='adapts_batch_size',
+            field=models.BooleanField(default=False, help_text='No size was asked for: it follows TARGET_BATCH_SECONDS.'),
+        ),
+        migrations.AlterField(
+            model_name='migrationjob',
+            name='idempotency_key',
+            field=models.CharField(help_text='Hash of the user and the idempotency key.', max_length=64, null=True),
+        ),
+        migrations.AlterField(
+            model_name='queueentry',
+            name='attempts',
+            field=models.PositiveIntegerField(default=0, help_text='Failed attempts; being throttled or deferred does not count.', verbose_name='attempts'),
+        ),
     ]

@@ -21,7 +21,7 @@ class Collection(OwnModel):
     model_id = models.CharField(_("model id"), max_length=255)
     dimensions = models.PositiveIntegerField(_("dimensions"))
     fingerprint = models.CharField(
-        max_length=64, help_text=_("What the embedder was; vectors of two never mix.")
+        max_length=64, help_text=_("Identifies the embedder; vectors of two are never mixed.")
     )
     store = models.CharField(_("store"), max_length=100, help_text=_("Alias in STORES."))
     config_snapshot = models.JSONField(

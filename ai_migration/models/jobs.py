@@ -93,7 +93,7 @@ class MigrationJob(OwnModel):
     )
     batch_size = models.PositiveIntegerField()
     adapts_batch_size = models.BooleanField(
-        default=False, help_text=_("Nobody asked for a size: it follows TARGET_BATCH_SECONDS.")
+        default=False, help_text=_("No size was asked for: it follows TARGET_BATCH_SECONDS.")
     )
     source_position = models.CharField(
         max_length=32,
@@ -112,7 +112,7 @@ class MigrationJob(OwnModel):
     error_message = models.TextField(blank=True, default="")
     created_by = models.CharField(max_length=255, blank=True, default="")
     idempotency_key = models.CharField(  # noqa: DJ001  # unique: NULLs differ
-        null=True, max_length=64, help_text=_("Hash of who asked and the key of the request.")
+        null=True, max_length=64, help_text=_("Hash of the user and the idempotency key.")
     )
     request_fingerprint = models.CharField(blank=True, default="", max_length=64)
     created_at = MomentField(auto_now_add=True)

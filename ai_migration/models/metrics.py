@@ -25,7 +25,7 @@ class EngineMetrics(OwnModel):
     entities = models.PositiveBigIntegerField(default=0)
     texts = models.PositiveBigIntegerField(default=0, help_text="Texts that were embedded.")
     recoveries = models.PositiveBigIntegerField(
-        default=0, help_text="Entries of dead workers that went back to the queue."
+        default=0, help_text="Entries of dead workers that were requeued."
     )
     leases_lost = models.PositiveBigIntegerField(
         db_column="fences_lost",

@@ -41,7 +41,7 @@ class QueueEntry(OwnModel):
     attempts = models.PositiveIntegerField(
         _("attempts"),
         default=0,
-        help_text=_("Failed attempts; being throttled or deferred is none."),
+        help_text=_("Failed attempts; being throttled or deferred does not count."),
     )
     claims = models.PositiveIntegerField(
         default=0,

@@ -155,7 +155,7 @@ class Progress(Document):
 
 
 class Throttle(Document):
-    """Why a job is slowed down."""
+    """The reason a job is slowed down."""
 
     reason: str = told("Why it waits.", "Slow down", source="throttle_reason")
     until: Moment | None = told("When it continues.", _AT, source="throttled_until")
