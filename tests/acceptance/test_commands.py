@@ -48,7 +48,7 @@ def document(manage: Manage, *arguments: str, **options: Any) -> Any:
 # From the first run to a search
 
 
-@pytest.mark.vendors("sqlite", "postgresql")
+@pytest.mark.vendors("sqlite", gate=["postgresql"])
 def test_rows_are_indexed_and_found(manage: Manage) -> None:
     Country.objects.bulk_create(Country(code=f"C{n}", name=f"Country {n}") for n in range(8))
     output = ok(manage, MIGRATE, "country")
@@ -270,7 +270,9 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("sent", "returncode"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+    ("sent", "returncode"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.gate)],
+    ids=["INT", "TERM"],
 )
 def test_a_signal_pauses_and_says_how_to_go_on(
     world: World, manage: Manage, sent: signal.Signals, returncode: int
@@ -295,7 +297,9 @@ def test_a_signal_pauses_and_says_how_to_go_on(
     assert embedded_texts(world.log) - job.embedded_texts <= 2 * 3
 
 
-@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "as_json", [False, pytest.param(True, marks=pytest.mark.gate)], ids=["text", "json"]
+)
 def test_ctrl_c_twice_stops_at_once(world: World, manage: Manage, as_json: bool) -> None:
     """Even while a request hangs; what was claimed is claimed again by the next run."""
     with working(world, manage, 600, *["--json"] * as_json) as process:
@@ -311,6 +315,7 @@ def test_ctrl_c_twice_stops_at_once(world: World, manage: Manage, as_json: bool)
     assert newest_job("article").processed_entities == 200
 
 
+@pytest.mark.gate
 def test_a_pause_from_elsewhere_ends_the_foreground(world: World, manage: Manage) -> None:
     with working(world, manage, 0.4) as process:
         job = newest_job("article")
@@ -321,6 +326,7 @@ def test_a_pause_from_elsewhere_ends_the_foreground(world: World, manage: Manage
     assert "Resume with" in output
 
 
+@pytest.mark.gate
 def test_a_worker_stops_after_the_batch_in_flight(world: World, manage: Manage) -> None:
     write_articles(100)
     settings = dawdling(world, 0.05).settings

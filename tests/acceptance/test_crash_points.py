@@ -146,7 +146,7 @@ def wrong_after_crashes(
     return found
 
 
-@in_short
+@pytest.mark.gate
 def test_a_kill_at_each_kind_of_instant_of_a_batch_changes_nothing(
     world: World, tmp_path: Path
 ) -> None:
@@ -188,6 +188,7 @@ def test_a_kill_at_any_instant_changes_nothing_in_a_store_elsewhere(
     assert not wrong_after_crashes(world, start, tmp_path, every_one)
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("sqlite")
 def test_rows_that_change_back_before_the_recovery_are_in_the_store_as_they_are(
     world: World, settings: Any, tmp_path: Path

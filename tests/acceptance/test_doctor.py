@@ -82,7 +82,9 @@ def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask
 
 
 @pytest.mark.vendors("sqlite", gate=["postgresql"])
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.gate)]
+)
 def test_the_heartbeat_of_a_worker(world: World, manage: Manage, signum: signal.Signals) -> None:
     def is_alive() -> bool:
         asked = manage(

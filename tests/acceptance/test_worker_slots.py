@@ -94,6 +94,7 @@ def test_one_that_dies_is_started_again(workers: subprocess.Popen[str], slow: Wo
     assert_in_line(slow)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_them_all_and_gives_all_back(
     workers: subprocess.Popen[str], slow: World, number: signal.Signals
@@ -112,6 +113,7 @@ def test_a_signal_ends_them_all_and_gives_all_back(
     assert status() == JobStatus.RUNNING
 
 
+@pytest.mark.gate
 def test_they_do_not_outlive_the_one_that_started_them(
     workers: subprocess.Popen[str], slow: World
 ) -> None:
@@ -122,6 +124,7 @@ def test_they_do_not_outlive_the_one_that_started_them(
     assert not any(child.is_running() for child in children)
 
 
+@pytest.mark.gate
 def test_they_end_when_it_was_gone_before_they_began(slow: World, manage: Manage) -> None:
     command = ("ai_migration", "worker", "--slots", "2")
     with manage.watched(*command, ai_migration=slow.settings) as process:
@@ -138,6 +141,7 @@ def spawned(main: psutil.Process) -> list[psutil.Process]:
     return [child for child in main.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.gate
 def test_a_row_that_kills_its_process_costs_itself(world: World, manage: Manage) -> None:
     backend = f"{__name__}.DeadlyEmbedder"
     settings = {"EMBEDDERS": {"default": {"BACKEND": backend}}, "MAX_CRASHES": 2}

@@ -96,6 +96,7 @@ class TestPgVectorStore(DjangoStoreContract):
     path = "ai_migration.stores.pgvector.PgVectorStore"
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
 class TestPgVectorStoreInHalfTheSpace(DjangoStoreContract):
     path = "ai_migration.stores.pgvector.PgVectorStore"
@@ -103,6 +104,7 @@ class TestPgVectorStoreInHalfTheSpace(DjangoStoreContract):
     tolerance = 1e-3
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("one_database", ["postgresql"], indirect=True)
 class TestPgVectorStoreWithLists(DjangoStoreContract):
     path = "ai_migration.stores.pgvector.PgVectorStore"

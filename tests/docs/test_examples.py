@@ -16,14 +16,13 @@ ORIGINS = {
 """Where in the tutorial's project a page begins."""
 
 
+@pytest.mark.gate
 def test_the_tutorial_works(tutorial: Path) -> None:
     assert {path.name for path in tutorial.iterdir()} > set(ORIGINS.values())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.gate) if "howto" in name else name for name in ORIGINS],
-)
+@pytest.mark.gate
+@pytest.mark.parametrize("name", ORIGINS)
 def test_the_examples_work(name: str, tutorial: Path, tmp_path: Path) -> None:
     Project(tmp_path / "shop", tutorial / ORIGINS[name]).run(ROOT / name)
 

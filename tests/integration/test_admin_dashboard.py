@@ -27,7 +27,7 @@ from tests.integration.support import (
 )
 
 pytestmark = pytest.mark.vendors("sqlite")
-on_both = pytest.mark.vendors("sqlite", "postgresql")
+on_both = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 PAGE = "dashboard_changelist"
 

@@ -17,7 +17,7 @@ from tests.integration.embedders import Script
 from tests.integration.support import Project, finish, make_articles, run, run_slice, start
 
 pytestmark = pytest.mark.vendors("sqlite")
-on_both = pytest.mark.vendors("sqlite", "postgresql")
+on_both = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 
 def refuse(script: Script, *numbers: int) -> None:

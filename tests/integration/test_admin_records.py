@@ -29,7 +29,7 @@ from tests.integration.support import (
 from tests.testapp.models import Article
 
 pytestmark = pytest.mark.vendors("sqlite")
-on_both = pytest.mark.vendors("sqlite", "postgresql")
+on_both = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 LISTS = ["queueentry", "entityfailure", "searchableentity", "collection", "ratelimitstate"]
 

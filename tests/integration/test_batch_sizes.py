@@ -13,7 +13,7 @@ from ai_migration.pace.batch_sizes import adapt_batch_size
 from ai_migration.types import EntryStatus, JobStatus
 from tests.integration.support import Project, assert_in_line, finish, make_articles, start
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ def test_before_the_tables_are_there(database: FreshDatabase) -> None:
 
 
 @pytest.mark.vendors("sqlite")
+@pytest.mark.gate
 def test_check_before_and_after_migrate(manage: Manage, tmp_path: Path) -> None:
     """On SQLite as Django sets it up: warned of, and nothing worse."""
     module = tmp_path / "plain_settings.py"

@@ -165,8 +165,8 @@ class Cluster(Service):
         assert all(slot.lease_expires_at is None for slot in WorkerSlot.objects.all())
 
 
-@pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
-@pytest.mark.parametrize("store", [STORES[0], pytest.param(STORES[1], marks=pytest.mark.gate)])
+@pytest.mark.gate
+@pytest.mark.parametrize("store", STORES)
 def test_a_cluster_keeps_the_promises(
     project: Project, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,8 @@ from tests.integration.support import Project, finish, make_articles, start
 from tests.integration.test_django_q import PATH
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 HOURS = timedelta(hours=2)
 
 

@@ -16,7 +16,7 @@ from tests.integration.embedders import Script
 from tests.integration.rest import ROOT, Api, error
 from tests.integration.support import make_articles, run, start, work
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 
 def test_start_watch_pause_resume_cancel(api: Api) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("rest_framework")
 
 from tests.integration.rest import ROOT, Api, error
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql"])
 ARTICLE = {"entityType": "article"}
 NUL, SURROGATE = "a\0b", "\ud800"
 
