@@ -71,7 +71,7 @@ def test_a_right_config_is_silent_and_asks_for_little(project: Project) -> None:
     ("change", "code", "words"),
     [
         ({"fields": ("title",)}, "W051", "texts that differ are embedded again"),
-        ({"fields": ("title", "body"), "metadata_fields": ["status"]}, "W051", "metadata is written"),
+        ({"fields": ("title", "body"), "metadata_fields": ["status"]}, "W051", "metadata is"),
         ({"fields": ("title", "body"), "queryset": "objects"}, "W051", "texts that differ"),
         ({"fields": ("title", "body"), "embedder": "other"}, "W050", "--rebuild"),
         ({"fields": ("title", "body"), "store": "other"}, "W050", "--rebuild"),
