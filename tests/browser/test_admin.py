@@ -60,7 +60,7 @@ def test_a_migration_from_the_form_to_its_end(
     expect(bar).not_to_have_attribute("value", "0.0")  # by itself
     assert migration_service.get_job(job.pk).status == JobStatus.RUNNING
 
-    page.get_by_label("Why").fill("lunch")
+    page.get_by_label("Reason").fill("lunch")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".messagelist")).to_contain_text("is paused")
     expect(page.locator("[data-part=events]")).to_contain_text("lunch")
@@ -78,7 +78,7 @@ def test_what_is_typed_survives_the_refresh(site: Site, users: Users, expect: An
     make_articles(40)
     job = start(batch_size=10)
     page = site.visit(url("migrationjob_change", job.pk), users["operator"])
-    why = page.get_by_label("Why")
+    why = page.get_by_label("Reason")
     why.fill("because of")
     migration_service.pause_migration(job.pk)
     expect(page.get_by_role("button", name="Resume")).to_be_visible()

@@ -222,7 +222,7 @@ def test_seeding_again_adds_only_what_is_missing_and_reset_starts_over(example: 
     assert "Created 0 rows" in example("seed_catalog", "--products", "50").stdout
     assert "Created 10 rows" in example("seed_catalog", "--products", "60").stdout
     done = example("seed_catalog", "--products", "20", "--orders", "5", "--reset", "--seed", "7")
-    assert "There are 20 products and 5 orders." in done.stdout
+    assert "There are now 20 products and 5 orders." in done.stdout
     again = example.values("Product.objects.order_by('pk').values_list('pk', 'sku').first()")
     assert again[0] == first[0]  # keys start at 1 again
     assert again[1] != first[1]
