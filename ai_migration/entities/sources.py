@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, router
+from django.db import Error, router
 from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.module_loading import import_string
@@ -48,7 +48,7 @@ class RowSource:
         function = self.function()
         try:
             rows = function()
-        except (DatabaseError, InterfaceError, AIMigrationError):
+        except (Error, AIMigrationError):
             raise
         except Exception as error:
             raise QuerysetError(self._unfit(f"raised {error!r}").message) from error

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -71,7 +71,7 @@ class ServiceCommand(BaseCommand):
         except AIMigrationError as error:
             code = WRONG_USAGE if isinstance(error, _USAGE_ERRORS) else FAILED
             self._fail(error.code, error.message, error.field, code)
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             words = in_words(error)
             self._fail("database_error", words[0].upper() + words[1:], None, FAILED)
         except KeyboardInterrupt:

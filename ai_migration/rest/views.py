@@ -13,16 +13,14 @@ from rest_framework.utils.urls import replace_query_param
 from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import (
-    Document,
     EntityType,
-    Event,
     EventPage,
-    Failure,
     FailurePage,
     Hit,
     Job,
     JobPage,
     JobProgress,
+    Page,
     Plan,
 )
 from ai_migration.jobs.service import migration_service
@@ -86,7 +84,7 @@ class JobsView(RecoveringView):
         def find(limit: int) -> Sequence[Any]:
             return migration_service.list_jobs(**{**asked, "limit": limit})
 
-        return page(request, find, asked["limit"], Job)
+        return page(request, find, asked["limit"], JobPage)
 
 
 class JobView(RecoveringView):
@@ -154,7 +152,7 @@ class FailuresView(RecoveringView):
     @operation("listFailures", FailurePage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """List a job's failed entities, with their errors and attempts."""
-        return page_of_job(request, job_id, migration_service.list_failures, Failure)
+        return page_of_job(request, job_id, migration_service.list_failures, FailurePage)
 
 
 class EventsView(RecoveringView):
@@ -163,7 +161,7 @@ class EventsView(RecoveringView):
     @operation("listEvents", EventPage, query=PageQuery, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
         """List a job's audit log, oldest first."""
-        return page_of_job(request, job_id, migration_service.list_events, Event)
+        return page_of_job(request, job_id, migration_service.list_events, EventPage)
 
 
 class EntitiesView(MigrationView):
@@ -194,7 +192,7 @@ class SearchView(MigrationView):
 
 
 def page_of_job(
-    request: Request, job_id: str, find: Callable[..., Sequence[Row]], document: type[Document]
+    request: Request, job_id: str, find: Callable[..., Sequence[Row]], document: type[Page]
 ) -> Response:
     """Return a page of a job's rows, from the requested cursor.
 
@@ -202,7 +200,7 @@ def page_of_job(
         request: The request.
         job_id: The job.
         find: A method of the service: takes the job, ``after`` and ``limit``.
-        document: The document of a row.
+        document: The document of the page.
     """
     asked = parsed(PageQuery, request)
     return page(
@@ -211,7 +209,7 @@ def page_of_job(
 
 
 def page(
-    request: Request, find: Callable[[int], Sequence[Row]], limit: int, document: type[Document]
+    request: Request, find: Callable[[int], Sequence[Row]], limit: int, document: type[Page]
 ) -> Response:
     """Return a page, with the link to the next one.
 
@@ -219,11 +217,11 @@ def page(
         request: The request.
         find: Takes a number of rows, and returns at most that many.
         limit: The rows of the page, at most.
-        document: The document of a row.
+        document: The document of the page.
     """
     rows = find(limit + 1)  # one more shows whether there is a next page
     following = None
     if len(rows) > limit:
         url = request.build_absolute_uri()
         following = replace_query_param(url, "cursor", str(rows[limit - 1].pk))  # type: ignore[attr-defined]
-    return Response({"next": following, "results": [document.of(row) for row in rows[:limit]]})
+    return Response(document.of({"next": following, "results": rows[:limit]}))

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
+from django.db import Error, IntegrityError, transaction
 from django.db.models import F, Sum
 from django.db.models.functions import TruncHour
 
@@ -84,7 +84,7 @@ def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
                         rows.create(minute=minute, slot_id=slot_id, **counted)
                 except IntegrityError:  # another process was faster
                     rows.update(**more)
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         logger.info("Metrics of slot %s were not written: %s", slot_id, error)
 
 

@@ -66,7 +66,6 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
                 JobStatus.FAILED,
                 using=using,
                 actor="engine",
-                sources=[JobStatus.RUNNING],
                 error_message=f"The new collection is not activated: {problem}",
                 completed_at=Now(),
                 phase=JobPhase.FINISH,  # a resume verifies again
@@ -82,7 +81,6 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
             JobStatus.COMPLETED,
             using=using,
             actor="engine",
-            sources=[JobStatus.RUNNING],
             completed_at=Now(),
             total_entities=F("processed_entities"),
             total_is_estimate=False,

@@ -77,7 +77,7 @@ def collection_for(entity: Entity, *, rebuild: bool, using: str) -> Collection:
     if active is None or (
         rebuild and (conflict is None or stores[active.store].exists(active.ref))
     ):
-        return _new_collection(entity, using)
+        return _new_collection(entity, active, using)
     if conflict is not None:
         raise conflict
     if not target_for(entity, active).store.exists(active.ref):
@@ -95,11 +95,10 @@ def conflict_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
     return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
 
 
-def _new_collection(entity: Entity, using: str) -> Collection:
+def _new_collection(entity: Entity, active: Collection | None, using: str) -> Collection:
     """Return a new collection: ACTIVE at once where nothing serves searches now (the first
     backfill, or the store was lost), else BUILDING beside the ACTIVE one."""
     embedder = embedders[entity.embedder]
-    active = active_collection(entity.name, using)
     if active is not None and not stores[active.store].exists(active.ref):
         Collection.objects.using(using).filter(pk=active.pk).update(
             status=CollectionStatus.RETIRED, retired_at=Now()

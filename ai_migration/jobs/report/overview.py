@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.db.models import Q, QuerySet, TextChoices
 from django.utils.translation import gettext_lazy as _
 
@@ -150,7 +150,7 @@ def _describe(
     )
     try:
         rows, is_estimate = _count(entity.rows())
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         problem = f"the table of {entity.model._meta.label} cannot be read: {in_words(error)}"
         return replace(overview, problem=problem)
     return replace(overview, rows=rows, rows_is_estimate=is_estimate)

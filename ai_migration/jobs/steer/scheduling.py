@@ -9,6 +9,7 @@ from django.db import transaction
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidTransitionError
+from ai_migration.jobs.steer.states import STATES, Action, sources_of
 from ai_migration.jobs.steer.transitions import Transitioned, find_job, transition
 from ai_migration.models import MigrationJob
 from ai_migration.models.leases import lock
@@ -55,7 +56,7 @@ def admit(
     with transaction.atomic(using=using):
         target = JobStatus.RUNNING if _lock_and_count(using) > 0 else JobStatus.PENDING
         now = find_job(job.pk, using)
-        if now.status in (JobStatus.RUNNING, JobStatus.PENDING):
+        if Action.RESUME in STATES[JobStatus(now.status)].answers:
             return Transitioned(now, happened=False)
         return transition(
             job.pk,
@@ -63,7 +64,7 @@ def admit(
             using=using,
             actor=actor,
             reason=reason,
-            sources=[JobStatus.PAUSED, JobStatus.FAILED, JobStatus.COMPLETED],
+            sources=sources_of(JobStatus.PENDING),
             completed_at=None,
             error_message="",
             throttled_until=None,
