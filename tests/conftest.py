@@ -40,14 +40,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that uses `database`, itself or by another fixture, runs on each vendor."""
+    """A test that uses `database`, itself or by another fixture, runs on each vendor; on MariaDB
+    with the marker `gate`."""
     if "database" in metafunc.fixturenames:
-        vendors: list[object] = [*VENDORS]
+        names: list[tuple[str, str]] = [(name, "") for name in VENDORS]
         if marker := metafunc.definition.get_closest_marker("vendors"):
-            vendors = [*marker.args]
-            for when, names in marker.kwargs.items():
-                vendors += [pytest.param(name, marks=getattr(pytest.mark, when)) for name in names]
-        metafunc.parametrize("database", vendors, indirect=True)
+            names = [(name, "") for name in marker.args]
+            names += [(name, when) for when, some in marker.kwargs.items() for name in some]
+        metafunc.parametrize("database", [_vendor(*each) for each in names], indirect=True)
+
+
+def _vendor(name: str, when: str) -> object:
+    when = when or ("gate" if name == "mysql" else "")
+    return pytest.param(name, marks=getattr(pytest.mark, when)) if when else name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

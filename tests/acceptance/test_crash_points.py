@@ -155,6 +155,7 @@ def test_a_kill_at_each_kind_of_instant_of_a_batch_changes_nothing(
     assert not wrong_after_crashes(world, start, tmp_path, choose)
 
 
+@pytest.mark.gate
 @in_short
 def test_a_kill_at_each_kind_of_instant_of_an_activation_changes_nothing(
     world: World, tmp_path: Path

@@ -83,6 +83,7 @@ def test_until_idle_they_do_it_all_and_say_how_much(slow: World, manage: Manage)
     assert_in_line(slow)
 
 
+@pytest.mark.gate
 def test_one_that_dies_is_started_again(workers: subprocess.Popen[str], slow: World) -> None:
     (victim, *others) = held()
     os.kill(victim, signal.SIGKILL)

@@ -122,6 +122,7 @@ def test_no_error_repeats_the_key(server: QdrantServer) -> None:
 # Requests
 
 
+@pytest.mark.gate
 def test_requests_are_bounded(
     store: QdrantStore, server: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def qdrant_server() -> Iterator[QdrantServer]:
         yield server
 
 
+@pytest.mark.gate
 class TestQdrantStore(VectorStoreContract):
     min_recall = 1
 

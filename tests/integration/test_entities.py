@@ -43,6 +43,8 @@ from tests.testapp.models import (
     TenantNote,
 )
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
 
 

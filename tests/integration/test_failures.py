@@ -36,6 +36,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 
 def pk_of(title: str) -> int:
     return Article.objects.get(title=title).pk

@@ -49,6 +49,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article, Category
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 ROWS = 30
 DATABASE_STORE = "ai_migration.stores.database.DatabaseStore"
 

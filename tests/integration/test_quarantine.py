@@ -30,6 +30,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 CRASHES = 3
 
 

@@ -28,6 +28,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article, Category, Document, Tag, TenantNote
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 NOON = datetime(2024, 5, 10, 12, tzinfo=UTC)
 FILTERABLE = ["status", "category__slug", "price", "tags__name", "id", "attributes__color"]
 

@@ -44,6 +44,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article, Country
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 ROWS = 40
 
 
