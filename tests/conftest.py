@@ -19,7 +19,7 @@ import pytest
 from pytest_django import DjangoDbBlocker
 
 from tests.commands import Manage, ManageHere
-from tests.databases import VENDORS, Databases, FreshDatabase, Server
+from tests.databases import VENDORS, Databases, FreshDatabase, Server, vendor
 
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 2**30:
@@ -47,12 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if marker := metafunc.definition.get_closest_marker("vendors"):
             names = [(name, "") for name in marker.args]
             names += [(name, when) for when, some in marker.kwargs.items() for name in some]
-        metafunc.parametrize("database", [_vendor(*each) for each in names], indirect=True)
-
-
-def _vendor(name: str, when: str) -> object:
-    when = when or ("gate" if name == "mysql" else "")
-    return pytest.param(name, marks=getattr(pytest.mark, when)) if when else name
+        metafunc.parametrize("database", [vendor(*each) for each in names], indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import django
+import pytest
+from _pytest.mark import ParameterSet
 from django.core.management import call_command
 from django.db import connection, connections
 from django.utils.module_loading import import_string
@@ -28,6 +30,13 @@ from ai_migration.stores import VectorStore, stores
 from tests.settings import database_settings
 
 VENDORS = ("sqlite", "postgresql", "mysql")
+
+
+def vendor(name: str, when: str = "") -> ParameterSet:
+    """Return the parameter that stands for a vendor, with the marker `when`; MariaDB is for the
+    gate."""
+    when = when or ("gate" if name == "mysql" else "")
+    return pytest.param(name, marks=getattr(pytest.mark, when) if when else ())
 
 
 class Server(Protocol):

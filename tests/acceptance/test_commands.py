@@ -297,9 +297,8 @@ def test_a_signal_pauses_and_says_how_to_go_on(
     assert embedded_texts(world.log) - job.embedded_texts <= 2 * 3
 
 
-@pytest.mark.parametrize(
-    "as_json", [False, pytest.param(True, marks=pytest.mark.gate)], ids=["text", "json"]
-)
+@pytest.mark.gate
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_ctrl_c_twice_stops_at_once(world: World, manage: Manage, as_json: bool) -> None:
     """Even while a request hangs; what was claimed is claimed again by the next run."""
     with working(world, manage, 600, *["--json"] * as_json) as process:

@@ -220,6 +220,7 @@ def test_rows_that_change_back_before_the_recovery_are_in_the_store_as_they_are(
 # The comparison has teeth
 
 
+@pytest.mark.gate
 @in_short
 @pytest.mark.parametrize("fault", ["no transaction", "vectors afterwards"])
 def test_the_comparison_sees_a_write_that_leaves_the_transaction(

@@ -22,7 +22,10 @@ from tests.acceptance.worlds import World, dawdling, write_articles
 from tests.commands import Manage
 from tests.testapp.models import Article
 
-pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql"])  # processes, not databases
+pytestmark = [
+    pytest.mark.gate,
+    pytest.mark.vendors("sqlite", "postgresql"),
+]
 
 ROWS = 120
 
@@ -83,7 +86,6 @@ def test_until_idle_they_do_it_all_and_say_how_much(slow: World, manage: Manage)
     assert_in_line(slow)
 
 
-@pytest.mark.gate
 def test_one_that_dies_is_started_again(workers: subprocess.Popen[str], slow: World) -> None:
     (victim, *others) = held()
     os.kill(victim, signal.SIGKILL)
@@ -95,7 +97,6 @@ def test_one_that_dies_is_started_again(workers: subprocess.Popen[str], slow: Wo
     assert_in_line(slow)
 
 
-@pytest.mark.gate
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_them_all_and_gives_all_back(
     workers: subprocess.Popen[str], slow: World, number: signal.Signals
@@ -114,7 +115,6 @@ def test_a_signal_ends_them_all_and_gives_all_back(
     assert status() == JobStatus.RUNNING
 
 
-@pytest.mark.gate
 def test_they_do_not_outlive_the_one_that_started_them(
     workers: subprocess.Popen[str], slow: World
 ) -> None:
@@ -125,7 +125,6 @@ def test_they_do_not_outlive_the_one_that_started_them(
     assert not any(child.is_running() for child in children)
 
 
-@pytest.mark.gate
 def test_they_end_when_it_was_gone_before_they_began(slow: World, manage: Manage) -> None:
     command = ("ai_migration", "worker", "--slots", "2")
     with manage.watched(*command, ai_migration=slow.settings) as process:
@@ -142,7 +141,6 @@ def spawned(main: psutil.Process) -> list[psutil.Process]:
     return [child for child in main.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.gate
 def test_a_row_that_kills_its_process_costs_itself(world: World, manage: Manage) -> None:
     backend = f"{__name__}.DeadlyEmbedder"
     settings = {"EMBEDDERS": {"default": {"BACKEND": backend}}, "MAX_CRASHES": 2}

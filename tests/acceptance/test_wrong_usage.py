@@ -89,7 +89,7 @@ def test_what_cannot_be_done_is_exit_1(manage_here: Manage, case: str) -> None:
 
 @pytest.mark.vendors("sqlite")
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-@pytest.mark.parametrize("case", ["unknown type", "no model"])
+@pytest.mark.parametrize("case", ["unknown type", pytest.param("no model", marks=pytest.mark.gate)])
 def test_a_process_of_its_own_says_the_same(
     manage: Manage, manage_here: Manage, case: str, options: list[str]
 ) -> None:

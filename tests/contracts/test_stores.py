@@ -21,13 +21,13 @@ from ai_migration.stores.qdrant import QdrantStore
 from ai_migration.stores.sqlite_vec import SqliteVecStore
 from ai_migration.testing import VectorStoreContract
 from ai_migration.types import Metric
-from tests.databases import VENDORS, Databases, FreshDatabase
+from tests.databases import VENDORS, Databases, FreshDatabase, vendor
 
 if TYPE_CHECKING:
     from tests.qdrant_server import QdrantServer
 
 
-@pytest.fixture(scope="class", params=VENDORS)
+@pytest.fixture(scope="class", params=map(vendor, VENDORS))
 def one_database(
     request: pytest.FixtureRequest, databases: Databases, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[FreshDatabase]:

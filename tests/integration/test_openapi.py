@@ -28,7 +28,7 @@ TYPES = ["article", "country", "document", "tenant-note"]
 
 api = schemathesis.openapi.from_dict(openapi_document(API))
 api.app = WSGIHandler()
-few = settings(max_examples=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+few = settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 many = settings(few, max_examples=300, phases=[Phase.explicit, Phase.generate])
 
 
