@@ -13,6 +13,7 @@ from types import FrameType
 from django.core.management.base import OutputWrapper
 from django.db import InterfaceError, OperationalError, connections
 
+from ai_migration.engine.insight.diagnosis import FOREGROUND
 from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.jobs.service import migration_service
@@ -89,7 +90,7 @@ class Foreground:
         self._interrupt.hint = f"Resume with: {resume_command(self.job_id)}"
         settle_in()
         with self._view:
-            run_worker(should_stop=self._poll_or_pause, only_jobs=[self.job_id], name="foreground")
+            run_worker(should_stop=self._poll_or_pause, only_jobs=[self.job_id], name=FOREGROUND)
             if self._interrupt.signal is not None:
                 self._pause(self._interrupt.signal)
             self._look()
