@@ -63,7 +63,9 @@ class Command(ServiceCommand):
         jobs = action("jobs", "List jobs, newest first.")
         jobs.add_argument("--type", dest="entity_type", help="Only jobs of this entity type.")
         jobs.add_argument("--status", help="Only jobs in this state.")
-        jobs.add_argument("--limit", type=positive, default=20, metavar="N")
+        jobs.add_argument(
+            "--limit", type=positive, default=20, metavar="N", help="Number of jobs, at most: 20."
+        )
         for name, text in (
             ("show", "Show a job with its progress, its events and its failures."),
             ("pause", "Pause a job; the batch in flight ends."),
@@ -80,8 +82,8 @@ class Command(ServiceCommand):
             "--schema", action="store_true", help="Print the JSON Schema of ai-entity-config.yml."
         )
         find = action("search", "Search an entity type.")
-        find.add_argument("entity_type", metavar="TYPE")
-        find.add_argument("query")
+        find.add_argument("entity_type", metavar="TYPE", help="The entity type to search.")
+        find.add_argument("query", metavar="WORDS", help="The meaning to look for, in quotes.")
         find.add_argument(
             "--limit", type=positive, metavar="N", help="Number of entities, at most."
         )
@@ -227,7 +229,7 @@ class Command(ServiceCommand):
         if schema:
             from ai_migration.entities.config.json_schema import entity_config_json_schema
 
-            self.stdout.write(json.dumps(entity_config_json_schema(), indent=2))
+            self.plain.write(json.dumps(entity_config_json_schema(), indent=2))
             return DONE
         described = migration_service.list_entities()
         if self.as_json:
@@ -263,7 +265,7 @@ class Command(ServiceCommand):
             self.write_json([Hit.of(hit) for hit in hits])
             return DONE
         for hit in hits:
-            self.stdout.write(describe_hit(hit))
+            self.plain.write(describe_hit(hit))
         if not hits:
             self.stdout.write("Nothing was found.")
         return DONE
