@@ -17,6 +17,7 @@ from django.db import Error
 
 from ai_migration.exceptions import (
     AIMigrationError,
+    AmbiguousJobError,
     InvalidRequestError,
     UnknownEntityTypeError,
     UnknownJobError,
@@ -32,7 +33,13 @@ from ai_migration.types import JobChanges
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 """Exit codes. Interrupted: 128 and the signal's number, as shells count."""
 
-_USAGE_ERRORS = (InvalidRequestError, UnknownEntityTypeError, UnknownJobError)
+_USAGE_ERRORS = (
+    AmbiguousJobError,
+    InvalidRequestError,
+    UnknownEntityTypeError,
+    UnknownJobError,
+)
+JOB_HELP = "The job: its id, any unambiguous beginning of it, or 'last' for the newest one."
 
 
 class _Parser(CommandParser):

@@ -17,7 +17,7 @@ from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slices.slice import SliceReport
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
-from ai_migration.exceptions import SettingsError
+from ai_migration.exceptions import SettingsError, nearest
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
@@ -25,6 +25,7 @@ from ai_migration.management import doctor
 from ai_migration.management.base import (
     DONE,
     FAILED,
+    JOB_HELP,
     ServiceCommand,
     add_limit_arguments,
     changes_of,
@@ -73,9 +74,9 @@ class Command(ServiceCommand):
             ("retry-failed", "Try a job's failed entities again; a worker does it."),
             ("watch", "Follow a job that other processes work for."),
         ):
-            action(name, text).add_argument("job", help="The job's id.")
+            action(name, text).add_argument("job", metavar="JOB", help=JOB_HELP)
         resume = action("resume", "Resume a paused or failed job; a worker does it.")
-        resume.add_argument("job", help="The job's id.")
+        resume.add_argument("job", metavar="JOB", help=JOB_HELP)
         add_limit_arguments(resume)
         entities = action("entities", "List the entity types, or print the config's schema.")
         entities.add_argument(
@@ -122,6 +123,8 @@ class Command(ServiceCommand):
             "doctor": partial(doctor.run, self),
             "install-schedules": self._install_schedules,
         }
+        if "job" in options:
+            options["job"] = migration_service.find_job_id(options["job"])
         code = actions[options["action"]](**options)
         if options["action"] in _PASSING:
             recover_opportunistically()
@@ -135,16 +138,19 @@ class Command(ServiceCommand):
             self.write_json([Job.of(job) for job in jobs])
             return DONE
         if not jobs and (entity_type or status):
-            self.stdout.write("No such jobs. See all with: manage.py ai_migration jobs")
+            close = entity_type and nearest(entity_type, registry.names())
+            hint = f" Did you mean {close!r}?" if close not in (None, entity_type) else ""
+            self.stdout.write(f"No such jobs.{hint} See all with: manage.py ai_migration jobs")
         elif not jobs:
             self.stdout.write("No jobs. Start one with: manage.py migrate_ai_entities TYPE")
         else:
+            short = migration_service.short_ids([job.pk for job in jobs])
             self.stdout.write(
                 table(
                     ["job", "type", "status", "done", "rows", "failed", "created"],
                     [
                         [
-                            job.pk,
+                            short[job.pk],
                             job.entity_type,
                             job.status,
                             f"{percent_of(job):g} %",
