@@ -10,7 +10,8 @@ What stands behind the language of a block says what it is:
     ```python norun                    only has to compile
 
 In expected output a line `…` stands for any lines; job ids (also short ones), times, scores and
-how far a job is stand for any others; `^C` is a press of Ctrl-C as soon as what stands before it was printed.
+how far a job is stand for any others; `^C` is a press of Ctrl-C as soon as what stands before it
+was printed.
 """
 
 from __future__ import annotations
