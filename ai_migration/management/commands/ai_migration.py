@@ -165,11 +165,14 @@ class Command(ServiceCommand):
         return DONE
 
     def _show(self, *, job: str, **_: Any) -> int:
-        progress = migration_service.get_progress(job)
+        row = migration_service.get_job(job)
+        [progress] = migration_service.get_progress_of([row])
         events = migration_service.list_events(job)
         failures = migration_service.list_failures(job, limit=20)
         if self.as_json:
-            self.write_json(JobHistory.of(progress, events=[*events], failures=[*failures]))
+            self.write_json(
+                JobHistory.of_job(row, progress, events=[*events], failures=[*failures])
+            )
             return DONE
         self.stdout.write(describe_progress(progress))
         self.stdout.write(
