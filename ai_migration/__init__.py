@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ai_migration.exceptions import AIMigrationError
     from ai_migration.indexing.permission import may_search
     from ai_migration.indexing.queue import enqueue
-    from ai_migration.indexing.search import search
+    from ai_migration.indexing.search import asearch, search
     from ai_migration.jobs.service import migration_service
     from ai_migration.types import (
         JobChanges,
@@ -32,6 +32,7 @@ _HOMES = {
     "MigrationMode": "ai_migration.types",
     "MigrationRequest": "ai_migration.types",
     "ai_capable": "ai_migration.entities.config.decorator",
+    "asearch": "ai_migration.indexing.search",
     "diagnose": "ai_migration.engine.insight.diagnosis",
     "engine_status": "ai_migration.engine.insight.status",
     "enqueue": "ai_migration.indexing.queue",
@@ -49,6 +50,7 @@ __all__ = [
     "MigrationMode",
     "MigrationRequest",
     "ai_capable",
+    "asearch",
     "diagnose",
     "engine_status",
     "enqueue",
@@ -66,3 +68,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -7,7 +7,7 @@ Shells (commands, REST, admin) catch :class:`AIMigrationError` and translate it;
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -142,6 +142,20 @@ class UnknownJobError(AIMigrationError):
             f"No job has the id {job_id!r}. List the jobs with: manage.py ai_migration jobs",
             field="job_id",
         )
+
+
+class AmbiguousJobError(AIMigrationError):
+    """Several jobs have an id that begins so."""
+
+    code = "ambiguous_job"
+
+    def __init__(self, beginning: str, candidates: Sequence[str], *, more: bool = False) -> None:
+        listed = ", ".join(candidates) + (", and others" if more else "")
+        super().__init__(
+            f"The ids of several jobs begin with {beginning!r}: {listed}. Use more of the id.",
+            field="job_id",
+        )
+        self.candidates = candidates
 
 
 class InvalidTransitionError(AIMigrationError):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from django.core import checks
 
-DOCUMENTATION = "docs/reference/checks.md"
+DOCUMENTATION = ""
+"""The address of the published page that explains the codes; empty until there is one. A hint says
+what to do without it: an installed package has no pages."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Code:
 
     @property
     def link(self) -> str:
-        """The address of its explanation."""
-        return f"{DOCUMENTATION}#ai_migration{self.number.lower()}"
+        """The address of its explanation; empty if it is not published."""
+        return DOCUMENTATION and f"{DOCUMENTATION}#ai_migration{self.number.lower()}"
 
     def message(self, text: str, *, hint: str = "", obj: object = None) -> checks.CheckMessage:
         """Return a check message with this code.
@@ -40,7 +42,7 @@ class Code:
             obj: The object it is about; Django prints it before the code.
         """
         kind = {"E": checks.Error, "W": checks.Warning, "I": checks.Info}[self.number[0]]
-        advice = f"{hint or self.hint} See {self.link}."
+        advice = f"{hint or self.hint} See {self.link}." if self.link else hint or self.hint
         return kind(text.replace("\0", "\\0"), hint=advice, obj=obj, id=self.id)
 
 

@@ -1,4 +1,4 @@
-"""Checks of ``Q_CLUSTER``, explained in docs/reference/checks.md."""
+"""Checks of ``Q_CLUSTER``."""
 
 from __future__ import annotations
 
@@ -125,4 +125,4 @@ def _reconnects(alias: str) -> bool:
 
 
 def _warning(message: str, hint: str, *, id: str) -> CheckMessage:
-    return Warning(message, hint=f"{hint} See docs/reference/checks.md.", id=id)
+    return Warning(message, hint=hint, id=id)

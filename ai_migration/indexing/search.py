@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from asgiref.sync import sync_to_async
+from django.utils.asyncio import async_unsafe
+
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filtering.lookups import require_storable
@@ -22,6 +25,10 @@ from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
 MAX_LIMIT = 1000
 
 
+@async_unsafe(
+    "search() waits for the database and the embedder, and would block the event loop. In a "
+    "coroutine: await ai_migration.asearch(...)"
+)
 def search(
     entity_type: str,
     query: str,
@@ -75,6 +82,17 @@ def search(
     hits = [hit for hit in best.values() if hit.entity_id in rows][:limit]
     texts = _texts([(rows[hit.entity_id], hit) for hit in hits], target)
     return [SearchHit(h.entity_id, h.score, h.metadata, texts[h.entity_id]) for h in hits]
+
+
+async def asearch(
+    entity_type: str,
+    query: str,
+    *,
+    limit: int | None = None,
+    filters: Mapping[str, JSONValue] | None = None,
+) -> list[SearchHit]:
+    """Search from a coroutine; as :func:`search`, on the thread of its database connections."""
+    return await sync_to_async(search)(entity_type, query, limit=limit, filters=filters)
 
 
 def _require_valid(

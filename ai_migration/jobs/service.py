@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ai_migration.jobs.report import listing, overview, progress
+from ai_migration.jobs.report import ids, listing, overview, progress
 from ai_migration.jobs.start import planning, starting
 from ai_migration.jobs.steer import failures, steering
 
@@ -21,6 +21,8 @@ class DataMigrationService:
     retry_failed = staticmethod(steering.retry_failed)
     discard_failures = staticmethod(failures.discard_failures)
 
+    find_job_id = staticmethod(ids.find_job_id)
+    short_ids = staticmethod(ids.short_ids)
     get_job = staticmethod(listing.get_job)
     list_jobs = staticmethod(listing.list_jobs)
     list_failures = staticmethod(listing.list_failures)

@@ -7,15 +7,23 @@ import json
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    OutputWrapper,
+)
 from django.db import Error
 
 from ai_migration.exceptions import (
     AIMigrationError,
+    AmbiguousJobError,
     InvalidRequestError,
     UnknownEntityTypeError,
     UnknownJobError,
+    nearest,
 )
+from ai_migration.management.calling import Telling, as_called
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.apart import own_sessions
 from ai_migration.models.sql.outages import in_words
@@ -25,11 +33,26 @@ from ai_migration.types import JobChanges
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 """Exit codes. Interrupted: 128 and the signal's number, as shells count."""
 
-_USAGE_ERRORS = (InvalidRequestError, UnknownEntityTypeError, UnknownJobError)
+_USAGE_ERRORS = (
+    AmbiguousJobError,
+    InvalidRequestError,
+    UnknownEntityTypeError,
+    UnknownJobError,
+)
+JOB_HELP = "The job: its id, any unambiguous beginning of it, or 'last' for the newest one."
 
 
 class _Parser(CommandParser):
-    """Refuses ``--option=--``: Python's own parser drops such a value before 3.13, and fails."""
+    """Refuses ``--option=--``, which Python's own parser drops before 3.13, and fails. Names the
+    nearest of an argument's choices, as Python's own parser can from 3.14."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            if close := nearest(value, map(str, action.choices or ())):
+                error.message += f". Did you mean {close!r}?"
+            raise
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for argument in args or ():
@@ -42,13 +65,20 @@ class _Parser(CommandParser):
 
 
 class ServiceCommand(BaseCommand):
-    """A command over the service. Subclasses implement :meth:`run`."""
+    """A command over the service. Subclasses implement :meth:`run`.
+
+    Attributes:
+        stdout: The output of messages: commands in them are written as they have to be typed.
+        plain: The output of everything else, such as rows' texts and JSON.
+    """
+
+    plain: OutputWrapper
 
     requires_system_checks = []  # the service checks what is asked for
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.__class__ = _Parser  # Django does not ask for which
+        _adopt(parser)  # Django does not ask for which
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -64,6 +94,7 @@ class ServiceCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command, and turn every error into a message without a traceback."""
         self.as_json = bool(options["json"])
+        self.plain, self.stdout = self.stdout, Telling(self.stdout)
         try:
             with own_sessions():
                 require_own_schema(our_database())
@@ -82,13 +113,21 @@ class ServiceCommand(BaseCommand):
 
     def write_json(self, document: Any) -> None:
         """Print one JSON document."""
-        self.stdout.write(json.dumps(document, ensure_ascii=False, default=str))
+        self.plain.write(json.dumps(document, ensure_ascii=False, default=str))
 
     def _fail(self, code: str, message: str, field: str | None, returncode: int) -> None:
         if self.as_json:
             self.write_json({"error": {"code": code, "message": message, "field": field}})
             sys.exit(returncode)
-        raise CommandError(message, returncode=returncode)
+        raise CommandError(as_called(message), returncode=returncode)
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    parser.__class__ = _Parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for added in action.choices.values():
+                _adopt(added)
 
 
 def add_limit_arguments(parser: CommandParser) -> None:

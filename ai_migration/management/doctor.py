@@ -18,7 +18,12 @@ from ai_migration.management.base import DONE, FAILED, ServiceCommand
 from ai_migration.models.leases import our_database
 
 _MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.ERROR: "ERROR"}
-_WELL = "Set-up and engine are in order. Rows and index were counted, not compared with each other."
+_CLOSING = {
+    Level.OK: "Set-up and engine are in order. Rows and index were counted, not compared with each "
+    "other.",
+    Level.WARNING: "There is no error, but see the warnings.",
+    Level.ERROR: "Action is needed.",
+}
 _HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
 
 
@@ -47,7 +52,8 @@ def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any
     if heartbeat is not None:
         return _say_heartbeat(command, heartbeat)
     findings = examine(wait)
-    is_well = all(finding.level is not Level.ERROR for finding in findings)
+    worst = max((finding.level for finding in findings), key=[*Level].index, default=Level.OK)
+    is_well = worst is not Level.ERROR
     if command.as_json:
         command.write_json({"healthy": is_well, "findings": [asdict(each) for each in findings]})
     else:
@@ -56,7 +62,7 @@ def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any
             command.stdout.write(f"{mark}{finding.name}: {finding.fact}")
             if finding.advice:
                 command.stdout.write(f"{'':<{len(mark)}}{finding.advice}")
-        command.stdout.write(_WELL if is_well else "Action is needed.")
+        command.stdout.write(_CLOSING[worst])
     return DONE if is_well else FAILED
 
 

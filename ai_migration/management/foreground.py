@@ -13,9 +13,11 @@ from types import FrameType
 from django.core.management.base import OutputWrapper
 from django.db import InterfaceError, OperationalError, connections
 
+from ai_migration.engine.insight.diagnosis import FOREGROUND
 from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.jobs.service import migration_service
+from ai_migration.management.calling import as_called
 from ai_migration.management.views import WORKED_FOR, Silent, View, view_of
 from ai_migration.types import MigrationProgress
 
@@ -86,10 +88,10 @@ class Foreground:
         Returns:
             The job's progress at the end. After a signal the job is PAUSED.
         """
-        self._interrupt.hint = f"Resume with: {resume_command(self.job_id)}"
+        self._interrupt.hint = as_called(f"Resume with: {resume_command(self.job_id)}")
         settle_in()
         with self._view:
-            run_worker(should_stop=self._poll_or_pause, only_jobs=[self.job_id], name="foreground")
+            run_worker(should_stop=self._poll_or_pause, only_jobs=[self.job_id], name=FOREGROUND)
             if self._interrupt.signal is not None:
                 self._pause(self._interrupt.signal)
             self._look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from django.urls import reverse
@@ -18,9 +19,25 @@ from ai_migration.rest.openapi import MigrationAutoSchema
 from ai_migration.rest.parsing import AlwaysJSON, BoundedJSONParser
 
 
+class Tag(StrEnum):
+    """The groups of calls in OpenAPI, each with its description."""
+
+    description: str
+
+    def __new__(cls, value: str, description: str) -> Tag:
+        tag = str.__new__(cls, value)
+        tag._value_, tag.description = value, description
+        return tag
+
+    JOBS = "Migration jobs", "Start, watch and control migrations."
+    INDEX = "Migration index", "What is indexed, and search in it."
+    SCHEMA = "Migration schema", "The description of these calls."
+
+
 class MigrationView(APIView):
     """Base of a call. Authentication is the host's, ``DEFAULT_AUTHENTICATION_CLASSES``."""
 
+    tag: ClassVar[Tag] = Tag.JOBS
     access: ClassVar[Mapping[str, Access]]
     """By method; a method that is not listed is refused."""
 

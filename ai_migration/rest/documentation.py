@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 import ai_migration
 from ai_migration.rest.access import VIEW
-from ai_migration.rest.base import MigrationView
+from ai_migration.rest.base import MigrationView, Tag
 from ai_migration.rest.openapi import described, operation
 
 _SETTINGS = {
@@ -32,7 +32,7 @@ _SETTINGS = {
     "POSTPROCESSING_HOOKS": [],
     "ENUM_NAME_OVERRIDES": {},
     "APPEND_COMPONENTS": {},
-    "TAGS": [],
+    "TAGS": [{"name": tag.value, "description": tag.description} for tag in Tag],
     "EXTERNAL_DOCS": {},
     "WEBHOOKS": [],
 }
@@ -61,6 +61,7 @@ def _document() -> dict[str, Any]:
 
 
 class SchemaView(MigrationView):
+    tag = Tag.SCHEMA
     access = {"GET": VIEW}
 
     @operation("getSchema", dict)

@@ -99,7 +99,11 @@ class MigrationAutoSchema(AutoSchema):
     is part of, and names the permissions that a call needs."""
 
     def get_tags(self) -> list[str]:
-        return ["migrations"]
+        return [self.view.tag.value]
+
+    def get_summary(self) -> str:
+        """Return the first sentence of the description."""
+        return super().get_description().split("\n")[0].partition(". ")[0].removesuffix(".")
 
     def get_description(self) -> str:  # type: ignore[override]
         needed = [f"`{name}`" for name in access_of(self.view.request, self.view).permissions]
@@ -137,7 +141,14 @@ class _Schemas(GenerateJsonSchema):
 
 def _prefixed(schema: Any) -> Any:
     """Return a schema with references to our components, whose names differ from the host's."""
-    return json.loads(re.sub(f"(?<={_COMPONENTS})(?!Migration)", "Migration", json.dumps(schema)))
+    pattern = f"(?<={_COMPONENTS})[A-Za-z]+"
+    return json.loads(re.sub(pattern, lambda found: component_name(found[0]), json.dumps(schema)))
+
+
+def component_name(model: str) -> str:
+    """Return the name of a model's schema, which differs from those of the host: ``MigrationJob``,
+    ``StartMigration``."""
+    return model if "Migration" in model else f"Migration{model}"
 
 
 @cache
@@ -152,7 +163,7 @@ def components() -> dict[str, Any]:
     made = {}
     for name, schema in _prefixed(document["$defs"]).items():
         schema.pop("title", None)
-        made[f"Migration{name.removeprefix('Migration')}"] = schema
+        made[component_name(name)] = schema
     return {name: made[name] for name in sorted(made) if not name.endswith("Query")}
 
 
@@ -181,7 +192,7 @@ def reference(model: Any) -> dict[str, Any]:
     if model is dict:
         return {"type": "object", "additionalProperties": {}}
     _models.add(model)
-    return {"$ref": f"{_COMPONENTS}Migration{model.__name__}"}
+    return {"$ref": f"{_COMPONENTS}{component_name(model.__name__)}"}
 
 
 def _example(model: Any, changes: Mapping[str, Any]) -> Any:

@@ -84,7 +84,7 @@ class Body(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
-class RequestFilters(Body):
+class Filters(Body):
     """The rows to migrate. Further keys are lookups on the entity type's filterable fields, such as
     `category__slug`; `lookups` takes those with the name of another field here."""
 
@@ -108,7 +108,7 @@ class RequestFilters(Body):
         return {**ours, "lookups": {**theirs, **lookups} if isinstance(lookups, dict) else lookups}
 
 
-class StartRequest(Body):
+class StartMigration(Body):
     """A migration to start. Only `entityType` is required."""
 
     entity_type: Name = asked("The entity type.", "product")
@@ -120,10 +120,10 @@ class StartRequest(Body):
     reindex_existing: Flag = asked("The same as `mode` `all`.", False, default=False)
     rebuild: Flag = asked("Fill a new collection with every row.", default=False)
     allow_removals: Flag = asked(_REMOVALS, default=False)
-    filters: RequestFilters = asked(
+    filters: Filters = asked(
         "The rows to migrate.",
         {"createdBefore": "2024-01-01", "category__slug": "shoes"},
-        default_factory=RequestFilters,
+        default_factory=Filters,
     )
     created_by: Annotated[Words, Field(max_length=MAX_NAME)] = asked(
         "A note for the job's first event: the job itself belongs to the calling user.", default=""
@@ -143,7 +143,7 @@ class StartRequest(Body):
         return MigrationRequest(**given, **values, created_by=user_name, note=note)
 
 
-class PlanRequest(StartRequest):
+class PlanMigration(StartMigration):
     """A migration to plan."""
 
     probe: Flag = asked(
@@ -151,7 +151,7 @@ class PlanRequest(StartRequest):
     )
 
 
-class ResumeRequest(Body):
+class ResumeMigration(Body):
     """The adjustments of a job, such as a larger budget."""
 
     rate_limit: RateLimit | None = asked(_RATE, 50, default=None)
@@ -164,7 +164,7 @@ class ResumeRequest(Body):
         return JobChanges(**self.given())
 
 
-class SearchRequest(Body):
+class SearchIndex(Body):
     """A search."""
 
     entity_type: Name = asked("The entity type to search.", "product")

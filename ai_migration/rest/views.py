@@ -25,15 +25,15 @@ from ai_migration.jobs.report.documents import (
 )
 from ai_migration.jobs.service import migration_service
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
-from ai_migration.rest.base import MigrationView, RecoveringView
+from ai_migration.rest.base import MigrationView, RecoveringView, Tag
 from ai_migration.rest.openapi import IDEMPOTENCY_KEY, operation
 from ai_migration.rest.requests import (
     JobsQuery,
     PageQuery,
-    PlanRequest,
-    ResumeRequest,
-    SearchRequest,
-    StartRequest,
+    PlanMigration,
+    ResumeMigration,
+    SearchIndex,
+    StartMigration,
     parsed,
 )
 
@@ -46,7 +46,7 @@ class StartView(RecoveringView):
     @operation(
         "start",
         Job,
-        request=StartRequest,
+        request=StartMigration,
         parameters=[IDEMPOTENCY_KEY],
         errors=[
             "unknown_entity_type",
@@ -58,17 +58,17 @@ class StartView(RecoveringView):
     def post(self, request: Request) -> Response:
         """Start a migration. It is RUNNING, or PENDING while others run."""
         key = request.headers.get("Idempotency-Key", "")
-        asked = parsed(StartRequest, request).migration(self.user_name, idempotency_key=key)
+        asked = parsed(StartMigration, request).migration(self.user_name, idempotency_key=key)
         return Response(Job.of(migration_service.start_migration(asked)))
 
 
 class PlanView(MigrationView):
     access = {"POST": PLAN}
 
-    @operation("plan", Plan, request=PlanRequest, errors=["unknown_entity_type"])
+    @operation("plan", Plan, request=PlanMigration, errors=["unknown_entity_type"])
     def post(self, request: Request) -> Response:
         """Return what a migration would do, and start nothing."""
-        body = parsed(PlanRequest, request)
+        body = parsed(PlanMigration, request)
         plan = migration_service.plan(body.migration(self.user_name), probe=body.probe)
         return Response(Plan.of(plan))
 
@@ -92,13 +92,14 @@ class JobView(RecoveringView):
 
     @operation("getJob", JobProgress, errors=["unknown_job"])
     def get(self, request: Request, job_id: str) -> Response:
-        """Return a job's state and progress."""
-        progress = migration_service.get_progress(job_id)
+        """Return a job with its progress."""
+        job = migration_service.get_job(job_id)
+        [progress] = migration_service.get_progress_of([job])
         links = {
             name: request.build_absolute_uri(self.link(name, job_id))
             for name in ("events", "failures")
         }
-        return Response(JobProgress.of(progress, **links))
+        return Response(JobProgress.of_job(job, progress, **links))
 
     @operation("cancelJob", None, errors=["unknown_job", "invalid_transition"])
     def delete(self, request: Request, job_id: str) -> Response:
@@ -122,12 +123,12 @@ class ResumeView(RecoveringView):
     @operation(
         "resumeJob",
         Job,
-        request=ResumeRequest,
+        request=ResumeMigration,
         errors=["unknown_job", "invalid_transition", "conflicting_job", "rebuild_required"],
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Resume a paused or failed job where it stopped."""
-        changes = parsed(ResumeRequest, request).changes()
+        changes = parsed(ResumeMigration, request).changes()
         job = migration_service.resume_migration(job_id, actor=self.user_name, changes=changes)
         return Response(Job.of(job))
 
@@ -165,6 +166,7 @@ class EventsView(RecoveringView):
 
 
 class EntitiesView(MigrationView):
+    tag = Tag.INDEX
     access = {"GET": VIEW}
 
     @operation("listEntities", list[EntityType])
@@ -174,17 +176,18 @@ class EntitiesView(MigrationView):
 
 
 class SearchView(MigrationView):
+    tag = Tag.INDEX
     access = {"POST": SEARCH}
 
     @operation(
         "search",
         list[Hit],
-        request=SearchRequest,
+        request=SearchIndex,
         errors=["unknown_entity_type", "not_indexed", "rebuild_required", "embedder_fatal"],
     )
     def post(self, request: Request) -> Response:
         """Find the entities that are nearest to a text."""
-        asked = parsed(SearchRequest, request)
+        asked = parsed(SearchIndex, request)
         if not may_search(request.user, asked.entity_type):
             raise PermissionDenied
         hits = search(asked.entity_type, asked.query, limit=asked.limit, filters=asked.filters)

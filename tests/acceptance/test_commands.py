@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -286,9 +287,12 @@ def test_a_signal_pauses_and_says_how_to_go_on(
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
     assert 0 < job.processed_entities < 200
     assert f"{job.pk} PAUSED: " in output
-    said = re.search(r"Resume with: manage.py (.+)", output)
+    said = re.search(r"Resume with: (.+)", output)
     assert said is not None
-    output = ok(manage, *said[1].split(), returncode=1, ai_migration=world.settings)
+    python, *words = shlex.split(said[1])
+    assert words[:2] == ["-m", "django"]  # as the test called it
+    assert (ROOT / python).samefile(sys.executable)
+    output = ok(manage, *words[2:], returncode=1, ai_migration=world.settings)
     assert "COMPLETED" in output
     job.refresh_from_db()
     assert job.processed_entities == job.total_entities == 200
@@ -309,7 +313,7 @@ def test_ctrl_c_twice_stops_at_once(world: World, manage: Manage, as_json: bool)
         output = ended(process)
     assert process.returncode == 130
     assert "Stopped at once" in output
-    assert f"manage.py migrate_ai_entities --resume {job.pk}" in output
+    assert f"-m django migrate_ai_entities --resume {job.pk}" in output
     ok(manage, MIGRATE, "--resume", job.pk, returncode=1, ai_migration=world.settings)
     assert newest_job("article").processed_entities == 200
 

@@ -6,12 +6,15 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 
@@ -43,10 +46,19 @@ def demo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPr
     )
 
 
+def block(output: str, query: str) -> list[str]:
+    """The lines of a search's answers."""
+    return output.partition(f"  {query}\n")[2].partition("\n\n")[0].splitlines()
+
+
 def found(output: str, query: str) -> list[str]:
     """The names a search listed."""
-    lines = output.partition(f"  {query}\n")[2].partition("\n\n")[0].splitlines()
-    return [line.split()[1] for line in lines]
+    return [line.split()[1] for line in block(output, query)]
+
+
+def words(text: str) -> set[str]:
+    """The words of a line; those of a name, too."""
+    return set(re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", text).lower()))
 
 
 def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
@@ -57,11 +69,16 @@ def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     indexed = re.search(r"COMPLETED: ([\d,]+) indexed", done.stdout)
     assert indexed is not None
     assert int(indexed[1].replace(",", "")) > 6000
-    files = found(done.stdout, "compress a file")
-    assert len(files) == 5
-    assert any(name.startswith(("gzip.", "zipfile.", "shutil.")) for name in files)
-    assert "argparse.ArgumentParser" in found(done.stdout, "parse command line arguments")
-    assert "threading.Thread.join" in found(done.stdout, "wait for several threads to finish")
+    for question, module in (
+        ("coin toss", "random"),
+        ("how long until christmas", "calendar"),
+        ("typical income", "statistics"),
+    ):
+        answers = found(done.stdout, question)
+        assert len(answers) == 5
+        assert sum(name.split(".")[0] == module for name in answers) >= 3
+        for line in block(done.stdout, question):
+            assert not words(question) & words(line), "it would be found without its meaning"
     for line in done.stdout.partition("What next?")[2].splitlines():
         if "manage.py" in line:
             assert line.split()[-1] != "manage.py"
@@ -70,13 +87,15 @@ def test_the_demo_indexes_6000_texts_and_finds_what_is_meant(
     assert again.returncode == 0, again.stderr
     assert "nothing changed" in again.stdout
     assert "Nothing has changed: no text was embedded again." in again.stdout
-    assert found(again.stdout, "compress a file") == files
+    assert found(again.stdout, "coin toss") == found(done.stdout, "coin toss")
 
 
 def test_what_the_demo_says_to_try_next_works(environment: dict[str, str]) -> None:
     done = demo(environment)
     said = [line for line in done.stdout.splitlines() if "manage.py" in line]
-    assert len(said) >= 5
+    assert len(said) >= 6
+    served, *said = said
+    assert served.endswith("demo --serve")
     for line in said:
         command = line.strip().replace("--products 100000", "--products 100")
         tried = subprocess.run(
@@ -110,7 +129,61 @@ def test_ctrl_c_pauses_and_running_again_goes_on(environment: dict[str, str]) ->
     done = demo(environment)
     assert done.returncode == 0, done.stderr
     assert "Continuing where the last run stopped." in done.stdout
-    assert "gzip.compress" in found(done.stdout, "compress a file")
+    assert found(done.stdout, "coin toss")[0].startswith("random")
+
+
+def test_a_package_is_asked_what_it_has_answers_to(environment: dict[str, str]) -> None:
+    done = demo(environment, "--package", "rich")
+    assert done.returncode == 0, done.stderr
+    searches = done.stdout.partition("Searching rich")[2].partition("What next?")[0]
+    names = re.findall(r"^    [\d.]+  (\S+)", searches, re.MULTILINE)
+    assert len(names) == 15
+    assert all(name.startswith("rich") for name in names)
+
+
+def test_the_admin_is_served_to_a_user_made_for_it(environment: dict[str, str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen(
+        [*COMMAND, "--serve", str(port)],
+        cwd=ROOT,
+        env={**environment, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        watchdog = threading.Timer(600, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            printed = ""
+            while "Quit the server" not in printed:
+                line = process.stdout.readline()
+                assert line, printed
+                printed += line
+            page = re.search(r"http://127\.0\.0\.1:\d+/admin/\S*dashboard/", printed)
+            signed_in = re.search(r"user (\S+), password (\S+)", printed)
+            assert page is not None
+            assert signed_in is not None
+            assert "Rebuild" in _dashboard(page[0], *signed_in.groups())
+        finally:
+            watchdog.cancel()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+def _dashboard(address: str, user: str, password: str) -> str:
+    """The page, after signing in as a browser does."""
+    browser = build_opener(HTTPCookieProcessor())
+    form = browser.open(address)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form.read().decode())
+    assert token is not None
+    fields = {"csrfmiddlewaretoken": token[1], "username": user, "password": password}
+    with browser.open(Request(form.url, urlencode(fields).encode())) as page:
+        assert page.url == address
+        return str(page.read().decode())
 
 
 @contextmanager

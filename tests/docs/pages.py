@@ -9,8 +9,9 @@ What stands behind the language of a block says what it is:
     ```python run                      a script, with Django set up
     ```python norun                    only has to compile
 
-In expected output a line `…` stands for any lines; job ids, times, scores and how far a job is
-stand for any others; `^C` is a press of Ctrl-C as soon as what stands before it was printed.
+In expected output a line `…` stands for any lines; job ids (also short ones), times, scores and
+how far a job is stand for any others; `^C` is a press of Ctrl-C as soon as what stands before it
+was printed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _FENCE = re.compile(r"^```(\w+)([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SNAPSHOT = re.compile(r"^<!-- snapshot: (\w+) -->$", re.MULTILINE)
 _ANY = [
     (re.compile(r"mig-[0-9a-f-]{36}"), "JOB"),
+    (re.compile(r"^ *01[0-9a-f]{6}[0-9a-f-]*(?= )", re.MULTILINE), "JOB"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00)?"), "WHEN"),
     (re.compile(r"^\w+: [\d.]+ % · .*$", re.MULTILINE), "PROGRESS"),
     (re.compile(r"PAUSED: [\d,]+ indexed"), "PAUSED: N indexed"),

@@ -15,7 +15,7 @@ import pytest
 from ai_migration.rest.access import CONTROL, READ, SEARCH, START, VIEW, WRITE
 from ai_migration.rest.documentation import openapi_document
 from ai_migration.rest.openapi import ERRORS
-from ai_migration.rest.requests import JobsQuery, ResumeRequest, SearchRequest, StartRequest
+from ai_migration.rest.requests import JobsQuery, ResumeMigration, SearchIndex, StartMigration
 from tests.docs.pages import ROOT, Project, require_alike
 
 PAGE = ROOT / "docs" / "reference" / "rest.md"
@@ -118,7 +118,7 @@ def test_every_call_field_and_error_is_on_the_page() -> None:
     }
     headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert {call for call in calls if not any(call in heading for heading in headings)} == set()
-    sent = (StartRequest, ResumeRequest, SearchRequest, JobsQuery)
+    sent = (StartMigration, ResumeMigration, SearchIndex, JobsQuery)
     fields = [field for body in sent for field in body.names()]
     described = {f"`{name}`" for name in [*fields, *ERRORS, READ, WRITE]}
     described |= {

@@ -128,7 +128,6 @@ def test_a_job_that_waits_although_a_place_is_free(project: Project) -> None:
     project.set(MAX_CONCURRENT_JOBS=1)
     start()
     MigrationJob.objects.update(status="PENDING")
-    assert "starts with the next tick" in facts()
     age()
     (error,) = errors()
     assert "PENDING for 2 h 00 min, and a place is free" in error
@@ -161,9 +160,9 @@ def test_claims_of_the_dead(project: Project) -> None:
         status=EntryStatus.CLAIMED, claimed_by=lease.slot_id, fence=lease.token
     )
     assert errors() == []
-    assert "1 entries are in progress" in facts()
+    assert "1 entry is in progress" in facts()
     age()
-    assert any("1 claimed entries belong to workers that died" in each for each in errors())
+    assert any("1 claimed entry belongs to a worker that died" in each for each in errors())
     supervise()
     assert not any("claimed" in each for each in errors())
 
@@ -174,9 +173,64 @@ def test_live_changes_that_nobody_takes(project: Project) -> None:
     assert errors() == []
     age()
     (error,) = errors()
-    assert "1 live changes wait, the oldest for 2 h 00 min, and no worker is running" in error
+    assert "1 live change waits, the oldest for 2 h 00 min, and no worker is running" in error
     assert acquire("worker-1", "here:1")
     assert errors() == []
+    assert "warning queue: 1 live change waits, the oldest for 2 h 00 min" in facts()
+    QueueEntry.objects.update(created_at=F("created_at") + HOURS)
+    assert "ok queue: 1 live change waits" in facts()
+
+
+def test_fresh_work_without_a_worker_is_not_well(project: Project) -> None:
+    make_articles(2)
+    enqueue("article", [1])
+    assert "warning queue: 1 live change waits" in facts()
+    assert "and no worker is running" in facts()
+    returncode, out = doctor()
+    assert (returncode, "in order" in out) == (0, False)
+    assert "Start a worker: manage.py ai_migration worker" in out
+    QueueEntry.objects.all().delete()
+    start()
+    assert "is RUNNING, and no worker is running" in facts()
+    assert "in order" not in doctor()[1]
+    MigrationJob.objects.update(status="PENDING")
+    assert "and no worker is running" in facts()
+    assert acquire("worker-1", "here:1")
+    assert "starts with the next tick" in facts()
+    assert "no worker is running" not in facts()
+    assert "in order" in doctor()[1]
+
+
+def test_a_command_in_the_foreground_takes_live_changes_of_its_own_type_only(
+    project: Project,
+) -> None:
+    project.config(
+        """
+        ai-entities:
+          article: {model: testapp.Article, embeddable-fields: [title]}
+          again: {model: testapp.Article, embeddable-fields: [title]}
+        """
+    )
+    make_articles(2)
+    start()
+    enqueue("article", [1])
+    enqueue("again", [1])
+    enqueue("again", [2])
+    age()
+    assert acquire("foreground-1", "here:1")
+    (error,) = errors()
+    assert "2 live changes wait" in error
+    assert "no worker is running" in error
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_cluster_that_is_alive_takes_fresh_work(project: Project) -> None:
+    make_articles(2)
+    WorkerSlot.objects.filter(name=CANARY).delete()
+    enqueue("article", [1])
+    assert "warning queue: 1 live change waits" in facts()
+    returns()
+    assert "ok queue: 1 live change waits" in facts()
 
 
 def test_entries_that_come_back_again_and_again(project: Project) -> None:
@@ -189,7 +243,7 @@ def test_entries_that_come_back_again_and_again(project: Project) -> None:
     QueueEntry.objects.update(claims=0, attempts=3, error="no answer")
     assert "3 failed attempts: no answer" in facts()
     QueueEntry.objects.update(status=EntryStatus.FAILED)
-    assert "warning queue: 1 live changes were given up, the last with: no answer" in facts()
+    assert "warning queue: 1 live change was given up, the last with: no answer" in facts()
     assert errors() == []
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ai_migration.entities.config.file import load_config
+from ai_migration.entities.config.schema import Section, inert_keys
 from tests.commands import ROOT
 from tests.databases import Databases
 
@@ -274,3 +276,24 @@ def test_the_project_fits_its_models_and_passes_its_checks(sqlite_example: Examp
     for arguments in (("check", "--fail-level", "WARNING"), ("makemigrations", "--check")):
         done = sqlite_example(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_config_says_nothing_that_has_no_effect() -> None:
+    config = load_config(ROOT / "example_project" / "ai-entity-config.yml")
+    assert inert_keys(config.document) == []
+    assert list(repeated(config.document)) == []
+
+
+def repeated(section: object) -> Iterator[str]:
+    """The keys that repeat their default."""
+    if isinstance(section, tuple):
+        for item in section:
+            yield from repeated(item)
+    elif isinstance(section, dict):
+        yield from repeated(tuple(section.values()))
+    elif isinstance(section, Section):
+        for name in section.model_fields_set:
+            value = getattr(section, name)
+            if value == type(section).model_fields[name].get_default(call_default_factory=True):
+                yield name
+            yield from repeated(value)

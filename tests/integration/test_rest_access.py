@@ -170,6 +170,8 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
     assert len(operations) == 13
     for item in operations:
         assert re.search(r"Needs the permissions? `ai_migration\.", item["description"])
+        assert re.fullmatch(r"[A-Z][^\n]{5,80}[^.]", item["summary"])
+        assert item["description"].startswith(item["summary"])
         assert {"400", "401", "403", "429", "503"} <= set(item["responses"])
         for status, answer in item["responses"].items():
             assert answer["description"]
@@ -179,6 +181,14 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
                 )
         if "requestBody" in item:
             assert item["requestBody"]["content"]["application/json"]["examples"]
+    tags = {tag["name"]: tag["description"] for tag in schema["tags"]}
+    assert {tag for item in operations for tag in item["tags"]} == set(tags)
+    assert len(tags) == 3
+    assert all(tags.values())
+    names = set(schema["components"]["schemas"])
+    assert {"StartMigration", "PlanMigration", "ResumeMigration", "MigrationJob"} <= names
+    assert all("Migration" in name for name in names), "a host has names of its own"
+    assert not any(re.search(r"Body|Request", name) for name in names)
 
 
 class HostsSchema(AutoSchema):

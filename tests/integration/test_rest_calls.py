@@ -30,8 +30,12 @@ def test_start_watch_pause_resume_cancel(api: Api) -> None:
     assert (job["batchSize"], job["rateLimit"], job["createdBy"]) == (1, 50, "ops")
     path = f"jobs/{job['id']}"
     progress = api.get(path).json()
-    assert progress["jobId"] == job["id"]
+    assert progress["jobId"] == progress["id"] == job["id"]
     assert progress["progress"]["total"] == 3
+    changed = {"lastUpdatedAt"}
+    itself = {name: value for name, value in job.items() if name not in changed}
+    assert {name: progress[name] for name in itself} == itself
+    assert {"createdAt", "mode", "filters", "batchSize"} <= set(itself)
     assert progress["events"] == f"http://testserver{ROOT}/{path}/events"
     for _ in range(2):  # the same twice is the same
         assert api.post(f"{path}/pause").json()["status"] == "PAUSED"

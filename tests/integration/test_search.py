@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asgiref.sync import async_to_sync
 
-from ai_migration import search
+from ai_migration import asearch, search
 from ai_migration.exceptions import (
     EmbedderError,
     FatalEmbedderError,
@@ -228,3 +229,13 @@ def test_the_config_has_the_default_limit(project: Project) -> None:
     assert len(search("article", "x")) == 3
     with pytest.raises(InvalidRequestError, match="enable-search: false"):
         search("silent", "x")
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_coroutine_finds_the_same(words: Script) -> None:
+    make_articles(3)
+    run()
+    found = search("article", "Title 2", limit=2)
+    assert async_to_sync(asearch)("article", "Title 2", limit=2) == found
+    with pytest.raises(InvalidRequestError, match="limit"):
+        async_to_sync(asearch)("article", "Title 2", limit=0)

@@ -39,6 +39,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
     extras = [extra for name, extra in PROJECT["optional-dependencies"].items() if name != "dev"]
     declared = names(PROJECT["dependencies"]).union(*map(names, extras))
     declared |= {"pydantic-core", "typing-extensions"}  # come with pydantic, as it asks for them
+    declared.add("asgiref")  # comes with Django, whose documentation says to use it
     distributions = packages_distributions()
     undeclared = {
         f"{source.relative_to(ROOT)} imports {top}"

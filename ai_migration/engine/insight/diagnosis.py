@@ -13,7 +13,13 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
-from ai_migration.engine.insight.heartbeats import LATE, SUPERVISOR, ago, worker_slots
+from ai_migration.engine.insight.heartbeats import (
+    LATE,
+    SUPERVISOR,
+    ago,
+    is_cluster_alive,
+    worker_slots,
+)
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.findings import Diagnosis, Finding, Level
 from ai_migration.jobs.report.overview import list_entities
@@ -22,9 +28,14 @@ from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.clock import Now
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus
+from ai_migration.words import counted
 
 PATIENCE = timedelta(minutes=1)
 """Work that makes no progress for this long is taken for abandoned."""
+BACKLOG = timedelta(minutes=10)
+"""Live changes that wait this long although workers run are more than these can do."""
+FOREGROUND = "foreground"
+"""Slots of workers that only work for their own job, and for live changes of its entity type."""
 MANY_CLAIMS = 3
 MANY_ATTEMPTS = 3
 _AT_MOST = 10
@@ -109,7 +120,7 @@ class Jobs:
             idle=ago("last_updated_at"), until=ago("throttled_until")
         )
         running = list(jobs.filter(status=JobStatus.RUNNING).order_by("pk"))
-        is_worked = _is_worked(self.using)
+        is_worked = bool(_workers(self.using))
         for job in running:
             fact = f"{job.pk} ({job.entity_type}) is RUNNING"
             if job.until is not None and job.until < timedelta():
@@ -118,8 +129,10 @@ class Jobs:
             elif job.idle > PATIENCE and not is_worked:
                 fact += f", and no worker has worked on it for {duration(job.idle)}"
                 yield Finding("job", fact, _start_advice(), Level.ERROR)
+            elif not is_worked and not _is_cluster():
+                yield _unattended("job", fact)
             else:
-                yield Finding("job", f"{fact}, {job.processed_entities:,} rows done")
+                yield Finding("job", f"{fact}, {counted(job.processed_entities, 'row')} done")
         limit = get_settings().MAX_CONCURRENT_JOBS
         for job in jobs.filter(status=JobStatus.PENDING).order_by("pk"):
             fact = f"{job.pk} ({job.entity_type}) is PENDING"
@@ -128,6 +141,8 @@ class Jobs:
             elif job.idle > PATIENCE:
                 fact += f" for {duration(job.idle)}, and a place is free"
                 yield Finding("job", fact, _RECOVER, Level.ERROR)
+            elif not is_worked and not _is_cluster():
+                yield _unattended("job", fact)
             else:
                 yield Finding("job", f"{fact}: it starts with the next tick")
 
@@ -151,26 +166,50 @@ class Entries:
             .filter(pk=OuterRef("claimed_by"), token=OuterRef("fence"))
         )
         if count := entries.exclude(Exists(held)).count():
-            fact = f"{count:,} claimed entries belong to workers that died"
+            fact = counted(count, "claimed entry belongs", "claimed entries belong")
+            fact += " to a worker that died" if count == 1 else " to workers that died"
             yield Finding("queue", fact, _RECOVER, Level.ERROR)
         elif count := entries.count():
-            yield Finding("queue", f"{count:,} entries are in progress")
+            fact = counted(count, "entry is", "entries are")
+            yield Finding("queue", f"{fact} in progress")
 
     def _live(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
         due = Q(available_at=None) | Q(available_at__lte=Now())
         waiting = entries.filter(due, status=EntryStatus.PENDING)
+        workers = _workers(self.using)
+        if workers and all(name.startswith(f"{FOREGROUND}-") for name in workers):
+            running = MigrationJob.objects.using(self.using).filter(status=JobStatus.RUNNING)
+            theirs = Q(entity_type__in=list(running.values_list("entity_type", flat=True)))
+            yield from self._waiting(waiting.filter(theirs), is_worked=True)
+            yield from self._waiting(waiting.exclude(theirs), is_worked=False)
+        else:
+            yield from self._waiting(waiting, is_worked=bool(workers))
+        yield from self._given_up(entries.filter(status=EntryStatus.FAILED))
+
+    @staticmethod
+    def _waiting(waiting: QuerySet[QueueEntry], *, is_worked: bool) -> Iterator[Finding]:
         oldest = waiting.annotate(age=ago("created_at")).order_by("created_at").first()
-        if oldest is not None:
-            fact = f"{waiting.count():,} live changes wait, the oldest for {duration(oldest.age)}"
-            if oldest.age > PATIENCE and not _is_worked(self.using):
-                fact += ", and no worker is running"
-                yield Finding("queue", fact, _start_advice(), Level.ERROR)
-            else:
-                yield Finding("queue", fact)
-        given_up = entries.filter(status=EntryStatus.FAILED)
-        if count := given_up.count():
-            error = given_up.latest("pk").error
-            fact = f"{count:,} live changes were given up, the last with: {error}"
+        if oldest is None:
+            return
+        fact = counted(waiting.count(), "live change waits", "live changes wait")
+        fact += f", the oldest for {duration(oldest.age)}"
+        if is_worked and oldest.age > BACKLOG:
+            advice = "The workers cannot keep up: start more, or see their log for the cause."
+            yield Finding("queue", fact, advice, Level.WARNING)
+        elif not is_worked and oldest.age > PATIENCE:
+            fact += ", and no worker is running"
+            yield Finding("queue", fact, _start_advice(), Level.ERROR)
+        elif not is_worked and not _is_cluster():
+            yield _unattended("queue", fact)
+        else:
+            yield Finding("queue", fact)
+
+    @staticmethod
+    def _given_up(entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
+        if count := entries.count():
+            error = entries.latest("pk").error
+            fact = counted(count, "live change was", "live changes were")
+            fact += f" given up, the last with: {error}"
             advice = "Correct that, and enqueue the entities again or migrate the entity type."
             yield Finding("queue", fact, advice, Level.WARNING)
 
@@ -182,7 +221,8 @@ class Entries:
         for entry in restless.order_by("pk")[:_AT_MOST]:
             fact = (
                 f"entry {entry.pk} ({entry.entity_type}, {entry.job_id or 'live'}): "
-                f"{entry.claims} unfinished claims, {entry.attempts} failed attempts"
+                f"{counted(entry.claims, 'unfinished claim')}, "
+                f"{counted(entry.attempts, 'failed attempt')}"
             )
             fact += f": {entry.error}" if entry.error else ""
             advice = "See the workers' log for the cause: memory, a crash, a time-out."
@@ -220,10 +260,21 @@ class Indexes:
             yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
-def _is_worked(using: str) -> bool:
-    """Return whether a worker was seen recently: between two slices it holds no slot."""
+def _workers(using: str) -> list[str]:
+    """Return the slots of workers that were seen recently: between two slices they hold none."""
     slots = worker_slots(using).annotate(seen=ago("last_seen_at"))
-    return slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE)).exists()
+    alive = slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE))
+    return list(alive.values_list("name", flat=True))
+
+
+def _is_cluster() -> bool:
+    """Return whether a cluster is alive, whose tasks take up fresh work."""
+    return get_dispatcher().supports_messages and is_cluster_alive()
+
+
+def _unattended(name: str, fact: str) -> Finding:
+    """Return the finding about fresh work that nobody is there for."""
+    return Finding(name, f"{fact}, and no worker is running", _start_advice(), Level.WARNING)
 
 
 def _start_advice() -> str:

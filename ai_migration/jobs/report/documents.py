@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from ai_migration.jobs.report.overview import EntityState
+from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus, JSONValue, MigrationMode, MigrationProgress
 
 JOB_ID = "mig-019bd2a4-7c10-7cc3-98c4-dc0c0c07398f"
@@ -180,8 +181,20 @@ class JobStanding(Document):
         return super().of({**vars(source), "progress": source, "throttle": throttle, **more})
 
 
-class JobProgress(JobStanding):
-    """The state and progress of a job, with links."""
+class JobDetail(JobStanding, Job):
+    """A job with its progress."""
+
+    @classmethod
+    def of_job(
+        cls, job: MigrationJob, progress: MigrationProgress, **more: Any
+    ) -> dict[str, JSONValue]:
+        """Return the document of a job's row and its progress, with the further fields of its
+        kind."""
+        return cls.of(progress, **{**vars(job), **more})
+
+
+class JobProgress(JobDetail):
+    """A job with its progress, and links."""
 
     events: Link = told("Its audit log.", f"{_JOB}/events")
     failures: Link = told("Its failures.", f"{_JOB}/failures")
@@ -206,8 +219,8 @@ class Failure(Document):
     attempts: int = told("How often it was tried.", 1)
 
 
-class JobHistory(JobStanding):
-    """The state and progress of a job, with its audit log and its failures."""
+class JobHistory(JobDetail):
+    """A job with its progress, its audit log and its failures."""
 
     events: list[Event] = told("Its audit log, oldest first.", [example_of(Event)])
     failures: list[Failure] = told("Its first failures.", [example_of(Failure)])

@@ -17,7 +17,7 @@ from ai_migration.engine.rounds import supervise
 from ai_migration.engine.slices.slice import SliceReport
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.entities import registry
-from ai_migration.exceptions import SettingsError
+from ai_migration.exceptions import SettingsError, nearest
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
@@ -25,6 +25,7 @@ from ai_migration.management import doctor
 from ai_migration.management.base import (
     DONE,
     FAILED,
+    JOB_HELP,
     ServiceCommand,
     add_limit_arguments,
     changes_of,
@@ -63,7 +64,9 @@ class Command(ServiceCommand):
         jobs = action("jobs", "List jobs, newest first.")
         jobs.add_argument("--type", dest="entity_type", help="Only jobs of this entity type.")
         jobs.add_argument("--status", help="Only jobs in this state.")
-        jobs.add_argument("--limit", type=positive, default=20, metavar="N")
+        jobs.add_argument(
+            "--limit", type=positive, default=20, metavar="N", help="Number of jobs, at most: 20."
+        )
         for name, text in (
             ("show", "Show a job with its progress, its events and its failures."),
             ("pause", "Pause a job; the batch in flight ends."),
@@ -71,17 +74,17 @@ class Command(ServiceCommand):
             ("retry-failed", "Try a job's failed entities again; a worker does it."),
             ("watch", "Follow a job that other processes work for."),
         ):
-            action(name, text).add_argument("job", help="The job's id.")
+            action(name, text).add_argument("job", metavar="JOB", help=JOB_HELP)
         resume = action("resume", "Resume a paused or failed job; a worker does it.")
-        resume.add_argument("job", help="The job's id.")
+        resume.add_argument("job", metavar="JOB", help=JOB_HELP)
         add_limit_arguments(resume)
         entities = action("entities", "List the entity types, or print the config's schema.")
         entities.add_argument(
             "--schema", action="store_true", help="Print the JSON Schema of ai-entity-config.yml."
         )
         find = action("search", "Search an entity type.")
-        find.add_argument("entity_type", metavar="TYPE")
-        find.add_argument("query")
+        find.add_argument("entity_type", metavar="TYPE", help="The entity type to search.")
+        find.add_argument("query", metavar="WORDS", help="The meaning to look for, in quotes.")
         find.add_argument(
             "--limit", type=positive, metavar="N", help="Number of entities, at most."
         )
@@ -120,6 +123,8 @@ class Command(ServiceCommand):
             "doctor": partial(doctor.run, self),
             "install-schedules": self._install_schedules,
         }
+        if "job" in options:
+            options["job"] = migration_service.find_job_id(options["job"])
         code = actions[options["action"]](**options)
         if options["action"] in _PASSING:
             recover_opportunistically()
@@ -133,16 +138,19 @@ class Command(ServiceCommand):
             self.write_json([Job.of(job) for job in jobs])
             return DONE
         if not jobs and (entity_type or status):
-            self.stdout.write("No such jobs. See all with: manage.py ai_migration jobs")
+            close = entity_type and nearest(entity_type, registry.names())
+            hint = f" Did you mean {close!r}?" if close not in (None, entity_type) else ""
+            self.stdout.write(f"No such jobs.{hint} See all with: manage.py ai_migration jobs")
         elif not jobs:
             self.stdout.write("No jobs. Start one with: manage.py migrate_ai_entities TYPE")
         else:
+            short = migration_service.short_ids([job.pk for job in jobs])
             self.stdout.write(
                 table(
                     ["job", "type", "status", "done", "rows", "failed", "created"],
                     [
                         [
-                            job.pk,
+                            short[job.pk],
                             job.entity_type,
                             job.status,
                             f"{percent_of(job):g} %",
@@ -157,11 +165,14 @@ class Command(ServiceCommand):
         return DONE
 
     def _show(self, *, job: str, **_: Any) -> int:
-        progress = migration_service.get_progress(job)
+        row = migration_service.get_job(job)
+        [progress] = migration_service.get_progress_of([row])
         events = migration_service.list_events(job)
         failures = migration_service.list_failures(job, limit=20)
         if self.as_json:
-            self.write_json(JobHistory.of(progress, events=[*events], failures=[*failures]))
+            self.write_json(
+                JobHistory.of_job(row, progress, events=[*events], failures=[*failures])
+            )
             return DONE
         self.stdout.write(describe_progress(progress))
         self.stdout.write(
@@ -227,7 +238,7 @@ class Command(ServiceCommand):
         if schema:
             from ai_migration.entities.config.json_schema import entity_config_json_schema
 
-            self.stdout.write(json.dumps(entity_config_json_schema(), indent=2))
+            self.plain.write(json.dumps(entity_config_json_schema(), indent=2))
             return DONE
         described = migration_service.list_entities()
         if self.as_json:
@@ -263,7 +274,7 @@ class Command(ServiceCommand):
             self.write_json([Hit.of(hit) for hit in hits])
             return DONE
         for hit in hits:
-            self.stdout.write(describe_hit(hit))
+            self.plain.write(describe_hit(hit))
         if not hits:
             self.stdout.write("Nothing was found.")
         return DONE

@@ -19,6 +19,7 @@ from ai_migration.jobs.service import migration_service
 from ai_migration.management.base import (
     DONE,
     FAILED,
+    JOB_HELP,
     ServiceCommand,
     add_limit_arguments,
     changes_of,
@@ -89,7 +90,7 @@ class Command(ServiceCommand):
             action="store_true",
             help="With --dry-run: ask the provider for the vector of one plain text.",
         )
-        parser.add_argument("--resume", metavar="JOB", help="Resume a job.")
+        parser.add_argument("--resume", metavar="JOB", help=f"Resume a job. {JOB_HELP}")
         parser.add_argument(
             "--detach", action="store_true", help="Leave the work to a worker elsewhere."
         )
@@ -101,7 +102,7 @@ class Command(ServiceCommand):
         self.interrupt = Interrupt()
         if not (options["detach"] or options["dry_run"]):
             require_ready()  # before a job is started that this process could not work for
-        if options["resume"]:
+        if options["resume"] is not None:
             if options["types"] or options["all"]:
                 raise InvalidRequestError("--resume takes no entity types: the job has its own")
             return self._resume(options)
@@ -117,9 +118,10 @@ class Command(ServiceCommand):
         return self._start(requests, options)
 
     def _resume(self, options: dict[str, Any]) -> int:
+        job_id = migration_service.find_job_id(options["resume"])
         with self.interrupt.caught():
             job = migration_service.resume_migration(
-                options["resume"], actor="terminal", changes=changes_of(options)
+                job_id, actor="terminal", changes=changes_of(options)
             )
             return self._report([self._work(job.pk, options)], options)
 

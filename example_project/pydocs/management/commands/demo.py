@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
+import secrets
 import sys
-from pathlib import Path
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 from rich.console import Console
 from rich.text import Text
 
-from ai_migration import migration_service, search
+from ai_migration import migration_service
 from ai_migration.exceptions import AIMigrationError
+from ai_migration.management.calling import command_line
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus
 from pydocs.introspect import STANDARD_LIBRARY, UnknownPackageError, UnreadablePackageError
 from pydocs.loading import load_package
+from pydocs.questions import ENTITY_TYPE, answered
 
-ENTITY_TYPE = "pydoc"
-QUERIES = (
-    "compress a file",
-    "parse command line arguments",
-    "wait for several threads to finish",
-)
+USER = "demo"
+PORT = 8000
 
 
 class Command(BaseCommand):
     """Migrate the database, load real text, index it and search it. Safe to run again."""
 
-    help = "Index the documentation of Python's standard library, and search it."
+    help = "Index the documentation of Python's standard library, and search it by meaning."
     # There may be no table yet.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add ``--package``."""
+        """Add ``--package`` and ``--serve``."""
         parser.add_argument(
             "--package",
             action="append",
@@ -43,21 +42,35 @@ class Command(BaseCommand):
             metavar="NAME",
             help="also index this installed package, by its import name; may be repeated",
         )
+        parser.add_argument(
+            "--serve",
+            nargs="?",
+            type=int,
+            const=PORT,
+            metavar="PORT",
+            help=f"then serve the admin on this machine, for a user made for it; default: {PORT}",
+        )
 
-    def handle(self, *args: Any, package: list[str], **options: Any) -> None:
+    def handle(
+        self, *args: Any, package: list[str], serve: int | None = None, **options: Any
+    ) -> None:
         """Run all steps; a second run reports that nothing has changed."""
         self.console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
         try:
             call_command("migrate", verbosity=0, interactive=False)
             self._load(package)
             self._index()
-            self._search()
+            for name in dict.fromkeys(package) or [STANDARD_LIBRARY]:
+                self._search(name)
         except AIMigrationError as error:
             raise CommandError(error.message) from error
         except KeyboardInterrupt:
             self.console.print("\nStopped. Run the demo again to continue where it stopped.")
             sys.exit(130)
-        self._next_steps()
+        if serve is None:
+            self._next_steps()
+        else:
+            self._serve(serve)
 
     def _load(self, packages: list[str]) -> None:
         self._headline("Reading documentation out of this Python")
@@ -85,11 +98,10 @@ class Command(BaseCommand):
     def _last_job(self) -> MigrationJob | None:
         return next(iter(migration_service.list_jobs(entity_type=ENTITY_TYPE, limit=1)), None)
 
-    def _search(self) -> None:
-        self._headline("Searching by meaning")
-        for query in QUERIES:
-            hits = search(ENTITY_TYPE, query, limit=5)
-            self.console.print(Text(f"\n  {query}", style="bold cyan"))
+    def _search(self, package: str) -> None:
+        self._headline(f"Searching {package} by meaning: the answers have other words")
+        for question, hits in answered(package):
+            self.console.print(Text(f"\n  {question}", style="bold cyan"))
             names = [str(hit.metadata["qualified_name"]) for hit in hits]
             width = max(map(len, names), default=0)
             for name, hit in zip(names, hits, strict=True):
@@ -100,32 +112,35 @@ class Command(BaseCommand):
                 self.console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _next_steps(self) -> None:
-        manage = _manage()
         self._headline("What next?")
-        for what, command in (
-            (
-                "Search for something else",
-                f'ai_migration search {ENTITY_TYPE} "draw random numbers"',
-            ),
-            ("Add a package you use", "demo --package django"),
-            (
-                "What a run would do, without doing it",
-                f"migrate_ai_entities {ENTITY_TYPE} --dry-run",
-            ),
-            ("A shop with 100,000 products", "seed_catalog --products 100000"),
-            ("Index it; press Ctrl-C to pause", "migrate_ai_entities product"),
-            ("The jobs so far", "ai_migration jobs"),
+        for what, command, arguments in (
+            ("See the index and its jobs in Django's admin", "demo", "--serve"),
+            ("Search for something else", "ai_migration", f'search {ENTITY_TYPE} "open a website"'),
+            ("Search the documentation of a package you use", "demo", "--package django"),
+            ("What a run would do, without doing it", "migrate_ai_entities", "pydoc --dry-run"),
+            ("A shop with 100,000 products", "seed_catalog", "--products 100000"),
+            ("Index it; press Ctrl-C to pause", "migrate_ai_entities", "product"),
+            ("The jobs so far", "ai_migration", "jobs"),
         ):
+            typed = command_line(command) or f"python manage.py {command}"
             self.console.print(f"  [dim]# {what}[/]")
-            self.console.print(Text(f"  {manage} {command}"), soft_wrap=True)
+            self.console.print(Text(f"  {typed} {arguments}"), soft_wrap=True)
+
+    def _serve(self, port: int) -> None:
+        """Serve the admin to this machine only, until Ctrl-C."""
+        password = secrets.token_urlsafe(9)
+        user, _ = get_user_model()._default_manager.get_or_create(
+            username=USER, defaults={"is_staff": True, "is_superuser": True}
+        )
+        user.set_password(password)
+        user.save()
+        page = reverse("admin:ai_migration_dashboard_changelist")
+        self._headline("The dashboard")
+        self.console.print(f"  http://127.0.0.1:{port}{page}", soft_wrap=True)
+        self.console.print(Text(f"  user {USER}, password {password} (until the next --serve)\n"))
+        # Without DEBUG, which keeps every statement in memory.
+        options = {"use_reloader": False, "insecure_serving": True}
+        call_command("runserver", f"127.0.0.1:{port}", stdout=self.stdout, **options)
 
     def _headline(self, text: str) -> None:
         self.console.print(f"\n[bold]{text}[/]")
-
-
-def _manage() -> str:
-    """Return how this command was called, to be copied."""
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), sys.argv[0]])
