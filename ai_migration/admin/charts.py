@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from ai_migration.admin import display
 from ai_migration.engine.insight.metrics import Done
-from ai_migration.jobs.report.activity import Span, common, length, worked
+from ai_migration.jobs.activity import Span, common, length, worked
 
 WIDTH, HEIGHT = 600, 100
 BARS = 60

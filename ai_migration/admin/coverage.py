@@ -12,6 +12,7 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ai_migration.admin import display
 from ai_migration.entities import registry
@@ -45,8 +46,13 @@ class Covered:
         rows = self.overview.rows
         if rows is None:
             return "?"
-        about = _("about") + " " if self.overview.rows_is_estimate else ""
-        return about + display.number(rows)
+        return display.about(rows, self.overview.rows_is_estimate)
+
+    @property
+    def rows_words(self) -> str:
+        """The number of rows in words."""
+        words = ngettext("%(count)s row", "%(count)s rows", self.overview.rows or 0)
+        return words % {"count": self.rows}
 
     @property
     def missing(self) -> int | None:
@@ -78,7 +84,8 @@ class Covered:
         words = _("%(indexed)s of %(rows)s") % shown
         if not self.missing:
             return words
-        return f"{words} · " + _("%(count)s missing") % {"count": display.number(self.missing)}
+        missing = ngettext("%(count)s missing", "%(count)s missing", self.missing)
+        return f"{words} · " + missing % {"count": display.number(self.missing)}
 
     @property
     def notes(self) -> list[str]:
@@ -87,7 +94,7 @@ class Covered:
         seen = self.overview
         words = [seen.problem]
         if seen.state in _STALE:
-            words.append(str(seen.state.label))
+            words.append(_(str(seen.state.label)))
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
         return list(filter(None, words))
@@ -139,17 +146,20 @@ class Coverage:
             return _("There are no rows to index.")
         indexed = sum(min(each.indexed, each.rows or 0) for each in seen)
         is_estimate = any(each.rows_is_estimate or each.indexed_is_estimate for each in seen)
-        words = (
-            _("About %(indexed)s of %(rows)s rows are indexed")
-            if is_estimate
-            else _("%(indexed)s of %(rows)s rows are indexed")
+        words = ngettext(
+            "%(indexed)s of %(rows)s row is indexed",
+            "%(indexed)s of %(rows)s rows are indexed",
+            rows,
         )
+        if is_estimate:
+            words = _("About %(indexed)s of %(rows)s rows are indexed")
         return words % {"indexed": display.number(indexed), "rows": display.number(rows)}
 
     @property
     def failed_words(self) -> str:
         """The failures in words."""
-        return _("%(count)s failed") % {"count": display.number(self.failed)}
+        words = ngettext("%(count)s failed", "%(count)s failed", self.failed)
+        return words % {"count": display.number(self.failed)}
 
 
 def kept() -> Coverage | None:

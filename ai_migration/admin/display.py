@@ -33,6 +33,11 @@ def number(value: float, digits: int = 0) -> str:
     return formats.number_format(round(value, digits), digits, force_grouping=True)
 
 
+def about(count: float, is_estimate: bool) -> str:
+    """Format a number that may be an estimate."""
+    return _("about %(count)s") % {"count": number(count)} if is_estimate else number(count)
+
+
 def figures(value: float) -> str:
     """Format a measured number: no more than three figures of it mean anything."""
     if 0 < value < 9.95:
@@ -87,9 +92,7 @@ def labelled(label: str, value: str) -> SafeString:
 
 def total(progress: MigrationProgress) -> str:
     """Show the number of entities of a job."""
-    if progress.total_is_estimate:
-        return _("about %(count)s") % {"count": number(progress.total)}
-    return number(progress.total)
+    return about(progress.total, progress.total_is_estimate)
 
 
 def done(progress: MigrationProgress) -> str:

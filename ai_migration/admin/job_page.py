@@ -17,7 +17,7 @@ from ai_migration.admin.charts import BARS, Chart, of_batches
 from ai_migration.admin.controls import actions_for
 from ai_migration.admin.rows import NamedRow, named_rows
 from ai_migration.entities.keys import in_order
-from ai_migration.jobs.report.activity import Span, running_spans
+from ai_migration.jobs.activity import Span, running_spans
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import ENGINE, STATES, Action
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry

@@ -143,7 +143,8 @@ class StartForm(PaceForm):
             if value in (None, "", False):
                 continue
             if isinstance(bound.field, forms.ChoiceField):
-                value = dict(bound.field.choices).get(value, value)
+                choices: Any = bound.field.choices
+                value = dict(choices).get(value, value)
             elif value is True:
                 value = _("yes")
             shown.append((str(bound.label), str(value)))
@@ -197,7 +198,6 @@ def matching(plan: MigrationPlan) -> str:
 
 def numbers_of(plan: MigrationPlan) -> list[tuple[str, str, str]]:
     """Return a preview as tiles, label, number and note: always eight, which fill their rows."""
-    about = _("about") + " " if plan.is_estimate else ""
     counts = [
         (_("to embed"), plan.to_embed, ""),
         (_("to update"), plan.to_update_metadata, _("metadata only, nothing is embedded")),
@@ -208,9 +208,11 @@ def numbers_of(plan: MigrationPlan) -> list[tuple[str, str, str]]:
     ]
     price = (_("cost"), display.NOTHING, _("no price is set"))
     if plan.cost is not None:
-        price = (_("cost"), about + display.number(float(plan.cost), 2), "")
+        cost = display.number(float(plan.cost), 2)
+        shown = _("about %(count)s") % {"count": cost} if plan.is_estimate else cost
+        price = (_("cost"), shown, "")
     return [
-        *((word, about + display.number(count), note) for word, count, note in counts),
+        *((word, display.about(count, plan.is_estimate), note) for word, count, note in counts),
         price,
         _duration(plan),
     ]

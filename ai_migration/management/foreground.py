@@ -22,9 +22,9 @@ from ai_migration.types import MigrationProgress
 
 _LOOK_EVERY = 0.3
 """Seconds between reads of the job's row."""
-_REASONS = {
+_REASONS: dict[int, str] = {
     signal.SIGINT: gettext_noop("stopped with Ctrl-C"),
-    signal.SIGTERM: gettext_noop("the process that worked for it was asked to end"),
+    signal.SIGTERM: gettext_noop("its process was asked to end"),
 }
 """What the audit log says of a job that a signal paused."""
 

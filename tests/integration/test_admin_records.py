@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
@@ -134,7 +134,8 @@ class Shown(NamedTuple):
 
 def entities(name: str, *permissions: str) -> list[Shown]:
     """The entities of a list, to somebody who has these permissions of articles."""
-    user = operator("view").get("/admin/").wsgi_request.user
+    operator("view")
+    user = User.objects.get(username="view")
     codes = [f"{permission}_article" for permission in permissions]
     user.user_permissions.add(*Permission.objects.filter(codename__in=codes))
     client = Client()

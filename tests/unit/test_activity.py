@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from ai_migration.jobs.report.activity import Span, common, joined, length
+from ai_migration.jobs.activity import Span, common, joined, length
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 

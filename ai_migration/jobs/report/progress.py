@@ -11,7 +11,7 @@ from operator import or_
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
-from ai_migration.jobs.report.activity import (
+from ai_migration.jobs.activity import (
     IDLE_AFTER,
     Span,
     common,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
 
 from ai_migration.embedders.base import Embedder
-from ai_migration.jobs.report.activity import length, running_spans
+from ai_migration.jobs.activity import length, running_spans
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
 from ai_migration.types import Duration, DurationBasis, JobStatus
@@ -101,8 +101,8 @@ def _timed(embedder: Embedder, sample: Sequence[str]) -> float:
     texts = list(sample[: embedder.max_batch_size])
     try:
         embedder.embed(texts[:1])  # a model that is loaded on first use is not slow
-        began = time.perf_counter()
+        began = perf_counter()
         embedder.embed(texts)
-        return len(texts) / max(time.perf_counter() - began, 1e-6)
+        return len(texts) / max(perf_counter() - began, 1e-6)
     except Exception:  # a backend may raise anything; the migration will say what is wrong
         return 0.0

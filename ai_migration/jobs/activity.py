@@ -98,14 +98,14 @@ def running_spans(
     first = QueueEntry.objects.using(using).filter(job=OuterRef("pk")).order_by("id")
     claims = MigrationJob.objects.using(using).filter(pk__in=started)
     claimed = dict(claims.values_list("pk", Subquery(first.values("claimed_at")[:1])))
-    for job in jobs:
-        if job.pk not in started:
+    for ran in jobs:
+        if ran.pk not in started:
             continue
-        end = job.completed_at or now
-        if job.pk in since:
-            spans[job.pk].append(Span(since[job.pk], end))
-        if not spans[job.pk]:  # without an audit log
-            spans[job.pk].append(Span(started[job.pk], end))
-        begun = claimed.get(job.pk) or started[job.pk]
-        spans[job.pk] = common(joined(spans[job.pk]), [Span(begun, max(begun, now, end))])
+        end = ran.completed_at or now
+        if ran.pk in since:
+            spans[ran.pk].append(Span(since[ran.pk], end))
+        if not spans[ran.pk]:  # without an audit log
+            spans[ran.pk].append(Span(started[ran.pk], end))
+        begun = claimed.get(ran.pk) or started[ran.pk]
+        spans[ran.pk] = common(joined(spans[ran.pk]), [Span(begun, max(begun, now, end))])
     return spans
