@@ -220,7 +220,8 @@ class JobChanges:
 @dataclass(frozen=True)
 class MigrationProgress:
     """The progress of a job. ``processed`` counts every entity the job is done with: indexed,
-    skipped, removed or failed. ``cost`` is None if no price is configured."""
+    skipped, removed or failed. ``entities_per_second`` and ``active_time`` leave pauses out.
+    ``cost`` is None if no price is configured."""
 
     job_id: str
     entity_type: str
@@ -240,6 +241,7 @@ class MigrationProgress:
     tokens: int
     cost: Decimal | None
     error_message: str
+    active_time: timedelta = timedelta()
 
 
 @dataclass(frozen=True)
@@ -255,11 +257,34 @@ class Probe:
     error: str = ""
 
 
+class DurationBasis(TextChoices):
+    """The ground that an estimate of a migration's duration stands on."""
+
+    EARLIER_JOB = "earlier_job", _("the pace of the last migration")
+    SAMPLE = "sample", _("a sample that was embedded, with one worker")
+    LIMIT = "limit", _("the rate limit: it takes at least that")
+    NOTHING = "nothing", _("nothing has to be embedded")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """An estimate of the time a migration takes.
+
+    Attributes:
+        time: The time, while workers work for it.
+        basis: The ground it stands on.
+    """
+
+    time: timedelta
+    basis: DurationBasis
+
+
 @dataclass(frozen=True)
 class MigrationPlan:
     """The result of a dry run: what a migration would do. ``is_estimate`` is True if it was
     extrapolated from ``examined`` rows. ``removals_refused`` says why the migration would stop
-    before it removes anything; empty: it would not. ``probe`` is set if the provider was asked."""
+    before it removes anything; empty: it would not. ``probe`` is set if the provider was asked.
+    ``duration`` is None if there is nothing to estimate it by."""
 
     entity_type: str
     total: int
@@ -277,6 +302,7 @@ class MigrationPlan:
     rebuild_required: str
     removals_refused: str = ""
     probe: Probe | None = None
+    duration: Duration | None = None
 
 
 @dataclass(frozen=True)

@@ -77,18 +77,18 @@ class EstimatedList(ChangeList):
     """Shows the number of rows once, below the list."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        with _as_a_wrong_address(request):
+        with as_a_wrong_address(request):
             return super().get_queryset(request, *args, **kwargs)
 
     def get_results(self, request: HttpRequest) -> None:
-        with _as_a_wrong_address(request), sparing(our_database()):
+        with as_a_wrong_address(request), sparing(our_database()):
             super().get_results(request)
             len(self.result_list)  # read now: a value that fits no column is found here
         self.full_result_count = self.result_count
 
 
 @contextmanager
-def _as_a_wrong_address(request: HttpRequest) -> Iterator[None]:
+def as_a_wrong_address(request: HttpRequest) -> Iterator[None]:
     """Treat an error of the database, or its driver, about a value in an address as any other
     invalid look-up of the admin."""
     try:

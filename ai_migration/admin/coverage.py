@@ -12,6 +12,7 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ai_migration.admin import display
 from ai_migration.entities import registry
@@ -45,24 +46,58 @@ class Covered:
         rows = self.overview.rows
         if rows is None:
             return "?"
-        about = _("about") + " " if self.overview.rows_is_estimate else ""
-        return about + display.number(rows)
+        return display.about(rows, self.overview.rows_is_estimate)
 
     @property
-    def missing(self) -> str:
-        """Rows that are not indexed. Too low while the index has orphans: a migration finds out."""
+    def rows_words(self) -> str:
+        """The number of rows in words."""
+        words = ngettext("%(count)s row", "%(count)s rows", self.overview.rows or 0)
+        return words % {"count": self.rows}
+
+    @property
+    def missing(self) -> int | None:
+        """Rows that are not indexed; None: unknown. Too low while the index has orphans: a
+        migration finds out."""
         rows = self.overview.rows
-        return "?" if rows is None else display.number(max(0, rows - self.overview.indexed))
+        return None if rows is None else max(0, rows - self.overview.indexed)
 
     @property
-    def stale(self) -> str:
-        """Differences that are visible without reading rows: a changed config, or more entities
-        indexed than there are rows."""
+    def has_missing(self) -> bool:
+        """Return whether something may be missing."""
+        return self.missing != 0
+
+    @property
+    def meter(self) -> SafeString | str:
+        """The share of rows that are indexed, as a bar."""
+        if not self.overview.rows:
+            return display.NOTHING
+        share = min(100.0, 100 * self.overview.indexed / self.overview.rows)
+        label = _("%(entity_type)s: indexed") % {"entity_type": self.overview.entity_type}
+        return display.meter(share, label)
+
+    @property
+    def counts(self) -> str:
+        """The rows that are indexed, and those that are missing, in words."""
+        if self.overview.rows == 0 and not self.overview.indexed:
+            return _("no rows")
+        shown = {"indexed": display.number(self.overview.indexed), "rows": self.rows}
+        words = _("%(indexed)s of %(rows)s") % shown
+        if not self.missing:
+            return words
+        missing = ngettext("%(count)s missing", "%(count)s missing", self.missing)
+        return f"{words} · " + missing % {"count": display.number(self.missing)}
+
+    @property
+    def notes(self) -> list[str]:
+        """Whatever needs attention and is visible without reading rows: a problem, a changed
+        config, or more entities indexed than there are rows."""
         seen = self.overview
-        words = [str(seen.state.label)] if seen.state in _STALE else []
+        words = [seen.problem]
+        if seen.state in _STALE:
+            words.append(_(str(seen.state.label)))
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
-        return "; ".join(filter(None, words))
+        return list(filter(None, words))
 
     @property
     def is_open(self) -> bool:
@@ -74,7 +109,9 @@ class Covered:
     def status(self) -> SafeString | str:
         """The status of its last job."""
         job = self.overview.last_job
-        return display.NOTHING if job is None else display.badge(job.status)
+        if job is None:
+            return display.NOTHING
+        return display.badge(job.status, job.failed_entities)
 
 
 @dataclass(frozen=True)
@@ -94,6 +131,35 @@ class Coverage:
     @property
     def moment(self) -> str:
         return display.moment(self.at)
+
+    @property
+    def failed(self) -> int:
+        """Entities of all types that failed and are not indexed."""
+        return sum(each.failed for each in self.entities)
+
+    @property
+    def headline(self) -> str:
+        """All entity types in one sentence."""
+        seen = [each.overview for each in self.entities if each.overview.rows is not None]
+        rows = sum(each.rows or 0 for each in seen)
+        if not rows:
+            return _("There are no rows to index.")
+        indexed = sum(min(each.indexed, each.rows or 0) for each in seen)
+        is_estimate = any(each.rows_is_estimate or each.indexed_is_estimate for each in seen)
+        words = ngettext(
+            "%(indexed)s of %(rows)s row is indexed",
+            "%(indexed)s of %(rows)s rows are indexed",
+            rows,
+        )
+        if is_estimate:
+            words = _("About %(indexed)s of %(rows)s rows are indexed")
+        return words % {"indexed": display.number(indexed), "rows": display.number(rows)}
+
+    @property
+    def failed_words(self) -> str:
+        """The failures in words."""
+        words = ngettext("%(count)s failed", "%(count)s failed", self.failed)
+        return words % {"count": display.number(self.failed)}
 
 
 def kept() -> Coverage | None:

@@ -14,7 +14,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,17 +22,21 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, ReadOnlyAdmin
-from ai_migration.admin.charts import BARS, Chart, throughput
+from ai_migration.admin.charts import BARS, Chart, of_engine
+from ai_migration.admin.order import put_in_order
 from ai_migration.engine.insight.metrics import KEEP_FOR
 from ai_migration.engine.insight.status import LOOKED_AT, EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.service import migration_service
+from ai_migration.pace.limits import CoolDown
 from ai_migration.types import JobStatus, MigrationMode, MigrationRequest, Priority
 
 SPANS = {"3": timedelta(hours=3), "24": timedelta(hours=24), "168": KEEP_FOR}
 """Time spans of the throughput, in hours."""
 REBUILD = "rebuild"
 """The word to type before everything is rebuilt."""
+WORKERS = 20
+"""Workers that are listed, at most."""
 
 _PRIORITIES = {
     Priority.CRITICAL: gettext_lazy("critical"),
@@ -66,17 +70,23 @@ class Tile:
         value: The number.
         note: More about it.
         is_alarm: Whether it needs attention.
+        url: A page that says more.
     """
 
     name: str
     value: str
     note: str = ""
     is_alarm: bool = False
+    url: str = ""
 
 
 @admin.register(Dashboard)
 class DashboardAdmin(ReadOnlyAdmin):
     """The dashboard's pages; there are no rows."""
+
+    def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
+        super().__init__(model, admin_site)
+        put_in_order(admin_site)
 
     def has_start_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm(START)
@@ -180,7 +190,8 @@ class DashboardAdmin(ReadOnlyAdmin):
         return {
             "tiles": tiles_of(status),
             "chart": _chart(status, SPANS[hours]),
-            "status": status,
+            "waits": [_waits(each) for each in status.cool_downs],
+            "workers": workers_of(status),
             "hours": hours,
             "spans": [
                 ("3", _("3 hours")),
@@ -214,7 +225,7 @@ def _start(request: HttpRequest, asked: MigrationRequest) -> str:
 
 
 def tiles_of(status: EngineStatus) -> Sequence[Tile]:
-    """Return the current activity as numbers."""
+    """Return the current activity as numbers: always six, which fill their rows."""
     running = status.jobs.get(JobStatus.RUNNING, 0)
     held = {s: n for s, n in status.jobs.items() if s != JobStatus.RUNNING}
     waiting = sum(status.waiting.values())
@@ -229,25 +240,7 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
             _("running jobs"),
             display.number(running),
             ", ".join(f"{display.number(n)} {display.STATUS_WORDS[s]}" for s, n in held.items()),
-        ),
-        Tile(
-            _("entities per second"),
-            display.number(status.entities_per_second, 1),
-            _("over the last whole minute"),
-        ),
-        Tile(
-            _("in the queue"),
-            display.number(waiting) + ("" if status.waiting_is_all else "+"),
-            ", ".join(queue),
-        ),
-        Tile(
-            _("longest wait"),
-            display.length(status.at - status.oldest_waiting if status.oldest_waiting else None),
-        ),
-        Tile(
-            _("failures in the last hour"),
-            _upto(status.failures_last_hour),
-            is_alarm=status.failures_last_hour > 0,
+            url=reverse("admin:ai_migration_migrationjob_changelist"),
         ),
         Tile(
             _("live workers"),
@@ -255,16 +248,41 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
             "" if works or not waiting else _("no worker is running"),
             is_alarm=bool(waiting) and not works,
         ),
-        *(
-            Tile(
-                _("embedder %(alias)s") % {"alias": each.embedder},
-                _("waits"),
-                each.reason,
-                is_alarm=True,
-            )
-            for each in status.cool_downs
+        Tile(
+            _("entities per second"),
+            display.figures(status.entities_per_second),
+            _("in the last whole minute"),
+        ),
+        Tile(
+            _("failures in the last hour"),
+            _upto(status.failures_last_hour),
+            is_alarm=status.failures_last_hour > 0,
+            url=reverse("admin:ai_migration_entityfailure_changelist"),
+        ),
+        Tile(
+            _("batches in the queue"),
+            display.number(waiting) + ("" if status.waiting_is_all else "+"),
+            ", ".join(queue),
+            url=reverse("admin:ai_migration_queueentry_changelist"),
+        ),
+        Tile(
+            _("longest wait in the queue"),
+            display.length(status.at - status.oldest_waiting if status.oldest_waiting else None),
         ),
     ]
+
+
+def workers_of(status: EngineStatus) -> list[tuple[str, str, str]]:
+    """Return the live workers: name, process, and last sign of life."""
+    return [
+        (each.name, display.process(each.holder), display.ago(each.last_seen_at, status.at))
+        for each in status.workers[:WORKERS]
+    ]
+
+
+def _waits(each: CoolDown) -> str:
+    words = _("The embedder “%(alias)s” waits for its provider: %(reason)s")
+    return words % {"alias": each.embedder, "reason": each.reason}
 
 
 def _upto(count: int) -> str:
@@ -276,4 +294,4 @@ def _chart(status: EngineStatus, span: timedelta) -> Chart | None:
         return None
     # A week is counted by the hour, so that each bar has to be whole hours.
     bars = BARS if span <= timedelta(days=1) else span // timedelta(hours=3)
-    return throughput(status.done, status.at - span, status.at, bars)
+    return of_engine(status.done, status.at - span, status.at, bars)

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
-from ai_migration.admin.charts import BARS, Chart, throughput
+from ai_migration.admin.charts import BARS, Chart, of_batches
 from ai_migration.admin.controls import actions_for
+from ai_migration.admin.rows import NamedRow, named_rows
+from ai_migration.entities.keys import in_order
+from ai_migration.jobs.activity import Span, running_spans
 from ai_migration.jobs.service import migration_service
-from ai_migration.jobs.steer.states import Action
+from ai_migration.jobs.steer.states import ENGINE, STATES, Action
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
-from ai_migration.types import OPEN_STATUSES, EntryStatus, MigrationProgress
+from ai_migration.models.sql import clock
+from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
 
 HISTORY = 1_000
 """The number of newest completed entries that the chart shows."""
 FAILURES = 500
 """The number of newest failures that are grouped."""
 EVENTS = 50
-"""The number of newest lines of the audit trail."""
+"""The number of newest lines of the audit log."""
 GROUPS = 50
 """The number of most frequent errors that are shown: if each has a message of its own, with the
 entity's id for instance, there are as many groups as failures."""
 SAMPLES = 5
+
+_MOVED = {
+    JobStatus.PENDING: gettext_lazy("Resumed by %(actor)s"),
+    JobStatus.RUNNING: gettext_lazy("Resumed by %(actor)s"),
+    JobStatus.PAUSED: gettext_lazy("Paused by %(actor)s"),
+    JobStatus.COMPLETED: gettext_lazy("Completed by %(actor)s"),
+    JobStatus.FAILED: gettext_lazy("Stopped by %(actor)s"),
+    JobStatus.CANCELLED: gettext_lazy("Cancelled by %(actor)s"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,14 +54,14 @@ class FailureGroup:
         code: Code of the error.
         error: Its message.
         count: Number of failures.
-        samples: Some of the entities.
+        samples: Some of the entities, by their rows.
         like: Primary key of one of them.
     """
 
     code: str
     error: str
     count: int
-    samples: Sequence[str]
+    samples: Sequence[NamedRow]
     like: int
 
 
@@ -61,7 +76,7 @@ class Panel:
         chart: Its throughput; None before there is any.
         failures: Grouped by error, the most frequent first.
         failures_are_all: Whether these are all of its failures.
-        events: Its audit trail, newest first.
+        events: Its audit log, newest first.
     """
 
     job: MigrationJob
@@ -84,16 +99,31 @@ class Panel:
 
     @property
     def badge(self) -> SafeString:
-        return display.badge(self.job.status)
+        return display.badge(self.job.status, self.job.failed_entities)
+
+    @property
+    def done(self) -> str:
+        """How many entities it is done with."""
+        return _("%(done)s entities") % {"done": display.done(self.progress)}
+
+    @property
+    def moved_by(self) -> str:
+        """Who moved it to its present state, and why, if a person did."""
+        move = next((each for each in self.events if each.from_status != each.to_status), None)
+        if move is None or not move.from_status or move.actor in ("", ENGINE):
+            return ""
+        words = _MOVED[JobStatus(move.to_status)] % {"actor": move.actor}
+        is_told = move.reason not in STATES[JobStatus(move.from_status)].edges.values()
+        return f"{words}: {reason_of(move)}" if is_told else words
 
     @property
     def bar(self) -> SafeString:
         return display.bar(self.progress)
 
     @property
-    def trail(self) -> list[tuple[str, JobEvent]]:
-        """The events, each with its time as text."""
-        return [(display.moment(event.at), event) for event in self.events]
+    def log(self) -> list[tuple[str, JobEvent, str]]:
+        """The events, each with its time and its reason as text."""
+        return [(display.moment(each.at), each, reason_of(each)) for each in self.events]
 
     @property
     def said(self) -> str:
@@ -104,27 +134,39 @@ class Panel:
         }
 
     @property
-    def numbers(self) -> list[tuple[str, str]]:
-        """The tiles: label and number."""
+    def numbers(self) -> list[tuple[str, str, str]]:
+        """The tiles, label, number and note: always eight, which fill their rows."""
         now = self.progress
+        left = (_("time left"), display.length(now.estimated_time_remaining), "")
+        if not self.is_open:
+            left = (_("ran for"), display.length(now.active_time), _("without pauses"))
+        price = (_("cost"), display.NOTHING, _("no price is set"))
+        if now.cost is not None:
+            price = (_("cost"), display.number(float(now.cost), 2), "")
         return [
-            (_("processed"), f"{display.number(now.processed)} / {display.total(now)}"),
-            (_("indexed"), display.number(now.indexed)),
-            (_("skipped"), display.number(now.skipped)),
-            (_("removed"), display.number(now.removed)),
-            (_("failed"), display.number(now.failed)),
-            (_("rate"), display.rate(now)),
-            (_("time left"), display.length(now.estimated_time_remaining)),
-            (_("tokens"), display.number(now.tokens)),
-            *([(_("cost"), display.number(float(now.cost), 2))] if now.cost is not None else []),
+            (_("indexed"), display.number(now.indexed), ""),
+            (_("skipped"), display.number(now.skipped), ""),
+            (_("removed"), display.number(now.removed), ""),
+            (_("failed"), display.number(now.failed), ""),
+            (_("rate"), display.rate(now), _("without pauses")),
+            left,
+            (_("tokens"), display.number(now.tokens), ""),
+            price,
         ]
 
 
-def panel_of(job: MigrationJob) -> Panel:
+def reason_of(event: JobEvent) -> str:
+    """Return the reason of an event in the user's language, where it is one of our own."""
+    return _(event.reason) if event.reason else ""
+
+
+def panel_of(job: MigrationJob, request: HttpRequest, site: AdminSite) -> Panel:
     """Return the changing part of a job's page: a dozen small queries at any size.
 
     Args:
         job: The job, freshly read, with its collection.
+        request: The request; its user's permissions count.
+        site: The admin site.
     """
     using = our_database()
     failed = EntityFailure.objects.using(using).filter(job=job).order_by("-pk")
@@ -136,7 +178,7 @@ def panel_of(job: MigrationJob) -> Panel:
         progress=migration_service.get_progress_of([job])[0],
         actions=actions_for(job),
         chart=_history(job, using),
-        failures=groups[:GROUPS],
+        failures=_with_names(groups[:GROUPS], job.entity_type, request, site),
         failures_are_all=len(newest) < FAILURES and len(groups) <= GROUPS,
         events=list(events[:EVENTS]),
     )
@@ -148,10 +190,26 @@ def group(failures: Sequence[EntityFailure]) -> list[FailureGroup]:
     for failure in failures:
         by_error.setdefault((failure.error_code, failure.error), []).append(failure)
     groups = [
-        FailureGroup(code, error, len(same), [f.entity_id for f in same[:SAMPLES]], same[0].pk)
+        FailureGroup(code, error, len(same), _samples(same), same[0].pk)
         for (code, error), same in by_error.items()
     ]
     return sorted(groups, key=lambda each: -each.count)
+
+
+def _samples(failures: Sequence[EntityFailure]) -> list[NamedRow]:
+    ids = [failure.entity_id for failure in failures]
+    return [NamedRow(entity_id) for entity_id in in_order(ids)[:SAMPLES]]
+
+
+def _with_names(
+    groups: Sequence[FailureGroup], entity_type: str, request: HttpRequest, site: AdminSite
+) -> list[FailureGroup]:
+    ids = [(entity_type, sample.entity_id) for each in groups for sample in each.samples]
+    rows = named_rows(request, site, ids)
+    return [
+        replace(each, samples=[rows[entity_type, sample.entity_id] for sample in each.samples])
+        for each in groups
+    ]
 
 
 def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
@@ -160,8 +218,6 @@ def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
     budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
     return [
-        (_("job"), job.pk),
-        (_("entity type"), job.entity_type),
         (_("mode"), job.get_mode_display()),
         (_("rebuild"), _("yes") if job.rebuild else _("no")),
         (_("filters"), _filters(job)),
@@ -182,7 +238,8 @@ def _filters(job: MigrationJob) -> str:
     parts = []
     for name, value in job.filter_config.items():
         if name == "entity_ids":
-            parts.append(_("%(count)s entities") % {"count": display.number(len(value))})
+            words = ngettext("%(count)s entity", "%(count)s entities", len(value))
+            parts.append(words % {"count": display.number(len(value))})
         elif name == "lookups":
             parts += [f"{lookup}={wanted}" for lookup, wanted in value.items()]
         else:
@@ -194,12 +251,6 @@ def _history(job: MigrationJob, using: str) -> Chart | None:
     done = QueueEntry.objects.using(using).filter(job=job, status=EntryStatus.COMPLETED)
     columns = ("claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")
     newest = list(done.order_by("-id").values_list(*columns)[:HISTORY])
-    batches = [(began, ended, sum(rows)) for began, ended, *rows in newest if began and ended]
-    if not batches:
-        return None
-    points: list[tuple[datetime, int]] = [(ended, rows) for _, ended, rows in batches]
-    start, end = (
-        min(began for began, _, _ in batches),
-        max(ended for _, ended, _ in batches),
-    )
-    return throughput(points, start, end, bars=min(BARS, max(10, len(batches) // 3)))
+    batches = [(Span(began, ended), sum(rows)) for began, ended, *rows in newest if began and ended]
+    running = running_spans([job], clock.now(using), using).get(job.pk, [])
+    return of_batches(batches, running, bars=min(BARS, max(10, len(batches) // 3)))

@@ -26,7 +26,7 @@ from ai_migration.admin.controls import act, change, may_change, report, retry_l
 from ai_migration.admin.filters import EntityTypeFilter, StarterFilter
 from ai_migration.admin.job_page import facts_of, panel_of
 from ai_migration.admin.pace import AdjustForm
-from ai_migration.admin.start import EXAMINED, StartForm, entity_of, numbers_of
+from ai_migration.admin.start import EXAMINED, StartForm, entity_of, matching, numbers_of
 from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import Action
@@ -52,18 +52,16 @@ def _progress(job: MigrationJob) -> MigrationProgress:
     return cast(MigrationProgress, job.progress_now)  # type: ignore[attr-defined]  # JobList
 
 
+def _page(job: MigrationJob) -> str:
+    return reverse("admin:ai_migration_migrationjob_change", args=[job.pk])
+
+
 @admin.register(MigrationJob)
 class MigrationJobAdmin(ReadOnlyAdmin):
     """The list of jobs and the page of each."""
 
-    list_display = [
-        "job",
-        "entity_type",
-        "state",
-        "progress",
-        "failures",
-        "started",
-    ]
+    list_display = ["migration", "state", "progress", "failures", "started"]
+    list_display_links = None
     list_filter = ["status", EntityTypeFilter, StarterFilter]
     list_select_related = ["collection"]
     search_fields = ["id__startswith"]
@@ -75,16 +73,17 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     # The list
 
-    @admin.display(description=gettext_lazy("job"))
-    def job(self, job: MigrationJob) -> str:
-        return job.pk
+    @admin.display(description=gettext_lazy("entity type and job"))
+    def migration(self, job: MigrationJob) -> str:
+        return format_html(
+            '<a href="{}">{}</a>{}', _page(job), job.entity_type, display.job_id(job.pk)
+        )
 
     @admin.display(description=gettext_lazy("status"))
     def state(self, job: MigrationJob) -> str:
+        badge = display.badge(job.status, job.failed_entities)
         reason = _progress(job).throttle_reason
-        if not reason:
-            return display.badge(job.status)
-        return format_html('{}<div class="help">{}</div>', display.badge(job.status), reason)
+        return format_html('{}<div class="help">{}</div>', badge, reason) if reason else badge
 
     @admin.display(description=gettext_lazy("progress"))
     def progress(self, job: MigrationJob) -> str:
@@ -95,18 +94,17 @@ class MigrationJobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("failed"))
     def failures(self, job: MigrationJob) -> str:
-        if not job.failed_entities:
-            return "0"
-        return format_html(
-            '<a class="aim-failed" href="{}#failures">{}</a>',
-            reverse("admin:ai_migration_migrationjob_change", args=[job.pk]),
-            display.number(job.failed_entities),
-        )
+        failed = display.number(job.failed_entities)
+        if job.failed_entities:
+            link = '<a class="aim-failed" href="{}#failures">{}</a>'
+            failed = format_html(link, _page(job), failed)
+        return display.labelled(_("failed"), failed)
 
     @admin.display(description=gettext_lazy("started by"))
     def started(self, job: MigrationJob) -> str:
         at = display.moment(job.created_at)
-        return format_html("{}<br>{}", job.created_by or display.NOTHING, at)
+        by = display.labelled(_("started by"), job.created_by or display.NOTHING)
+        return format_html('{}<div class="help">{}</div>', by, at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out long columns that no list shows."""
@@ -179,8 +177,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
                     job = migration_service.start_migration(asked)
                     messages.success(request, _("Started: %(job)s.") % {"job": job.pk})
                     return redirect("admin:ai_migration_migrationjob_change", job.pk)
-                plan = migration_service.plan(asked, examine=EXAMINED)
-                context |= {"plan": plan, "numbers": numbers_of(plan)}
+                plan = migration_service.plan(asked, examine=EXAMINED, sample=True)
+                context |= {"plan": plan, "numbers": numbers_of(plan), "matching": matching(plan)}
             except AIMigrationError as error:
                 form.refuse(error)
         return TemplateResponse(request, f"{_TEMPLATES}/start.html", context)
@@ -275,7 +273,11 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, f"{_TEMPLATES}/job.html", context)
 
     def _panel(self, request: HttpRequest, job: MigrationJob) -> dict[str, Any]:
-        return {"panel": panel_of(job), "may_control": self.has_control_permission(request)}
+        return {
+            "panel": panel_of(job, request, self.admin_site),
+            "may_control": self.has_control_permission(request),
+            "may_start": self.has_start_permission(request),
+        }
 
     def _confirm(
         self,

@@ -11,8 +11,9 @@ from typing import Any
 from django import forms
 from django.db import models
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ai_migration.admin import display
 from ai_migration.admin.pace import PaceForm
@@ -20,15 +21,24 @@ from ai_migration.conf import MAX_BATCH_SIZE
 from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import ResolvedField
-from ai_migration.types import MigrationFilters, MigrationMode, MigrationPlan, MigrationRequest
+from ai_migration.types import (
+    DurationBasis,
+    MigrationFilters,
+    MigrationMode,
+    MigrationPlan,
+    MigrationRequest,
+)
 
 EXAMINED = 10_000
 """Rows that a preview examines, at most; beyond that it extrapolates."""
 
 _MODES = {
-    MigrationMode.CHANGED: gettext_lazy("changed: missing entities, and those whose text differs"),
-    MigrationMode.MISSING: gettext_lazy("missing: only entities that the index does not have"),
-    MigrationMode.ALL: gettext_lazy("all: embed everything again, at full cost"),
+    MigrationMode.CHANGED: gettext_lazy(
+        "Changed: rows that are missing from the index, and rows that now read differently than "
+        "when they were indexed"
+    ),
+    MigrationMode.MISSING: gettext_lazy("Missing: only rows that are missing from the index"),
+    MigrationMode.ALL: gettext_lazy("All: every row is embedded again, at full cost"),
 }
 _YES_NO = [
     ("", gettext_lazy("either")),
@@ -84,10 +94,10 @@ class StartForm(PaceForm):
         help_text=gettext_lazy("Rows in one batch. Empty: as configured."),
     )
     note = forms.CharField(
-        label=gettext_lazy("Why"),
+        label=gettext_lazy("Reason"),
         required=False,
         max_length=500,
-        help_text=gettext_lazy("For the audit trail."),
+        help_text=gettext_lazy("For the audit log."),
     )
     key = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
@@ -123,6 +133,22 @@ class StartForm(PaceForm):
     def how(self) -> list[forms.BoundField]:
         """The fields for pace and budget."""
         return [self[name] for name in ("batch_size", *PaceForm.base_fields, "note")]
+
+    @property
+    def chosen(self) -> list[tuple[str, str]]:
+        """The fields that were filled in, each with its value as the user chose it."""
+        shown = []
+        for bound in self.visible_fields():
+            value = self.cleaned_data.get(bound.name)
+            if value in (None, "", False):
+                continue
+            if isinstance(bound.field, forms.ChoiceField):
+                choices: Any = bound.field.choices
+                value = dict(choices).get(value, value)
+            elif value is True:
+                value = _("yes")
+            shown.append((str(bound.label), str(value)))
+        return shown
 
     def request(self, created_by: str) -> MigrationRequest:
         """Return the request of a valid form."""
@@ -162,34 +188,57 @@ def entity_of(request: HttpRequest) -> Entity | None:
     return registry.get(name) if name else None
 
 
-def numbers_of(plan: MigrationPlan) -> list[tuple[str, str]]:
-    """Return a preview as tiles: label and number."""
-    about = _("about") + " " if plan.is_estimate else ""
-    numbers = [
-        (_("rows"), plan.total),
-        (_("to embed"), plan.to_embed),
-        (_("to update without embedding"), plan.to_update_metadata),
-        (_("to skip"), plan.to_skip),
-        (_("to remove"), plan.to_remove),
-        (_("requests"), plan.requests),
-        (_("tokens"), plan.tokens),
+def matching(plan: MigrationPlan) -> str:
+    """Return how many rows a migration would look at, in words."""
+    words = ngettext("%(count)s row matches.", "%(count)s rows match.", plan.total)
+    if plan.is_estimate:
+        words = ngettext("About %(count)s row matches.", "About %(count)s rows match.", plan.total)
+    return words % {"count": display.number(plan.total)}
+
+
+def numbers_of(plan: MigrationPlan) -> list[tuple[str, str, str]]:
+    """Return a preview as tiles, label, number and note: always eight, which fill their rows."""
+    counts = [
+        (_("to embed"), plan.to_embed, ""),
+        (_("to update"), plan.to_update_metadata, _("metadata only, nothing is embedded")),
+        (_("to skip"), plan.to_skip, _("as they are indexed")),
+        (_("to remove"), plan.to_remove, _("their rows are gone")),
+        (_("requests"), plan.requests, ""),
+        (_("tokens"), plan.tokens, ""),
     ]
-    cost = (
-        _("no price is set") if plan.cost is None else about + display.number(float(plan.cost), 2)
-    )
-    time = _("no limit is set")
-    if plan.duration_at_rate_limit is not None:
-        time = _("at least %(time)s") % {"time": display.length(plan.duration_at_rate_limit)}
+    price = (_("cost"), display.NOTHING, _("no price is set"))
+    if plan.cost is not None:
+        cost = display.number(float(plan.cost), 2)
+        shown = _("about %(count)s") % {"count": cost} if plan.is_estimate else cost
+        price = (_("cost"), shown, "")
     return [
-        *((word, about + display.number(count)) for word, count in numbers),
-        (_("cost"), cost),
-        (_("time"), time),
+        *((word, display.about(count, plan.is_estimate), note) for word, count, note in counts),
+        price,
+        _duration(plan),
     ]
+
+
+_BASES = {
+    DurationBasis.EARLIER_JOB: gettext_lazy("at the pace of the last migration"),
+    DurationBasis.SAMPLE: gettext_lazy("as measured on a sample, with one worker"),
+    DurationBasis.LIMIT: gettext_lazy("at least, because of the rate limit"),
+    DurationBasis.NOTHING: gettext_lazy("nothing has to be embedded"),
+}
+
+
+def _duration(plan: MigrationPlan) -> tuple[str, str, str]:
+    if plan.duration is None:
+        note = _("not known before the first migration")
+        return _("time"), display.NOTHING, note
+    shown = display.roughly(plan.duration.time)
+    if plan.duration.basis is not DurationBasis.LIMIT:
+        shown = _("about %(time)s") % {"time": shown}
+    return _("time"), shown, str(_BASES[plan.duration.basis])
 
 
 def _of(field: ResolvedField) -> Iterator[Filter]:
     """The inputs of one of the ``filterable-fields``."""
-    column, label = field.field, field.name.replace("__", " ").replace("_", " ")
+    column, label = field.field, capfirst(field.name.replace("__", " ").replace("_", " "))
     if isinstance(column, models.BooleanField):
         yield Filter(field.name, forms.ChoiceField(label=label, choices=_YES_NO, required=False))
     elif isinstance(column, _ORDERED) and not column.choices:

@@ -187,6 +187,15 @@ class KeyCodec:
         )
 
 
+def in_order(entity_ids: Iterable[str]) -> list[str]:
+    """Return entity ids in order: as numbers where all of them are numbers."""
+    ids = list(entity_ids)
+    try:
+        return sorted(ids, key=int)
+    except ValueError:
+        return sorted(ids)
+
+
 def _target(field: Any) -> Any:
     """Return the field of a key's values, which is another one where the key is a relation."""
     while field.is_relation:

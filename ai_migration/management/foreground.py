@@ -12,6 +12,7 @@ from types import FrameType
 
 from django.core.management.base import OutputWrapper
 from django.db import InterfaceError, OperationalError, connections
+from django.utils.translation import gettext_noop
 
 from ai_migration.engine.insight.diagnosis import FOREGROUND
 from ai_migration.engine.recovery import recover_opportunistically
@@ -23,6 +24,11 @@ from ai_migration.types import MigrationProgress
 
 _LOOK_EVERY = 0.3
 """Seconds between reads of the job's row."""
+_REASONS: dict[int, str] = {
+    signal.SIGINT: gettext_noop("stopped with Ctrl-C"),
+    signal.SIGTERM: gettext_noop("its process was asked to end"),
+}
+"""What the audit log says of a job that a signal paused."""
 
 
 class Interrupt:
@@ -141,8 +147,8 @@ class Foreground:
 
     def _pause(self, number: int) -> None:
         if migration_service.get_job(self.job_id).status in WORKED_FOR:
-            name = signal.Signals(number).name
-            migration_service.pause_migration(self.job_id, actor="terminal", reason=name)
+            reason = _REASONS.get(number, "")
+            migration_service.pause_migration(self.job_id, actor="terminal", reason=reason)
 
 
 def resume_command(job_id: str) -> str:

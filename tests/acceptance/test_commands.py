@@ -286,6 +286,7 @@ def test_a_signal_pauses_and_says_how_to_go_on(
     assert job.status == JobStatus.PAUSED
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
     assert 0 < job.processed_entities < 200
+    assert job.events.latest("id").reason in ("stopped with Ctrl-C", "its process was asked to end")
     assert f"{job.pk} PAUSED: " in output
     said = re.search(r"Resume with: (.+)", output)
     assert said is not None

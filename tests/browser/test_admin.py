@@ -45,7 +45,7 @@ def test_a_migration_from_the_form_to_its_end(
     page = site.visit(url("migrationjob_add"), users["operator"])
     page.get_by_role("link", name="article", exact=True).click()
     page.get_by_label("Batch size").fill("10")
-    page.get_by_label("Why").fill("first light")
+    page.get_by_label("Reason").fill("first light")
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("to embed")).to_be_visible()
     assert not MigrationJob.objects.exists()
@@ -206,12 +206,22 @@ def test_moments_are_in_the_zone_of_the_browser(site: Site, users: Users, expect
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_nobody_is_shut_out(site: Site, users: Users, scheme: str, width: int) -> None:
-    """axe-core finds nothing serious, and no page is wider than the phone."""
+def test_nobody_is_shut_out(
+    site: Site, users: Users, project: Project, scheme: str, width: int
+) -> None:
+    """axe-core finds nothing serious, no page is wider than the phone, and no table than its
+    page."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-core is not installed"
     )
     make_articles(40)
+    script = project.embedder()
+
+    def react(texts: Any) -> None:
+        if any("Title 3\n" in text for text in texts):
+            raise ValueError("too rude")
+
+    script.react = react
     job = start(batch_size=10)
     run_slice(seconds=4)
     page = site.visit(
@@ -228,10 +238,15 @@ def test_nobody_is_shut_out(site: Site, users: Users, scheme: str, width: int) -
         url("migrationjob_add") + "?entity_type=article",
         reverse(JOBS),
         url("queueentry_changelist"),
+        url("entityfailure_changelist"),
+        url("searchableentity_changelist"),
+        url("collection_changelist"),
     ):
         if path is not None:
             page.goto(site.base + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate(TOO_WIDE) == [], path
+        assert page.evaluate(WHITE) == [], f"a bar at 0 % on {path} looks full in the dark"
         for violation in axe.Axe().run(page, context=OURS, options=AXE).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 found += [
@@ -241,6 +256,10 @@ def test_nobody_is_shut_out(site: Site, users: Users, scheme: str, width: int) -
     assert not found, "\n".join(found)
 
 
+TOO_WIDE = """[...document.querySelectorAll("#result_list, .aim-table")]
+    .filter(each => each.scrollWidth > each.parentElement.clientWidth).map(each => each.outerHTML)"""
+WHITE = """[...document.querySelectorAll("progress")]
+    .filter(each => getComputedStyle(each).appearance !== "none").map(each => each.outerHTML)"""
 OURS = {"include": [["#content"]], "exclude": [["#searchbar"], ["#changelist-filter"]]}
 """What is on a page of ours but not of Django's."""
 AXE = {"resultTypes": ["violations"], "preload": False}

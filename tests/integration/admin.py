@@ -51,6 +51,14 @@ def said(response: Any) -> list[str]:
     )
 
 
+def tiles(response: Any) -> dict[str, str]:
+    """The tiles of a page: label and number."""
+    part = re.search('<dl class="aim-tiles.*?</dl>', response.content.decode(), re.DOTALL)
+    assert part is not None
+    found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", part[0])
+    return {name: re.sub("<[^>]*>", "", value) for name, value in found}
+
+
 @contextmanager
 def few_queries(most: int = MOST_QUERIES) -> Iterator[None]:
     """A page needs no more than that."""

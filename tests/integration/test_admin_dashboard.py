@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite  # noqa: TID251  (its own test)
 from django.core.cache import cache
 
 from ai_migration import enqueue, migration_service
+from ai_migration.admin.order import put_in_order
 from ai_migration.engine.insight.status import engine_status
 from ai_migration.models import EngineMetrics, MigrationJob, RateLimitState
+from ai_migration.models.sql import clock
 from ai_migration.types import JobStatus, Priority
 from tests.integration.admin import few_queries, operator, said, url, words
 from tests.integration.embedders import Script
@@ -37,13 +40,21 @@ def _counts_of_no_other_test() -> None:
     cache.clear()
 
 
+ROW = '<th scope="row"><span>article</span>'
+
+
+def coverage_of_article(*permissions: str) -> str:
+    """Its row of the table, as HTML."""
+    html = operator("view", *permissions).get(url("dashboard_coverage")).content.decode()
+    row = re.search(rf"{ROW}(.*?)</tr>", html, re.DOTALL)
+    assert row is not None
+    return row[1]
+
+
 def table() -> list[str]:
     """The coverage of `article`, cell by cell."""
-    html = operator("view").get(url("dashboard_coverage")).content.decode()
-    row = re.search(r'<th scope="row">article</th>(.*?)</tr>', html, re.DOTALL)
-    assert row is not None
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1], re.DOTALL)
-    return [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", coverage_of_article(), re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in cells]
 
 
 def press(name: str, **values: Any) -> Any:
@@ -51,9 +62,36 @@ def press(name: str, **values: Any) -> Any:
 
 
 def test_it_is_in_the_index_of_the_app(project: Project) -> None:
-    shown = operator("view").get("/admin/ai_migration/").content.decode()
-    assert 'href="/admin/ai_migration/dashboard/"' in shown
+    """First, and what the app's name leads to; internals come last."""
+    for page in ("/admin/", "/admin/ai_migration/"):
+        shown = operator("view").get(page).content.decode()
+        listed = re.findall(r'<tr class="model-(\w+)', shown)
+        assert listed == [
+            "dashboard",
+            "migrationjob",
+            "entityfailure",
+            "searchableentity",
+            "collection",
+            "queueentry",
+            "ratelimitstate",
+        ]
+        assert '<a href="/admin/ai_migration/dashboard/" class="section"' in shown
     assert operator("view").get("/admin/ai_migration/dashboard/").status_code == 200
+
+
+def test_a_site_that_lists_its_apps_itself_keeps_its_list() -> None:
+    class Own(AdminSite):
+        def get_app_list(self, request: Any, app_label: str | None = None) -> list[Any]:
+            return []
+
+    site = Own()
+    put_in_order(site)
+    assert "get_app_list" not in vars(site)
+    plain = AdminSite()
+    put_in_order(plain)
+    once = plain.get_app_list
+    put_in_order(plain)
+    assert plain.get_app_list is once
 
 
 @on_both
@@ -71,7 +109,7 @@ def test_it_shows_what_goes_on(project: Project) -> None:
     assert "running jobs 1" in shown
     assert "critical 1" in shown
     assert "live workers 1" in shown
-    assert "worker-7 test:1" in shown
+    assert "worker-7 test, process 1 just now" in shown
     held.release()
     assert "no worker is running" in words(client.get(url(PAGE)))
 
@@ -81,10 +119,10 @@ def test_a_page_that_is_opened_counts_no_table(project: Project) -> None:
     client = operator("view")
     opened = client.get(url(PAGE)).content.decode()
     assert f'data-load="{url("dashboard_coverage")}"' in opened
-    assert 'scope="row">article' not in opened
-    assert 'scope="row">article' in client.get(url(PAGE), {"count": "1"}).content.decode()
+    assert ROW not in opened
+    assert ROW in client.get(url(PAGE), {"count": "1"}).content.decode()
     later = client.get(url(PAGE)).content.decode()
-    assert 'scope="row">article' in later
+    assert ROW in later
     assert "Counted at" in later
 
 
@@ -117,9 +155,11 @@ def test_a_week_is_added_up_by_the_hour(project: Project) -> None:
     slot = lease("worker").slot_id
     for minutes in (0, 59, 60):
         at = noon + timedelta(minutes=minutes)
-        EngineMetrics.objects.create(minute=at, slot_id=slot, entities=minutes + 1)
+        EngineMetrics.objects.create(
+            minute=at, slot_id=slot, entities=minutes + 1, batch_seconds=30
+        )
     week = engine_status(timedelta(days=7))
-    assert week.done == [(noon, 61), (noon + timedelta(hours=1), 61)]
+    assert week.done == [(noon, 61, 60.0), (noon + timedelta(hours=1), 61, 30.0)]
     assert engine_status(timedelta(hours=24)).done == []
     drawn = operator("view").get(url(PAGE), {"hours": "168"}).content.decode()
     assert drawn.count("<rect") == 56
@@ -127,13 +167,31 @@ def test_a_week_is_added_up_by_the_hour(project: Project) -> None:
 
 @on_both
 def test_the_rate_is_of_the_last_whole_minute(project: Project) -> None:
+    """And of the part of it in which somebody worked."""
     minute = datetime.now(UTC).replace(second=0, microsecond=0)
     slot = lease("worker").slot_id
     for back in range(4):  # the next minute may begin meanwhile
         at = minute - timedelta(minutes=back)
-        EngineMetrics.objects.create(minute=at, slot_id=slot, entities=120)
+        EngineMetrics.objects.create(minute=at, slot_id=slot, entities=120, batch_seconds=20)
     for span in (timedelta(hours=3), timedelta(days=7)):
-        assert engine_status(span).entities_per_second == 2.0
+        assert engine_status(span).entities_per_second == 6.0
+
+
+def test_a_bar_is_of_the_time_in_which_somebody_worked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 seconds at 5,000 a second are 5,000 a second, not 391."""
+    now = datetime(2025, 6, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda using: now)
+    slot = lease("worker").slot_id
+    at = now - timedelta(minutes=90)
+    EngineMetrics.objects.create(minute=at, slot_id=slot, entities=100_000, batch_seconds=20)
+    for hours in ("3", "24", "168"):
+        page = operator("view").get(url(PAGE), {"hours": hours})
+        assert "without pauses and idle time; the highest bar is 5,000." in words(page)
+        levels = re.search(r"aim-levels.*?>(<span>.*?)</div>", page.content.decode())
+        assert levels is not None
+        assert re.findall("<span>(.*?)</span>", levels[1]) == ["5,000", "2,500", "0"]
 
 
 @on_both
@@ -159,19 +217,35 @@ def test_the_engine_says_what_waits_and_for_whom(project: Project, script: Scrip
 @on_both
 def test_coverage(project: Project, script: Script) -> None:
     make_articles(20)
-    assert table()[:4] == ["20", "0", "20", "0"]
+    assert table() == ["0 % 0 of 20 · 20 missing", "0", "–"]
     cache.clear()
     script.react = _refuse("Title 3\n")
     run()
     make_articles(5, start=20)
-    rows, indexed, missing, failed, stale, active, last = table()
-    assert (rows, indexed, missing, failed) == ("25", "19", "6", "1")
-    assert stale == "–"
-    assert active.startswith("#")
-    assert last == "completed"
+    assert table() == ["76 % 19 of 25 · 6 missing", "1", "completed with failures"]
     cache.clear()
     project.article("title")
-    assert table()[4] == "texts that differ are embedded again"
+    assert table()[0].endswith("6 missing texts that differ are embedded again")
+
+
+def test_it_opens_with_all_of_it_in_a_sentence(project: Project, script: Script) -> None:
+    make_articles(1200)
+    script.react = _refuse("Title 3\n")
+    run()
+    shown = words(operator("view").get(url(PAGE), {"count": "1"}))
+    assert "Coverage 1,199 of 1,200 rows are indexed, 1 failed" in shown
+    assert "100 %" not in shown, "99.9 is not 100"
+    assert "99.9 %" in shown
+
+
+def test_only_what_can_do_something_is_a_button(project: Project) -> None:
+    make_articles(3)
+    assert "Index missing" in coverage_of_article("start")
+    assert "Reindex changed" not in coverage_of_article("start"), "nothing is indexed"
+    run()
+    cache.clear()
+    assert "Index missing" not in coverage_of_article("start")
+    assert "Reindex changed" in coverage_of_article("start")
 
 
 def test_a_config_that_is_wrong_is_told(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -10,9 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from ai_migration import migration_service
+from ai_migration.admin.charts import of_batches
+from ai_migration.jobs.activity import Span
 from ai_migration.models import Collection, JobEvent, MigrationJob, QueueEntry
 from ai_migration.types import EntryStatus, JobStatus, MigrationFilters
-from tests.integration.admin import JOBS, few_queries, operator, said, url, words
+from tests.integration.admin import JOBS, few_queries, operator, said, tiles, url, words
 from tests.integration.embedders import Script
 from tests.integration.support import Project, finish, make_articles, run, run_slice, start
 
@@ -54,13 +57,15 @@ def test_the_list_says_where_each_job_stands(project: Project, script: Script) -
     refuse(script, 7)
     finish(start(created_by="anna", batch_size=100))
     shown = words(operator("view").get(reverse(JOBS)))
-    assert "completed" in shown
-    assert "100.0 %" in shown
-    assert "1,200 / 1,200" in shown
+    assert "completed with failures" in shown
+    assert "100 %" in shown
+    assert "1,200 of 1,200" in shown
     assert "anna" in shown
     assert "Start a migration" not in shown
     html = operator("view").get(reverse(JOBS)).content.decode()
     assert re.search(r'#failures">1</a>', html)
+    job = MigrationJob.objects.get().pk
+    assert f'<span class="aim-id" title="{job}">{job}</span>' in html, "whole, if it is copied"
     assert "style=" not in html.partition('id="content"')[2]
 
 
@@ -94,7 +99,7 @@ def test_filters_search_and_dates(project: Project) -> None:
     def listed(**query: str) -> list[str]:
         found = client.get(reverse(JOBS), query).content.decode()
         return re.findall(r'name="_selected_action" value="([^"]+)"', found) or re.findall(
-            r'class="field-job"><a href="[^"]*/(mig-[^/]+)/change/', found
+            r'class="field-migration"><a href="[^"]*/(mig-[^/]+)/change/', found
         )
 
     assert len(listed()) == 2
@@ -200,7 +205,8 @@ def test_the_page_shows_facts_failures_and_trail(project: Project, script: Scrip
     answer = operator("view").get(page(job))
     shown = words(answer)
     for fact in (
-        "1,200 / 1,200",
+        "completed with failures",
+        "1,200 of 1,200 entities",
         "1,198",
         "100,000",
         "anna",
@@ -209,6 +215,8 @@ def test_the_page_shows_facts_failures_and_trail(project: Project, script: Scrip
     ):
         assert fact in shown, fact
     html = answer.content.decode()
+    assert len(tiles(answer)) == 8, "they fill their rows"
+    assert html.partition('id="content"')[2].count(f">{job.pk}<") == 1
     assert html.count("<rect ") >= 10
     assert 'aria-live="polite"' in html
     assert 'name="action"' not in html, "buttons are for those who may"
@@ -216,6 +224,40 @@ def test_the_page_shows_facts_failures_and_trail(project: Project, script: Scrip
     assert "<script" not in content.partition("</main>")[0]
     assert " style=" not in content
     assert 'data-open="no"' in html
+
+
+def test_the_page_says_who_moved_it(project: Project) -> None:
+    make_articles(20)
+    job = start(batch_size=5)
+    shown = words(operator("view", "control", "start").get(page(job)))
+    assert " by view" not in shown, "nobody did, yet"
+    press("pause", job, reason="lunch")
+    assert "Paused by view-control: lunch" in words(operator("view").get(page(job)))
+    press("resume", job)
+    assert "Resumed by view-control" in words(operator("view").get(page(job)))
+    press("cancel", job, confirmed="yes")
+    html = operator("view", "control", "start").get(page(job)).content.decode()
+    assert "?entity_type=article" in html, "what can be done, once nothing can be done to it"
+
+
+def test_a_pause_is_not_in_the_chart(project: Project) -> None:
+    noon = datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+    def span(start: int, end: int) -> Span:
+        return Span(noon + timedelta(seconds=start), noon + timedelta(seconds=end))
+
+    batches = [(span(0, 10), 1000), (span(30, 40), 1000), (span(3600, 3610), 500)]
+    running = [span(0, 10), span(30, 40), span(3600, 3610)]
+    chart = of_batches(batches, running, bars=60)
+    assert chart is not None
+    rates = {rate for rate in chart.rates if rate}
+    assert {round(rate, 6) for rate in rates} == {100.0, 50.0}
+    assert chart.peak == pytest.approx(100)
+    assert chart.top == 100
+    waits = of_batches(batches[:2], [span(0, 3610)], bars=4)
+    assert waits is not None
+    assert waits.rates == [100, 0, 0, 100], "to wait for a limit is part of the work"
+    assert of_batches([], running) is None
 
 
 def test_the_panel_is_a_fragment_that_says_when_to_stop(project: Project) -> None:

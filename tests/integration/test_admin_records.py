@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import OperationalError
+from django.test import Client
 
 from ai_migration import enqueue, migration_service
 from ai_migration.admin import base, job_page
 from ai_migration.admin.base import EstimatingPaginator
+from ai_migration.entities.keys import in_order
 from ai_migration.indexing.targets import target_of
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, SearchableEntity
 from ai_migration.models.queue import QueueEntry
@@ -110,9 +113,95 @@ def test_a_large_table_is_not_counted(project: Project, monkeypatch: pytest.Monk
     paginator = EstimatingPaginator(SearchableEntity.objects.order_by("pk"), 50)
     assert (paginator.count, paginator.is_more, paginator.num_pages) == (60, True, 2)
     shown = words(operator("view").get(url("searchableentity_changelist")))
-    assert "60, which are listed" in shown or "the first 60 are listed" in shown
+    assert "searchable entities. The first 60 are listed; use a filter or the search" in shown
     few = EstimatingPaginator(SearchableEntity.objects.filter(entity_id="1").order_by("pk"), 50)
     assert (few.count, few.is_more, few.estimate) == (few.count, False, None)
+
+
+class Shown(NamedTuple):
+    """An entity in a list: its link, its name, and what stands below it."""
+
+    link: str
+    name: str
+    note: str
+
+    @property
+    def key(self) -> int:
+        """Its id, which stands below its name, or instead of it."""
+        below = self.note.rpartition(" · ")[2]
+        return int(below if below.isdigit() else self.name)
+
+
+def entities(name: str, *permissions: str) -> list[Shown]:
+    """The entities of a list, to somebody who has these permissions of articles."""
+    operator("view")
+    user = User.objects.get(username="view")
+    codes = [f"{permission}_article" for permission in permissions]
+    user.user_permissions.add(*Permission.objects.filter(codename__in=codes))
+    client = Client()
+    client.force_login(user)
+    with few_queries():
+        html = client.get(url(f"{name}_changelist")).content.decode()
+    cells = re.findall(r'class="field-entity">(.*?)<div class="help">(.*?)</div>', html)
+    found = []
+    for cell, note in cells:
+        link = re.search('href="([^"]+)"', cell)
+        found.append(Shown(link[1] if link else "", re.sub("<[^>]*>", "", cell), note))
+    return found
+
+
+@on_both
+@pytest.mark.parametrize("name", ["entityfailure", "searchableentity"])
+def test_a_row_is_shown_by_its_name(project: Project, script: Script, name: str) -> None:
+    """With one query for all rows of a page, and only to those who may view them."""
+    failed_job(script, *range(40) if name == "entityfailure" else [])
+    hidden = entities(name)
+    keys = {each.key for each in hidden}
+    assert len(keys) == 40
+    assert set(hidden) == {Shown("", str(key), "article") for key in keys}
+    gone, first = max(keys), min(keys)
+    Article.objects.filter(pk=gone).delete()
+    shown = {each.key: each for each in entities(name, "view")}
+    page, title = f"/admin/testapp/article/{first}/change/", Article.objects.get(pk=first).title
+    assert shown[first] == Shown(page, title, f"article · {first}")
+    assert shown[gone] == Shown("", str(gone), "article · the row is gone")
+
+
+def test_a_name_that_takes_a_query_is_not_read(
+    project: Project, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that a join can fetch is: a list costs no query for each of its rows."""
+    from tests.testapp.models import Category
+
+    failed_job(script)
+    Article.objects.update(category=Category.objects.create(name="Shoes", slug="shoes"))
+    monkeypatch.setattr(Article, "__str__", lambda self: f"{self.category.name}: {self.title}")
+    shown = entities("searchableentity", "view")
+    assert "Shoes: Title 0" in {each.name for each in shown}
+    monkeypatch.setattr(Article, "__str__", lambda self: str(self.tags.count()))
+    shown = entities("searchableentity", "view")
+    assert {each.note for each in shown} == {"article"}
+    assert all(each.link.endswith(f"/{each.key}/change/") for each in shown)
+    monkeypatch.setattr(Article, "__str__", lambda self: self.nothing)
+    assert {each.note for each in entities("searchableentity", "view")} == {"article"}
+
+
+@on_both
+def test_ids_are_in_order_as_numbers(
+    project: Project, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed_job(script)
+    ids = [each.key for each in entities("searchableentity")]
+    assert len(ids) == 40
+    assert ids == sorted(ids)
+    monkeypatch.setattr(base, "COUNTED", 10)
+    few = [str(each.key) for each in entities("searchableentity")]
+    assert few == sorted(few), "a large one is in the order of its index"
+
+
+def test_ids_of_an_example_are_in_order_as_numbers() -> None:
+    assert in_order(["142", "42", "9"]) == ["9", "42", "142"]
+    assert in_order(["b", "10", "9"]) == ["10", "9", "b"]
 
 
 # Failures
@@ -202,7 +291,7 @@ def test_failures_of_live_changes_go_back_to_the_queue(project: Project, script:
     assert EntityFailure.objects.get().job is None
     refuse(script)
     assert act("retry", EntityFailure.objects.all()) == [
-        "Done: 1 of article are in the queue again."
+        "Done: 1 of article is in the queue again."
     ]
     work()
     assert not EntityFailure.objects.exists()

@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import cache
 
 from ai_migration.models import JobEvent, MigrationJob
-from tests.integration.admin import few_queries, operator, said, url, words
+from tests.integration.admin import few_queries, operator, said, tiles, url, words
 from tests.integration.support import Project, finish, make_articles, run, start
 from tests.testapp.models import Article
 
@@ -36,10 +36,6 @@ def filled(**values: Any) -> dict[str, Any]:
 
 def post(**values: Any) -> Any:
     return operator("view", "start").post(url(FORM), filled(**values))
-
-
-def tiles(answer: Any) -> dict[str, str]:
-    return dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", answer.content.decode()))
 
 
 def test_an_entity_type_is_chosen_first(project: Project) -> None:
@@ -73,7 +69,10 @@ def test_the_preview_says_what_would_happen_and_starts_nothing(project: Project)
     with few_queries():
         answer = client.post(url(FORM), filled())
     shown = tiles(answer)
-    assert (shown["rows"], shown["to embed"], shown["to skip"]) == ("30", "30", "0")
+    assert (shown["to embed"], shown["to skip"]) == ("30", "0")
+    assert len(shown) == 8, "they fill their rows"
+    assert "30 rows match." in words(answer)
+    assert "Which entities Changed: rows that are missing from the index, and" in words(answer)
     assert int(shown["tokens"].replace(",", "")) > 30
     assert not MigrationJob.objects.exists()
     assert 'value="start"' in answer.content.decode()
@@ -83,11 +82,12 @@ def test_the_preview_says_what_would_happen_and_starts_nothing(project: Project)
 
 
 def test_filters_choose_rows(project: Project) -> None:
-    assert tiles(post(**{"where-price__gte": "4", "where-price__lte": "6"}))["rows"] == "1"
-    assert tiles(post(**{"where-status": "draft"}))["rows"] == "0"
-    assert tiles(post(created_before="2001-01-01"))["rows"] == "0"
+    prices = {"where-price__gte": "4", "where-price__lte": "6"}
+    assert "1 row matches. " in words(post(**prices))
+    assert "0 rows match. " in words(post(**{"where-status": "draft"}))
+    assert "0 rows match. " in words(post(created_before="2001-01-01"))
     first, second = Article.objects.values_list("pk", flat=True)[:2]
-    assert tiles(post(entity_ids=f"{first}, {second}\n"))["rows"] == "2"
+    assert "2 rows match. " in words(post(entity_ids=f"{first}, {second}\n"))
 
 
 def test_start_does_what_the_preview_said(project: Project) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from django.db import Error, IntegrityError, transaction
-from django.db.models import F, Sum
+from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncHour
 
 from ai_migration.models import EngineMetrics
@@ -28,7 +29,8 @@ class Tally:
         slices: Slices that had something to do.
         claims: Entries that were claimed.
         batches: Batches that were written.
-        batch_seconds: From read to written, added up over the batches.
+        batch_seconds: From read to written, added up over the batches; time that several batches of
+            a slot were open at once counts once.
         entities: Entities that were indexed, skipped, removed or recorded as failed.
         texts: Texts that were embedded.
         recoveries: Entries of dead workers that were requeued.
@@ -59,6 +61,20 @@ class EngineMinute:
 
     at: datetime
     tally: Tally
+
+
+class Done(NamedTuple):
+    """Entities that were done in some time.
+
+    Attributes:
+        at: Start of the minute or hour.
+        entities: Their number.
+        seconds: The part of the time in which somebody worked.
+    """
+
+    at: datetime
+    entities: int
+    seconds: float
 
 
 def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
@@ -107,17 +123,45 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
     return [EngineMinute(at, Tally(*numbers)) for at, *numbers in rows]
 
 
-def entities_done(since: datetime, *, hourly: bool = False) -> list[tuple[datetime, int]]:
-    """Return times, each with the number of entities done then, oldest first, without zeros.
+def entities_done(since: datetime, *, hourly: bool = False) -> list[Done]:
+    """Return what was done, oldest first, without times in which nothing was.
 
     Args:
         since: The start; :data:`KEEP_FOR` ago at most.
-        hourly: Add them up by the hour instead of the minute.
+        hourly: Add it up by the hour instead of the minute.
     """
-    rows = EngineMetrics.objects.using(our_database()).filter(minute__gte=since)
+    rows = EngineMetrics.objects.using(our_database()).filter(minute__gte=since, entities__gt=0)
     at = TruncHour("minute", tzinfo=UTC) if hourly else F("minute")
-    sums = rows.values(at=at).annotate(sum_entities=Sum("entities")).order_by("at")
-    return list(sums.values_list("at", "sum_entities"))
+    sums = (
+        rows.values(at=at)
+        .annotate(
+            sum_entities=Sum("entities"),
+            seconds=Sum("batch_seconds"),
+            minutes=Count("minute", distinct=True),
+            slots=Count("slot", distinct=True),
+        )
+        .order_by("at")
+    )
+    columns = ("at", "sum_entities", "seconds", "minutes", "slots")
+    return [
+        Done(at, entities, busy_seconds(seconds, minutes, slots))
+        for at, entities, seconds, minutes, slots in sums.values_list(*columns)
+    ]
+
+
+def busy_seconds(seconds: float, minutes: int, slots: int) -> float:
+    """Return the seconds in which somebody worked. Slots may have worked one after the other or at
+    once: they are taken for one after the other while that fits in the time, so that no rate is
+    said to be higher than it was.
+
+    Args:
+        seconds: The seconds of all slots.
+        minutes: The minutes in which one of them wrote something.
+        slots: The slots that did.
+    """
+    if not seconds:  # not measured
+        return 60.0 * minutes
+    return max(min(seconds, 60.0 * minutes), seconds / slots)
 
 
 def drop_old_metrics(using: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ai_migration.engine.insight.heartbeats import SUPERVISOR
-from ai_migration.engine.insight.metrics import entities_done
+from ai_migration.engine.insight.metrics import Done, entities_done
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
@@ -51,9 +51,8 @@ class EngineStatus:
         workers: Workers that hold a slot.
         supervisor_seen_at: Its last sign of life.
         cool_downs: Embedders that are in a cool-down.
-        done: Times, each with the number of entities done then, oldest first: by the minute, or by
-            the hour for more than a day.
-        entities_per_second: Over the last whole minute.
+        done: What was done, oldest first: by the minute, or by the hour for more than a day.
+        entities_per_second: In the last whole minute, while somebody worked.
     """
 
     at: datetime
@@ -65,7 +64,7 @@ class EngineStatus:
     workers: Sequence[Worker]
     supervisor_seen_at: datetime | None
     cool_downs: Sequence[CoolDown]
-    done: Sequence[tuple[datetime, int]]
+    done: Sequence[Done]
     entities_per_second: float
 
 
@@ -112,4 +111,5 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
 
 def _rate(now: datetime) -> float:
     last = now.replace(second=0, microsecond=0) - timedelta(minutes=1)
-    return dict(entities_done(last)).get(last, 0) / 60
+    found = (done.entities / done.seconds for done in entities_done(last) if done.at == last)
+    return next(found, 0.0)

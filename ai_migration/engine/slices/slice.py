@@ -104,6 +104,7 @@ class Slice:
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
+        self._counted = 0.0  # until when time was counted as busy
         self._tally = Tally()
         self._has_suspect = False  # in hand, or waiting until nothing is in hand
 
@@ -345,11 +346,18 @@ class Slice:
             self._renewed = self._clock()
             self._tally += Tally(
                 batches=1,
-                batch_seconds=time.monotonic() - batch.since,
+                batch_seconds=self._busy_since(min(each.since for each in (*self._open, batch))),
                 entities=counts.processed,
                 texts=counts.texts,
             )
             self._jobs.break_circuit(batch)
+
+    def _busy_since(self, since: float) -> float:
+        """Return the seconds since a moment that were not counted yet, and count them."""
+        now = time.monotonic()
+        seconds = now - max(since, self._counted)
+        self._counted = now
+        return seconds
 
     def _has_retryable(self, batch: Batch) -> bool:
         return any(plan.embed.has_transient_errors for plan in batch.plans)

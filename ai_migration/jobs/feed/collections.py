@@ -7,6 +7,7 @@ from enum import Enum
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
+from django.utils.translation import gettext_noop
 
 from ai_migration.embedders import embedders
 from ai_migration.entities.config.definitions import comparable
@@ -24,11 +25,11 @@ from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONV
 class ConfigChange(Enum):
     """The effect of a new config on a collection built with an old one."""
 
-    NONE = "nothing changed"
-    OPERATIONAL = "nothing to do for what is indexed"
-    METADATA = "metadata is written again, nothing is embedded"
-    TEXT = "texts that differ are embedded again"
-    EMBEDDER = "the index has to be rebuilt"
+    NONE = gettext_noop("nothing changed")
+    OPERATIONAL = gettext_noop("nothing to do for what is indexed")
+    METADATA = gettext_noop("metadata is written again, nothing is embedded")
+    TEXT = gettext_noop("texts that differ are embedded again")
+    EMBEDDER = gettext_noop("the index has to be rebuilt")
 
 
 def config_change(collection: Collection, entity: Entity) -> ConfigChange:

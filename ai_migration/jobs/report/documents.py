@@ -151,7 +151,7 @@ class Progress(Document):
     removed: int = told("Entities whose rows are gone.", 0)
     failed: int = told("Entities that could not be indexed.", 12)
     percent_complete: float = told("100 when it is done.", 25.0)
-    entities_per_second: float = told("Its recent rate.", 27.8)
+    entities_per_second: float = told("Its recent rate, without pauses.", 27.8)
     estimated_time_remaining: Length | None = told("ISO 8601; null: unknown.", "PT45M")
 
 

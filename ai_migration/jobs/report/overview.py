@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import Error
 from django.db.models import Q, QuerySet, TextChoices
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
@@ -25,8 +26,8 @@ class EntityState(TextChoices):
     """The ACTIVE collection of an entity type compared with the present config. The rows are not
     compared: whether each is indexed as it is can only be known by reading it."""
 
-    NOT_INDEXED = "not_indexed", _("not indexed")
-    UNCHANGED = "config_unchanged", _("config unchanged")
+    NOT_INDEXED = "not_indexed", gettext_lazy("not indexed")
+    UNCHANGED = "config_unchanged", gettext_lazy("config unchanged")
     OPERATIONAL = "config_operational", ConfigChange.OPERATIONAL.value
     METADATA = "config_metadata", ConfigChange.METADATA.value
     TEXT = "config_text", ConfigChange.TEXT.value
@@ -84,9 +85,11 @@ class EntityOverview:
         is_estimate = self.rows_is_estimate or self.indexed_is_estimate
         if not more or (is_estimate and abs(more) * 10 <= self.rows):
             return ""
-        about = "about " if is_estimate else ""
-        beyond = "rows than are indexed" if more > 0 else "indexed than there are rows"
-        return f"{about}{abs(more):,} more {beyond}"
+        words = _("%(count)s more rows than are indexed")
+        if more < 0:
+            words = _("%(count)s more indexed than there are rows")
+        count = f"{abs(more):,}"
+        return words % {"count": _("about %(count)s") % {"count": count} if is_estimate else count}
 
     @property
     def summary(self) -> str:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
-from django.db.models import F, Min, OuterRef, Q, Subquery, Sum
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
+from ai_migration.jobs.activity import (
+    IDLE_AFTER,
+    Span,
+    common,
+    length,
+    running_spans,
+    worked,
+)
 from ai_migration.jobs.steer.transitions import find_job
 from ai_migration.jobs.values import CENT
 from ai_migration.models import MigrationJob, QueueEntry
@@ -38,11 +47,16 @@ def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
     """
     using = our_database()
     now = clock.now(using)
-    rates = recent_rates(jobs, now, using)
-    return [_progress(job, now, rates.get(job.pk, 0.0)) for job in jobs]
+    spans = running_spans(jobs, now, using)
+    rates = recent_rates(jobs, spans, now, using)
+    return [
+        _progress(job, now, rates.get(job.pk, 0.0), length(spans.get(job.pk, []))) for job in jobs
+    ]
 
 
-def _progress(job: MigrationJob, now: datetime, rate: float) -> MigrationProgress:
+def _progress(
+    job: MigrationJob, now: datetime, rate: float, active: timedelta
+) -> MigrationProgress:
     total = max(job.total_entities, job.processed_entities)
     left = total - job.processed_entities
     is_open = job.status in OPEN_STATUSES
@@ -70,6 +84,7 @@ def _progress(job: MigrationJob, now: datetime, rate: float) -> MigrationProgres
         tokens=job.charged_tokens,
         cost=None if job.cost is None else job.cost.quantize(CENT),
         error_message=job.error_message,
+        active_time=active,
     )
 
 
@@ -83,15 +98,27 @@ def percent(processed: int, total: int, status: JobStatus) -> float:
     return min(round(100 * processed / total, 1), 99.9 if processed < total else 100.0)
 
 
-def recent_rates(jobs: Sequence[MigrationJob], now: datetime, using: str) -> dict[str, float]:
+def recent_rates(
+    jobs: Sequence[MigrationJob],
+    spans: Mapping[str, Sequence[Span]],
+    now: datetime,
+    using: str,
+) -> dict[str, float]:
     """Return the entities a second by job: over its last completed entries, or over the whole run
-    once it has ended. Jobs of which nothing is known are absent."""
+    once it has ended. Only active time counts. Jobs of which nothing is known, and jobs that run
+    without anybody working for them, are absent.
+
+    Args:
+        jobs: The jobs.
+        spans: When each of them was running.
+        now: The present time, by the database's clock.
+        using: Database alias of our tables.
+    """
     rates = {}
     for job in jobs:
-        if job.started_at is not None and job.completed_at is not None:
-            seconds = (job.completed_at - job.started_at).total_seconds()
-            rates[job.pk] = job.processed_entities / seconds if seconds > 0 else 0.0
-    running = [job.pk for job in jobs if job.status == JobStatus.RUNNING and job.started_at]
+        if job.pk in spans and job.completed_at is not None:
+            rates[job.pk] = per_second(job.processed_entities, spans[job.pk])
+    running = [job.pk for job in jobs if job.status == JobStatus.RUNNING and job.pk in spans]
     if not running:
         return rates
     done = QueueEntry.objects.using(using).filter(status=EntryStatus.COMPLETED)
@@ -100,13 +127,30 @@ def recent_rates(jobs: Sequence[MigrationJob], now: datetime, using: str) -> dic
     oldest = Coalesce(Subquery(newest[RECENT_ENTRIES - 1 : RECENT_ENTRIES]), 0)
     starts = MigrationJob.objects.using(using).filter(pk__in=running).values_list("pk", oldest)
     recent = reduce(or_, (Q(job=pk, id__gte=first) for pk, first in starts), Q(pk__in=[]))
-    counted = F("indexed") + F("skipped") + F("removed") + F("failed")
-    by_job = done.filter(recent).values("job").order_by()
-    sums = by_job.annotate(first=Min("claimed_at"), entities=Sum(counted))
-    for pk, began, entities in sums.values_list("job", "first", "entities"):
-        seconds = (now - began).total_seconds() if began else 0.0
-        rates[pk] = entities / seconds if seconds > 0 else 0.0
+    in_hand = Q(job__in=running, status=EntryStatus.CLAIMED)
+    entries = QueueEntry.objects.using(using).filter(
+        in_hand | Q(recent, status=EntryStatus.COMPLETED)
+    )
+    columns = ("job", "claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")
+    entities: dict[str, int] = defaultdict(int)
+    batches: dict[str, list[Span]] = defaultdict(list)
+    for pk, began, ended, *rows in entries.values_list(*columns):
+        if began:
+            entities[pk] += sum(rows)
+            batches[pk].append(Span(began, ended or now))
+    for pk, took in batches.items():
+        active = worked(took, spans[pk])
+        if now - active[-1].end > IDLE_AFTER:
+            continue  # nobody works for it: its pace, and the time left, are anyone's guess
+        since = Span(active[-1].end, now)
+        rates[pk] = per_second(entities[pk], [*active, *common([since], spans[pk])])
     return rates
+
+
+def per_second(entities: int, spans: Sequence[Span]) -> float:
+    """Return the rate at which entities were done in some time; 0 if it took none."""
+    seconds = length(spans).total_seconds()
+    return entities / seconds if seconds > 0 else 0.0
 
 
 def duration(length: timedelta) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from ai_migration.indexing.embedding.retries import as_embedder_error
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.feed.collections import active_collection
 from ai_migration.jobs.feed.removals import refusal
+from ai_migration.jobs.start.durations import SAMPLE_TEXTS, Measured, estimate
 from ai_migration.jobs.start.requests import CheckedRequest, check_request
 from ai_migration.jobs.values import CENT
 from ai_migration.models import Collection, SearchableEntity
@@ -32,7 +34,11 @@ _PAGE = 2_000
 
 
 def plan_migration(
-    request: MigrationRequest, *, examine: int = PLAN_LIMIT, probe: bool = False
+    request: MigrationRequest,
+    *,
+    examine: int = PLAN_LIMIT,
+    probe: bool = False,
+    sample: bool = False,
 ) -> MigrationPlan:
     """Do a dry run: return what a start would do, and start nothing.
 
@@ -40,20 +46,24 @@ def plan_migration(
         request: The request.
         examine: Rows that are examined one by one; beyond them, the result is extrapolated.
         probe: Ask the provider for the vector of one plain text, and report its answer.
+        sample: Embed some texts to estimate the duration, if the embedder runs on this machine and
+            no earlier job says how fast it is.
 
     Raises:
         AIMigrationError: As for a start.
     """
-    plan = _plan(check_request(request), our_database(), examine)
+    plan = _plan(check_request(request), our_database(), examine, sample)
     return replace(plan, probe=_probe(plan.entity_type)) if probe else plan
 
 
-def _plan(checked: CheckedRequest, using: str, examine: int) -> MigrationPlan:
-    """Read, render and compare as the migration would, and embed nothing."""
+def _plan(checked: CheckedRequest, using: str, examine: int, may_sample: bool) -> MigrationPlan:
+    """Read, render and compare as the migration would, and embed nothing but a sample."""
     entity, rate_limit = checked.entity, checked.rate_limit
     target, rebuild_reason = _target(checked, using)
     total, is_estimate = checked.count()
     examined = embed = metadata = skip = texts = tokens = 0
+    sample: list[str] = []
+    began = time.monotonic()
     reader = EntityReader(entity)
     for part in checked.selections():
         lower = None
@@ -70,6 +80,9 @@ def _plan(checked: CheckedRequest, using: str, examine: int) -> MigrationPlan:
             skip += plan.skipped + len(plan.empty) + len(plan.failures)
             texts += len(plan.embed.texts)
             tokens += sum(target.embedder.count_tokens(plan.embed.texts))
+            if may_sample and not sample:
+                sample = list(plan.embed.texts[:SAMPLE_TEXTS])
+    read = time.monotonic() - began
     scale = total / examined if examined and total > examined else 1.0
     is_estimate = is_estimate or scale > 1.0
     requests = -(-texts // target.embedder.max_batch_size)
@@ -83,6 +96,13 @@ def _plan(checked: CheckedRequest, using: str, examine: int) -> MigrationPlan:
         minutes.append(requests / (limits.REQUESTS_PER_MINUTE * share))
     if limits.TOKENS_PER_MINUTE:
         minutes.append(tokens / (limits.TOKENS_PER_MINUTE * share))
+    at_limit = timedelta(minutes=max(minutes) * scale) if minutes else None
+    measured = Measured(
+        rows=max(total, examined),
+        seconds_to_read=read * scale,
+        texts=round(texts * scale),
+        at_limit=at_limit,
+    )
     to_remove = _to_remove(checked, reader, target, using, examine)
     return MigrationPlan(
         entity_type=entity.name,
@@ -95,7 +115,8 @@ def _plan(checked: CheckedRequest, using: str, examine: int) -> MigrationPlan:
         tokens=round(tokens * scale),
         requests=round(requests * scale),
         cost=None if price is None else (round(tokens * scale) * price / MILLION).quantize(CENT),
-        duration_at_rate_limit=timedelta(minutes=max(minutes) * scale) if minutes else None,
+        duration_at_rate_limit=at_limit,
+        duration=estimate(measured, entity.name, target.embedder, sample, using),
         examined=examined,
         is_estimate=is_estimate,
         rebuild_required=rebuild_reason,

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from ai_migration.types import JobStatus
+
+ENGINE = "engine"
+"""Who moves a job, in the audit log, where nobody did."""
 
 
 class Action(TextChoices):
@@ -42,9 +46,9 @@ _S, _A = JobStatus, Action
 STATES: Mapping[JobStatus, State] = {
     _S.PENDING: State(
         edges={
-            _S.RUNNING: "a slot of MAX_CONCURRENT_JOBS is free",
-            _S.PAUSED: "paused before it began",
-            _S.CANCELLED: "cancelled before it began",
+            _S.RUNNING: gettext_noop("a slot of MAX_CONCURRENT_JOBS is free"),
+            _S.PAUSED: gettext_noop("paused before it began"),
+            _S.CANCELLED: gettext_noop("cancelled before it began"),
         },
         permits=(_A.PAUSE, _A.RETRY, _A.CANCEL),
         answers=(_A.RESUME,),
@@ -52,10 +56,12 @@ STATES: Mapping[JobStatus, State] = {
     ),
     _S.RUNNING: State(
         edges={
-            _S.PAUSED: "paused",
-            _S.COMPLETED: "every entity is indexed, skipped, removed or listed as failed",
-            _S.FAILED: "it cannot go on until its cause is removed",
-            _S.CANCELLED: "cancelled",
+            _S.PAUSED: gettext_noop("paused"),
+            _S.COMPLETED: gettext_noop(
+                "every entity is indexed, skipped, removed or listed as failed"
+            ),
+            _S.FAILED: gettext_noop("it cannot go on until its cause is removed"),
+            _S.CANCELLED: gettext_noop("cancelled"),
         },
         permits=(_A.PAUSE, _A.RETRY, _A.CANCEL),
         answers=(_A.RESUME,),
@@ -63,9 +69,9 @@ STATES: Mapping[JobStatus, State] = {
     ),
     _S.PAUSED: State(
         edges={
-            _S.RUNNING: "resumed",
-            _S.PENDING: "resumed, and no slot is free",
-            _S.CANCELLED: "cancelled",
+            _S.RUNNING: gettext_noop("resumed"),
+            _S.PENDING: gettext_noop("resumed, and no slot is free"),
+            _S.CANCELLED: gettext_noop("cancelled"),
         },
         permits=(_A.RESUME, _A.RETRY, _A.CANCEL),
         answers=(_A.PAUSE,),
@@ -73,17 +79,17 @@ STATES: Mapping[JobStatus, State] = {
     ),
     _S.COMPLETED: State(
         edges={
-            _S.RUNNING: "failed entities are tried again",
-            _S.PENDING: "failed entities are tried again, and no slot is free",
+            _S.RUNNING: gettext_noop("failed entities are tried again"),
+            _S.PENDING: gettext_noop("failed entities are tried again, and no slot is free"),
         },
         permits=(_A.RETRY,),
         advice="It is done; start a new migration, or retry its failed entities.",
     ),
     _S.FAILED: State(
         edges={
-            _S.RUNNING: "resumed after the cause was removed",
-            _S.PENDING: "resumed, and no slot is free",
-            _S.CANCELLED: "cancelled after it failed",
+            _S.RUNNING: gettext_noop("resumed after the cause was removed"),
+            _S.PENDING: gettext_noop("resumed, and no slot is free"),
+            _S.CANCELLED: gettext_noop("cancelled after it failed"),
         },
         permits=(_A.RESUME, _A.RETRY, _A.CANCEL),
         advice="It can be resumed after its cause is removed, or cancelled.",

@@ -9,8 +9,10 @@
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = new Date(time.dateTime);
       const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
-      const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
-      time.textContent = `${day} ${clock}`;
+      const minutes = [at.getHours(), at.getMinutes()].map(two).join(":");
+      const seconds = `${minutes}:${two(at.getSeconds())}`;
+      const shown = { minutes, seconds, days: `${day.slice(5)} ${minutes}` };
+      time.textContent = shown[time.dataset.shows] || `${day} ${seconds}`;
       time.title = time.dateTime;
     }
   };
