@@ -57,6 +57,7 @@ class BedrockEmbedder(RemoteEmbedder):
             ``AWS_BEARER_TOKEN_BEDROCK``.
     """
 
+    provider = "bedrock"
     max_input_tokens = 8_192
 
     vendor = "Amazon Bedrock"

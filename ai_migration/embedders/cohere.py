@@ -48,6 +48,7 @@ class CohereEmbedder(RemoteEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    provider = "cohere"
     max_batch_size = 96
     max_input_tokens = 512
     input_type = "search_document"

@@ -45,6 +45,7 @@ class Model2VecEmbedder(Embedder):
         ``ai_migration.E151``: the folder does not exist.
     """
 
+    provider = "model2vec"
     max_batch_size = 512
 
     def __init__(

@@ -73,6 +73,7 @@ class SentenceTransformerEmbedder(Embedder):
         ``ai_migration.E151``: the folder does not exist.
     """
 
+    provider = "sentence-transformers"
     max_batch_size = 256
 
     def __init__(

@@ -42,7 +42,7 @@ def target_for(entity: Entity, collection: Collection) -> Target:
 
 def _require_same(collection: Collection, alias: str) -> None:
     embedder = embedders[alias]
-    if embedder.fingerprint != collection.fingerprint:
+    if not embedder.made(collection.fingerprint):
         raise RebuildRequiredError(
             f"The index of {collection.entity_type!r} was built by {collection.model_id} "
             f"({collection.dimensions} dimensions), and embedder {alias!r} is "

@@ -34,7 +34,7 @@ class ConfigChange(Enum):
 def config_change(collection: Collection, entity: Entity) -> ConfigChange:
     """Classify the difference between the present config and the one a collection was built
     with."""
-    if embedders[entity.embedder].fingerprint != collection.fingerprint:
+    if not embedders[entity.embedder].made(collection.fingerprint):
         return ConfigChange.EMBEDDER
     if entity.store != collection.store:
         return ConfigChange.EMBEDDER
