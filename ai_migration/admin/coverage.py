@@ -59,7 +59,7 @@ class Covered:
         """Differences that are visible without reading rows: a changed config, or more entities
         indexed than there are rows."""
         seen = self.overview
-        words = [str(seen.state.label)] if seen.state in _STALE else []
+        words = [seen.standing] if seen.state in _STALE else []
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
         return "; ".join(filter(None, words))

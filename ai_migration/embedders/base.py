@@ -37,6 +37,8 @@ class Embedder(ABC):
             is moved or renamed. Not inherited: a subclass may make other vectors.
         former_providers: Earlier names of it, or earlier dotted paths of the class: what was
             indexed under them is kept. Not inherited. The class's present path is one of them.
+        kept_options: The options that an index keeps, to go on with its own embedder after the
+            settings have changed: those that the vectors depend on, and no secrets.
     """
 
     max_batch_size: int = 256
@@ -47,6 +49,7 @@ class Embedder(ABC):
     input_type: str = ""
     provider: str = ""
     former_providers: Sequence[str] = ()
+    kept_options: Sequence[str] = ("model", "dimensions")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give a class that does not say whose vectors it makes a name of its own."""

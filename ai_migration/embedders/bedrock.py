@@ -58,6 +58,12 @@ class BedrockEmbedder(RemoteEmbedder):
     """
 
     provider = "bedrock"
+    kept_options: Sequence[str] = (
+        *RemoteEmbedder.kept_options,
+        "region",
+        "profile",
+        "inference_profile",
+    )
     max_input_tokens = 8_192
 
     vendor = "Amazon Bedrock"

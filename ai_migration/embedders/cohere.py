@@ -49,6 +49,7 @@ class CohereEmbedder(RemoteEmbedder):
     """
 
     provider = "cohere"
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "encoding_format")
     max_batch_size = 96
     max_input_tokens = 512
     input_type = "search_document"

@@ -55,6 +55,7 @@ class GoogleEmbedder(RemoteEmbedder):
     """
 
     provider = "google"
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "vertex", "project", "location")
     max_batch_size = 100
     max_input_tokens = 2_048
     input_type = "RETRIEVAL_DOCUMENT"

@@ -29,6 +29,7 @@ class HashEmbedder(Embedder):
     """
 
     provider = "hash"
+    kept_options: Sequence[str] = ("dimensions", "concurrency")
     max_batch_size = 1024
 
     def __init__(self, dimensions: int = 256, concurrency: int = 1) -> None:

@@ -46,6 +46,7 @@ class Model2VecEmbedder(Embedder):
     """
 
     provider = "model2vec"
+    kept_options: Sequence[str] = ("model", "dimensions", "normalize", "max_input_tokens")
     max_batch_size = 512
 
     def __init__(

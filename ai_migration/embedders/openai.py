@@ -55,6 +55,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "encoding_format")
     library = "openai"
     default_url: str | None = None
 
@@ -163,6 +164,7 @@ class OpenAIEmbedder(OpenAICompatibleEmbedder):
     """
 
     provider = "openai"
+    kept_options: Sequence[str] = (*OpenAICompatibleEmbedder.kept_options, "send_dimensions")
     max_batch_size = 2048
     max_batch_tokens = 300_000
     max_input_tokens = 8_192
@@ -220,7 +222,13 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
     """
 
     provider = "openai"
-    former_providers = (_FORMER_PROVIDER,)
+    former_providers: Sequence[str] = (_FORMER_PROVIDER,)
+    kept_options: Sequence[str] = (
+        *OpenAIEmbedder.kept_options,
+        "deployment",
+        "endpoint",
+        "api_version",
+    )
     vendor = "Azure OpenAI"
     key_variable = "AZURE_OPENAI_API_KEY"
 

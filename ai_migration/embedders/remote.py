@@ -100,6 +100,10 @@ class RemoteEmbedder(Embedder):
     """
 
     is_remote = True
+    kept_options: Sequence[str] = (
+        *("model", "dimensions", "base_url", "concurrency", "timeout"),
+        *("max_batch_size", "max_batch_tokens", "max_input_tokens"),
+    )
 
     vendor: ClassVar[str]
     library: ClassVar[str]

@@ -74,6 +74,10 @@ class SentenceTransformerEmbedder(Embedder):
     """
 
     provider = "sentence-transformers"
+    kept_options: Sequence[str] = (
+        *("model", "dimensions", "max_input_tokens", "normalize"),
+        *("document_prompt", "query_prompt", "device", "revision"),
+    )
     max_batch_size = 256
 
     def __init__(

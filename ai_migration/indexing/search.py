@@ -12,7 +12,7 @@ from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
 from ai_migration.indexing.batches import Target, chunks_of
 from ai_migration.indexing.embedding.retries import as_embedder_error
-from ai_migration.indexing.targets import target_of
+from ai_migration.indexing.targets import serving_target
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import ledger
@@ -115,7 +115,7 @@ def _target(entity: Entity) -> Target:
         raise NotIndexedError(
             f"{entity.name!r} is not indexed yet. Run: manage.py migrate_ai_entities {entity.name}"
         )
-    return target_of(collection)
+    return serving_target(collection)
 
 
 def _rows(entity: Entity, entity_ids: list[str]) -> dict[str, SourceRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from typing import Any
 
 import pytest
@@ -129,3 +130,22 @@ def test_a_name_that_is_worked_out_is_inherited_like_any_property() -> None:
         pass
 
     assert Subclass(8).fingerprint == Worked(8).fingerprint == by_path(Worked(8), "acme")
+
+
+AZURE: tuple[str, type[Embedder], dict[str, Any]] = ("openai", AzureOpenAIEmbedder, {})
+SECRETIVE = {"api_key", "token_provider", "load_options"}
+
+
+@pytest.mark.parametrize(("name", "kind", "options"), [*OWN, AZURE])
+def test_an_index_keeps_all_options_but_those_that_may_hold_a_secret(
+    name: str, kind: type[Embedder], options: dict[str, Any]
+) -> None:
+    taken = {
+        parameter.name
+        for each in kind.__mro__
+        if issubclass(each, Embedder) and "__init__" in vars(each)
+        for parameter in inspect.signature(each).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    }
+    assert taken - SECRETIVE <= {*kind.kept_options}
+    assert not SECRETIVE & {*kind.kept_options}

@@ -261,7 +261,7 @@ class Command(ServiceCommand):
             if plan.duration_at_rate_limit is not None:
                 lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
-                lines.append(f"  {plan.rebuild_required}")
+                lines.append(f"  {plan.rebuild_required} It needs --rebuild.")
             if plan.removals_refused:
                 lines.append(f"  {plan.removals_refused} It needs --allow-removals for that.")
             if plan.probe is not None:
