@@ -32,6 +32,8 @@ class Embedder(ABC):
         input_type: The purpose of the vectors, where the provider distinguishes
             documents from queries, and whatever else makes them differ: a prompt, their
             length. Part of the fingerprint.
+        query_type: What makes the vectors of queries differ, such as a prompt. Not part of the
+            fingerprint: it changes no vector of an index.
         provider: A stable name of what makes the vectors, such as ``"openai"``. Part of the
             fingerprint. A class without one has its dotted path, and needs a rebuild when it
             is moved or renamed. Not inherited: a subclass may make other vectors.
@@ -47,6 +49,7 @@ class Embedder(ABC):
     concurrency: int = 1
     is_remote: bool = False
     input_type: str = ""
+    query_type: str = ""
     provider: str = ""
     former_providers: Sequence[str] = ()
     kept_options: Sequence[str] = ("model", "dimensions")

@@ -92,7 +92,6 @@ class RemoteEmbedder(Embedder):
         extra: The extra of this package that installs it.
         key_variable: The environment variable of the key; empty: there is no key.
         models: The known models.
-        query_type: The ``input_type`` of queries.
 
     System checks:
         ``ai_migration.E141``: the library is not installed.
@@ -110,7 +109,6 @@ class RemoteEmbedder(Embedder):
     extra: ClassVar[str]
     key_variable: ClassVar[str] = ""
     models: ClassVar[Mapping[str, Model]] = {}
-    query_type: str = ""
 
     def __init__(
         self,

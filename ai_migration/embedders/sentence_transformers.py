@@ -106,8 +106,8 @@ class SentenceTransformerEmbedder(Embedder):
         self._document_prompt = document_prompt
         self._query_prompt = query_prompt
         self._load_options = {"device": device, "revision": revision, **(load_options or {})}
-        # A query's prompt changes no vector that is stored.
         self.input_type = f"prompt={document_prompt!r} normalize={normalize}"
+        self.query_type = f"prompt={query_prompt!r}"
         self._lock = threading.Lock()
         self._model: _Loaded | None = None
 

@@ -11,7 +11,7 @@ from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
 from ai_migration.indexing.batches import Target, chunks_of
-from ai_migration.indexing.embedding.retries import as_embedder_error
+from ai_migration.indexing.queries import query_vector
 from ai_migration.indexing.targets import serving_target
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
@@ -53,11 +53,7 @@ def search(
     limit = registry.global_config().default_search_limit if limit is None else limit
     _require_valid(entity, query, limit, filters)
     target = _target(entity)
-    words = clean(query)
-    try:
-        vector = target.embedder.embed_query(words)
-    except Exception as error:
-        raise as_embedder_error(error, [words]) from None
+    vector = query_vector(target.embedder, clean(query))
     best: dict[str, StoreHit] = {}
     wanted, rows = limit, {}
     while True:
