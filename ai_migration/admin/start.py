@@ -190,7 +190,7 @@ def numbers_of(plan: MigrationPlan) -> list[tuple[str, str]]:
 
 
 def _of(field: ResolvedField) -> Iterator[Filter]:
-    """The inputs of one of the ``filterable-fields``."""
+    """The inputs of one of the fields to filter by."""
     column, label = field.field, field.name.replace("__", " ").replace("_", " ")
     if isinstance(column, models.BooleanField):
         yield Filter(field.name, forms.ChoiceField(label=label, choices=_YES_NO, required=False))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ai_migration.entities import registry
+from ai_migration.entities.config.definitions import payload_types
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filtering.lookups import require_storable
+from ai_migration.entities.filtering.payloads import payload_filters
 from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
@@ -17,7 +18,7 @@ from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import ledger
 from ai_migration.stores import matches
-from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
+from ai_migration.types import AnyOf, CollectionStatus, JSONValue, SearchHit, StoreHit
 
 MAX_LIMIT = 1000
 
@@ -35,7 +36,8 @@ def search(
         entity_type: The entity type's name.
         query: The text to search for.
         limit: Entities, at most; default: the config's ``default-search-limit``, 10.
-        filters: Values of metadata fields that must be equal.
+        filters: Values of metadata fields that must be equal, or ``field__in`` with several
+            values, of which one must be.
 
     Returns:
         Entities, best first, each once with its best chunk. ``text`` is read from the
@@ -43,7 +45,7 @@ def search(
 
     Raises:
         UnknownEntityTypeError: No such entity type.
-        NotIndexedError: It was never indexed.
+        NotIndexedError: It was never indexed, or before a filter's field was configured.
         RebuildRequiredError: The embedder is not the one that made the vectors.
         InvalidRequestError: The query is empty or the limit out of range.
         EmbedderError: The query could not be embedded.
@@ -51,18 +53,26 @@ def search(
     """
     entity = registry.get(entity_type)
     limit = registry.global_config().default_search_limit if limit is None else limit
-    _require_valid(entity, query, limit, filters)
+    _require_valid(entity, query, limit)
+    given = dict(filters or {})
+    payload_filters(entity, given)  # a mistake is one whether there is an index or not
     target = _target(entity)
+    filters = _filters(entity, target.collection, given)
+    if any(value == AnyOf([]) for value in filters.values()):
+        return []
+    asked = filters
+    if not target.store.supports_any_of:
+        asked = {name: value for name, value in filters.items() if not isinstance(value, AnyOf)}
     vector = query_vector(target.embedder, clean(query))
     best: dict[str, StoreHit] = {}
     wanted, rows = limit, {}
     while True:
         found = target.store.search(
-            target.collection.ref, vector, limit=wanted, filters=filters or None
+            target.collection.ref, vector, limit=wanted, filters=asked or None
         )
         best = {}
         for hit in found:
-            if matches(hit.metadata, filters or {}):  # not every store filters
+            if matches(hit.metadata, filters):  # not every store filters
                 best.setdefault(hit.entity_id, hit)
         rows = _rows(entity, list(best))
         if len(rows) >= limit or len(found) < wanted:
@@ -73,9 +83,7 @@ def search(
     return [SearchHit(h.entity_id, h.score, h.metadata, texts[h.entity_id]) for h in hits]
 
 
-def _require_valid(
-    entity: Entity, query: str, limit: int, filters: Mapping[str, JSONValue] | None
-) -> None:
+def _require_valid(entity: Entity, query: str, limit: int) -> None:
     if not entity.definition.enable_search:
         raise InvalidRequestError(
             f"Entity type {entity.name!r} has 'enable-search: false'", field="entity_type"
@@ -87,18 +95,28 @@ def _require_valid(
             f"limit must be a whole number from 1 to {MAX_LIMIT}, not {shown(limit, 20)}",
             field="limit",
         )
-    known = [declaration.name for _, declaration in entity.metadata_fields]
-    for name in filters or {}:
-        if name not in known:
-            raise InvalidRequestError(
-                f"Entity type {entity.name!r} has no metadata field {name!r}. It has: "
-                f"{', '.join(known) or 'none'}.",
+
+
+def _filters(
+    entity: Entity, collection: Collection, filters: Mapping[str, JSONValue]
+) -> dict[str, JSONValue]:
+    """Return the filters as stores take them, with the types the index was built with.
+
+    Raises:
+        InvalidRequestError: A filter does not fit.
+        NotIndexedError: The index was built before its field was configured.
+    """
+    kept = payload_types(collection.config_snapshot)
+    wanted = payload_filters(entity, filters, kept)
+    for name in wanted:
+        if kept is not None and name not in kept:
+            raise NotIndexedError(
+                f"The index of {entity.name!r} does not have {name!r} yet: it was built before "
+                f"that was configured. Add it, without embedding anything, with: manage.py "
+                f"migrate_ai_entities {entity.name}",
                 field="filters",
             )
-    try:
-        require_storable(filters or {})
-    except ValueError as error:
-        raise InvalidRequestError(f"The filters do not fit: {error}", field="filters") from error
+    return wanted
 
 
 def _target(entity: Entity) -> Target:

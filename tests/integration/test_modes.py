@@ -181,7 +181,11 @@ def test_a_change_that_concerns_no_text_embeds_nothing(project: Project, script:
     make_articles(ROWS)
     run()
     script.clear()
-    project.article(features=["search"], filterable_fields=["status"], batch_size=9)
+    project.article(features=["search"], batch_size=9)
+    assert counts(run()) == (0, ROWS, 0, 0)
+    project.article(filterable_fields=["status"])  # it is in the payload, by an older name
+    assert counts(run()) == (ROWS, 0, 0, 0)
+    project.article(metadata_fields=["status"])
     assert counts(run()) == (0, ROWS, 0, 0)
     assert script.asked == 0
 
