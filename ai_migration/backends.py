@@ -48,6 +48,7 @@ class BackendRegistry(Generic[Backend]):
         self.setting = setting
         self._base = base
         self._instances: dict[str, Backend] = {}
+        self._others: dict[str, tuple[BackendSettings, Backend]] = {}
         self._lock = threading.RLock()  # a backend may be made of another alias
         setting_changed.connect(self._forget, weak=False)
         sources.append(self._secrets)
@@ -70,10 +71,28 @@ class BackendRegistry(Generic[Backend]):
     def __contains__(self, alias: object) -> bool:
         return alias in self._configured()
 
+    def make(self, configured: BackendSettings, where: str) -> Backend:
+        """Return a backend with settings that no alias has; the same one as long as they are equal.
+
+        Args:
+            configured: The settings.
+            where: Where they come from, for messages.
+
+        Raises:
+            SettingsError: As for an alias.
+        """
+        with self._lock:
+            known = self._others.get(where)
+            if known is None or known[0] != configured:
+                made = make_backend(self._class(configured, where), configured, where)
+                known = self._others[where] = configured, made
+            return known[1]
+
     def reset(self) -> None:
         """Forget all instances; the next use makes new ones."""
         with self._lock:
             self._instances.clear()
+            self._others.clear()
 
     def _configured(self) -> dict[str, BackendSettings]:
         configured: dict[str, BackendSettings] = getattr(get_settings(), self.setting)
@@ -103,7 +122,8 @@ class BackendRegistry(Generic[Backend]):
 
     def _secrets(self) -> Iterator[str]:
         """Yield the secrets of the backends that were made."""
-        for backend in list(self._instances.values()):
+        others = [backend for _, backend in list(self._others.values())]
+        for backend in [*list(self._instances.values()), *others]:
             yield from secrets_of(backend)
 
     def _forget(self, *, setting: str, **_: Any) -> None:

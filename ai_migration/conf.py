@@ -100,6 +100,7 @@ class Settings(BaseModel):
     MAX_FAILURE_RATIO: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
     THROTTLE: list[ThrottleSettings] = []
     SEARCH_PERMISSION: str | None = None
+    QUERY_CACHE: str | None = None
 
 
 class SettingsFault(Enum):

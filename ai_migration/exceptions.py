@@ -206,9 +206,21 @@ class UnusableKeyError(AIMigrationError):
 
 
 class RebuildRequiredError(AIMigrationError):
-    """The embedder no longer fits the vectors that are stored."""
+    """The embedder or the store is not the one of the index any more.
+
+    Args:
+        fact: What differs.
+        entity_type: The entity type to rebuild.
+    """
 
     code = "rebuild_required"
+
+    def __init__(self, fact: str, entity_type: str) -> None:
+        super().__init__(
+            f"{fact} Rebuild the index with: manage.py migrate_ai_entities {entity_type} --rebuild"
+        )
+        self.fact = fact
+        self.entity_type = entity_type
 
 
 class RemovalsRefusedError(AIMigrationError):

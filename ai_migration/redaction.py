@@ -94,6 +94,11 @@ class Address:
         yield self.password or self.user
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether an option of that name holds a secret."""
+    return bool(_NAME.search(name))
+
+
 def secrets_in(value: Any, *, is_secret: bool = False) -> Iterator[str]:
     """Yield the secrets in options, at any depth.
 

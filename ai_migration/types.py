@@ -149,8 +149,8 @@ class MigrationFilters:
             means its start; a naive one is in the time zone of the settings).
         created_after: Rows created at or after it.
         entity_ids: Only these entities: primary keys, or their string form.
-        lookups: Django lookups on the entity's ``filterable-fields``, such as
-            ``{"category__slug": "shoes"}``.
+        lookups: Django lookups on those of the entity's ``metadata-fields`` that are database
+            fields, such as ``{"category__slug": "shoes"}``.
     """
 
     created_before: date | datetime | None = None
@@ -327,6 +327,13 @@ class CollectionRef:
         """A name that is valid in every store, and never used twice: ``ai_vectors_<id>``, or
         ``ai_vectors_<scope>_<id>``."""
         return "_".join(filter(None, ["ai_vectors", self.scope, str(self.id)]))
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """A filter of a store that several values of a payload match, instead of one."""
+
+    values: Sequence[JSONValue]
 
 
 @dataclass(frozen=True)

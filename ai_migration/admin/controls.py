@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from ai_migration.admin import display
 from ai_migration.admin.base import key_of
 from ai_migration.admin.pace import AdjustForm
+from ai_migration.admin.rebuilds import with_reason
 from ai_migration.exceptions import AIMigrationError, InvalidRequestError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import STATES, Action
@@ -73,7 +74,7 @@ def act(action: Action, job_id: str, *, actor: str, reason: str = "") -> Answer:
         before = migration_service.get_job(job_id)
         _calls(reason, actor)[action](job_id)
     except AIMigrationError as error:
-        return _not_done(error.message)
+        return _not_done(error)
     if action in STATES[JobStatus(before.status)].answers:
         words = _("Nothing to do: %(job)s is %(status)s already.")
         return Answer(words % {"job": job_id, "status": before.status}, messages.WARNING)
@@ -102,7 +103,7 @@ def change(job: MigrationJob, form: AdjustForm, *, actor: str) -> Answer | None:
         form.refuse(error)
         return None
     except AIMigrationError as error:
-        return _not_done(error.message)
+        return _not_done(error)
     what = _("is changed") if is_under_way else _DONE[Action.RESUME]
     return _done(job.pk, what)
 
@@ -118,7 +119,7 @@ def retry_some(job_id: str, failures: Sequence[int], *, actor: str) -> Answer:
     try:
         job = migration_service.retry_failed(job_id, actor=actor, only=failures)
     except AIMigrationError as error:
-        return _not_done(error.message)
+        return _not_done(error)
     count = len(failures)
     words = ngettext(
         "Done: %(job)s retries %(count)s entity.",
@@ -164,9 +165,9 @@ def _done(job_id: str, what: str | Promise) -> Answer:
     return Answer(words % {"job": job_id, "what": what}, messages.SUCCESS)
 
 
-def _not_done(reason: str) -> Answer:
+def _not_done(error: AIMigrationError) -> Answer:
     words = _("Not done: %(reason)s")  # Django's template makes the first letter a capital
-    return Answer(words % {"reason": reason}, messages.ERROR)
+    return Answer(with_reason(words, error), messages.ERROR)
 
 
 def _calls(reason: str, actor: str) -> dict[Action, Callable[[str], MigrationJob]]:

@@ -94,7 +94,7 @@ class Covered:
         seen = self.overview
         words = [seen.problem]
         if seen.state in _STALE:
-            words.append(_(str(seen.state.label)))
+            words.append(seen.standing)
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
         return list(filter(None, words))

@@ -24,6 +24,7 @@ from ai_migration.admin import coverage, display
 from ai_migration.admin.base import START, ReadOnlyAdmin
 from ai_migration.admin.charts import BARS, Chart, of_engine
 from ai_migration.admin.order import put_in_order
+from ai_migration.admin.rebuilds import with_reason
 from ai_migration.engine.insight.metrics import KEEP_FOR
 from ai_migration.engine.insight.status import LOOKED_AT, EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
@@ -217,7 +218,7 @@ def _start(request: HttpRequest, asked: MigrationRequest) -> str:
     try:
         job = migration_service.start_migration(asked)
     except AIMigrationError as error:
-        messages.error(request, _("Not started: %(reason)s") % {"reason": error.message})
+        messages.error(request, with_reason(_("Not started: %(reason)s"), error))
         return ""
     words = _("Started: %(job)s migrates %(entity_type)s.")
     messages.success(request, words % {"job": job.pk, "entity_type": job.entity_type})

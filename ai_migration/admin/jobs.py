@@ -167,7 +167,8 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         if entity is None:
             context |= {"coverage": coverage.kept(), "names": coverage.names(request)}
             return TemplateResponse(request, f"{_TEMPLATES}/choose.html", context)
-        form = StartForm(request.POST if request.method == "POST" else None, entity)
+        posted = request.POST if request.method == "POST" else None
+        form = StartForm(posted, entity, rebuild="rebuild" in request.GET)
         context |= {"form": form, "entity": entity, "subtitle": entity.name}
         step = request.POST.get("step")
         if request.method == "POST" and form.is_valid() and step in ("preview", "start"):

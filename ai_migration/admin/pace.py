@@ -9,6 +9,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminBigIntegerFieldWidget
 from django.utils.translation import gettext_lazy
 
+from ai_migration.admin.rebuilds import reason_of
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.values import MAX_COST
 from ai_migration.models import MigrationJob
@@ -54,7 +55,7 @@ class PaceForm(forms.Form):
 
     def refuse(self, error: AIMigrationError) -> None:
         """Show an error of the service at the field it is about."""
-        self.add_error(error.field if error.field in self.fields else None, error.message)
+        self.add_error(error.field if error.field in self.fields else None, reason_of(error))
 
 
 class AdjustForm(PaceForm):

@@ -63,6 +63,7 @@ class StartForm(PaceForm):
     Args:
         data: The submitted data, if any.
         entity: The entity type.
+        rebuild: Whether a rebuild is proposed.
     """
 
     mode = forms.ChoiceField(
@@ -75,7 +76,8 @@ class StartForm(PaceForm):
         label=gettext_lazy("Rebuild"),
         required=False,
         help_text=gettext_lazy(
-            "Fill a new index; searches use the present one until it is complete."
+            "Fill a new index. Searches use the present one until it is complete, if its embedder "
+            "can still be used."
         ),
     )
     entity_ids = forms.CharField(
@@ -101,8 +103,8 @@ class StartForm(PaceForm):
     )
     key = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
-    def __init__(self, data: Any, entity: Entity) -> None:
-        super().__init__(data, initial={"key": secrets.token_hex(16)})
+    def __init__(self, data: Any, entity: Entity, *, rebuild: bool = False) -> None:
+        super().__init__(data, initial={"key": secrets.token_hex(16), "rebuild": rebuild})
         self.order_fields(["mode", "rebuild", "entity_ids", *_DATES, "batch_size"])
         self.entity = entity
         if entity.created_at is None:
@@ -237,7 +239,7 @@ def _duration(plan: MigrationPlan) -> tuple[str, str, str]:
 
 
 def _of(field: ResolvedField) -> Iterator[Filter]:
-    """The inputs of one of the ``filterable-fields``."""
+    """The inputs of one of the fields to filter by."""
     column, label = field.field, capfirst(field.name.replace("__", " ").replace("_", " "))
     if isinstance(column, models.BooleanField):
         yield Filter(field.name, forms.ChoiceField(label=label, choices=_YES_NO, required=False))

@@ -61,6 +61,8 @@ SEARCH_PERMISSION = Code(
     "E008", "Name a function that takes a user and an entity type and returns True or False."
 )
 
+QUERY_CACHE = Code("E009", "Name an alias of CACHES, or remove the key.")
+
 BACKEND_IMPORT = Code("E010", "Correct the dotted path, or install the package it is in.")
 BACKEND_TYPE = Code("E011", "Name a concrete subclass of Embedder or VectorStore.")
 BACKEND_OPTIONS = Code("E012", "OPTIONS are the keyword arguments of the backend's class.")

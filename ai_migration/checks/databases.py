@@ -21,6 +21,7 @@ from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.resolving import examine_entity
 from ai_migration.exceptions import AIMigrationError, EntityConfigError
+from ai_migration.indexing.targets import rebuild_reason, searches_meanwhile, unusable
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
@@ -148,11 +149,8 @@ def _check_collections(entities: dict[str, Entity], using: str) -> Iterator[Chec
         where = f"The index of {entity.name!r}"
         command = f"manage.py migrate_ai_entities {entity.name}"
         if change is ConfigChange.EMBEDDER:
-            text = (
-                f"{where} was built by {collection.model_id} ({collection.dimensions} dimensions) "
-                f"in store {collection.store!r}: the config differs now."
-            )
-            hint = f"Run: {command} --rebuild. Searches use the old index until it is done."
+            text = unusable(collection, rebuild_reason(collection, entity))
+            hint = f"Run: {command} --rebuild. Until it is done, {searches_meanwhile(collection)}."
             yield codes.OTHER_EMBEDDER.message(text, hint=hint, obj=entity.definition.source)
         elif change in (ConfigChange.TEXT, ConfigChange.METADATA):
             text = f"{where} was built with another config: {change.value}."

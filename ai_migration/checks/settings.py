@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core.cache import caches
 from django.core.checks import CheckMessage
 
 from ai_migration.checks import codes
@@ -38,7 +39,12 @@ def check_settings(app_configs: object = None, **kwargs: Any) -> list[CheckMessa
             _CODES[item.fault].message(f"{item.message}.", hint=item.hint, obj=OBJECT)
             for item in problems
         ]
-    return [*_check_dispatcher(), *_check_throttles(), *_check_search_permission()]
+    return [
+        *_check_dispatcher(),
+        *_check_throttles(),
+        *_check_search_permission(),
+        *_check_query_cache(),
+    ]
 
 
 def _check_dispatcher() -> list[CheckMessage]:
@@ -61,6 +67,14 @@ def _check_search_permission() -> Iterator[CheckMessage]:
         search_permission()
     except SettingsError as error:
         yield codes.SEARCH_PERMISSION.message(error.message, obj=OBJECT)
+
+
+def _check_query_cache() -> Iterator[CheckMessage]:
+    alias = get_settings().QUERY_CACHE
+    if alias is not None and alias not in caches.settings:
+        known = ", ".join(sorted(caches.settings))
+        text = f"AI_MIGRATION['QUERY_CACHE'] is {alias!r}, which is not in CACHES: {known}."
+        yield codes.QUERY_CACHE.message(text, obj=OBJECT)
 
 
 def _raw() -> object:

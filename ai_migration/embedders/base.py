@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from django.core.checks import CheckMessage
@@ -29,7 +30,17 @@ class Embedder(ABC):
         concurrency: Requests in flight at once, at most.
         is_remote: Whether a rate limit must protect a provider.
         input_type: The purpose of the vectors, where the provider distinguishes
-            documents from queries. Part of the fingerprint.
+            documents from queries, and whatever else makes them differ: a prompt, their
+            length. Part of the fingerprint.
+        query_type: What makes the vectors of queries differ, such as a prompt. Not part of the
+            fingerprint: it changes no vector of an index.
+        provider: A stable name of what makes the vectors, such as ``"openai"``. Part of the
+            fingerprint. A class without one has its dotted path, and needs a rebuild when it
+            is moved or renamed. Not inherited: a subclass may make other vectors.
+        former_providers: Earlier names of it, or earlier dotted paths of the class: what was
+            indexed under them is kept. Not inherited. The class's present path is one of them.
+        kept_options: The options that an index keeps, to go on with its own embedder after the
+            settings have changed: those that the vectors depend on, and no secrets.
     """
 
     max_batch_size: int = 256
@@ -38,6 +49,19 @@ class Embedder(ABC):
     concurrency: int = 1
     is_remote: bool = False
     input_type: str = ""
+    query_type: str = ""
+    provider: str = ""
+    former_providers: Sequence[str] = ()
+    kept_options: Sequence[str] = ("model", "dimensions")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give a class that does not say whose vectors it makes a name of its own."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if not own.get("provider") and isinstance(cls.provider, str):
+            cls.provider = _path(cls)
+        if "former_providers" not in own:
+            cls.former_providers = ()
 
     @property
     @abstractmethod
@@ -91,15 +115,19 @@ class Embedder(ABC):
         return [(len(text.encode("utf-8", "replace")) + 3) // 4 for text in texts]
 
     @property
-    def provider(self) -> str:
-        """The implementation that makes the vectors: a part of the fingerprint."""
-        return f"{type(self).__module__}.{type(self).__qualname__}"
-
-    @property
     def fingerprint(self) -> str:
         """A hash of provider, model, dimensions and input type, 32 hex digits. Vectors with
         different fingerprints are never compared nor mixed."""
-        parts = (self.provider, self.model_id, str(self.dimensions), self.input_type)
+        return self._fingerprint_of(self.provider)
+
+    def made(self, fingerprint: str) -> bool:
+        """Return whether vectors with this fingerprint are this embedder's, be it under a former
+        name."""
+        former = (_path(type(self)), *self.former_providers)
+        return fingerprint == self.fingerprint or fingerprint in map(self._fingerprint_of, former)
+
+    def _fingerprint_of(self, provider: str) -> str:
+        parts = (provider, self.model_id, str(self.dimensions), self.input_type)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
     def validated(self, vectors: Vectors, count: int) -> Vectors:
@@ -141,3 +169,7 @@ class Embedder(ABC):
     def __repr__(self) -> str:
         """Name only the model: options can hold secrets."""
         return f"<{type(self).__name__} {self.model_id} {self.dimensions}d>"
+
+
+def _path(embedder: type[Embedder]) -> str:
+    return f"{embedder.__module__}.{embedder.__qualname__}"

@@ -57,6 +57,13 @@ class BedrockEmbedder(RemoteEmbedder):
             ``AWS_BEARER_TOKEN_BEDROCK``.
     """
 
+    provider = "bedrock"
+    kept_options: Sequence[str] = (
+        *RemoteEmbedder.kept_options,
+        "region",
+        "profile",
+        "inference_profile",
+    )
     max_input_tokens = 8_192
 
     vendor = "Amazon Bedrock"

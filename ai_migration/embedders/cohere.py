@@ -48,6 +48,8 @@ class CohereEmbedder(RemoteEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    provider = "cohere"
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "encoding_format")
     max_batch_size = 96
     max_input_tokens = 512
     input_type = "search_document"

@@ -54,6 +54,8 @@ class GoogleEmbedder(RemoteEmbedder):
             text a request: ``max_batch_size`` is 1 there by default.
     """
 
+    provider = "google"
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "vertex", "project", "location")
     max_batch_size = 100
     max_input_tokens = 2_048
     input_type = "RETRIEVAL_DOCUMENT"

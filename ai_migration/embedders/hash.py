@@ -28,6 +28,8 @@ class HashEmbedder(Embedder):
         concurrency: Requests in flight at once, at most.
     """
 
+    provider = "hash"
+    kept_options: Sequence[str] = ("dimensions", "concurrency")
     max_batch_size = 1024
 
     def __init__(self, dimensions: int = 256, concurrency: int = 1) -> None:

@@ -41,6 +41,7 @@ class LocalEmbedder(Embedder):
         ``ai_migration.E101``: the library is not installed.
     """
 
+    provider = "wordllama"
     max_batch_size = 512
     max_input_tokens = 512
 

@@ -21,6 +21,7 @@ class MistralEmbedder(OpenAICompatibleEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    provider = "mistral"
     max_batch_size = 256
     max_batch_tokens = 16_384
     max_input_tokens = 8_192

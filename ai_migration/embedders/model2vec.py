@@ -45,6 +45,8 @@ class Model2VecEmbedder(Embedder):
         ``ai_migration.E151``: the folder does not exist.
     """
 
+    provider = "model2vec"
+    kept_options: Sequence[str] = ("model", "dimensions", "normalize", "max_input_tokens")
     max_batch_size = 512
 
     def __init__(

@@ -39,6 +39,8 @@ _NO_MONEY = frozenset(
 )
 """Codes and types of errors, some of them with the status 429, that waiting does not cure.
 https://platform.openai.com/docs/guides/error-codes"""
+_FORMER_PROVIDER = "ai_migration.embedders.openai.OpenAIEmbedder"
+"""The name of OpenAI's vectors in older indexes."""
 _ABOUT_THE_LENGTH = frozenset({"context_length_exceeded", "string_above_max_length"})
 _ABOUT_THE_OPTIONS = frozenset({"model", "dimensions", "encoding_format"})
 """Parameters that are wrong for every text, when a 400 is about one of them."""
@@ -53,6 +55,7 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    kept_options: Sequence[str] = (*RemoteEmbedder.kept_options, "encoding_format")
     library = "openai"
     default_url: str | None = None
 
@@ -160,6 +163,8 @@ class OpenAIEmbedder(OpenAICompatibleEmbedder):
         options: As for :class:`OpenAICompatibleEmbedder`.
     """
 
+    provider = "openai"
+    kept_options: Sequence[str] = (*OpenAICompatibleEmbedder.kept_options, "send_dimensions")
     max_batch_size = 2048
     max_batch_tokens = 300_000
     max_input_tokens = 8_192
@@ -216,8 +221,21 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         options: As for :class:`OpenAIEmbedder`.
     """
 
+    provider = "openai"
+    former_providers: Sequence[str] = (_FORMER_PROVIDER,)
+    kept_options: Sequence[str] = (
+        *OpenAIEmbedder.kept_options,
+        "deployment",
+        "endpoint",
+        "api_version",
+    )
     vendor = "Azure OpenAI"
     key_variable = "AZURE_OPENAI_API_KEY"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep the indexes of subclasses, which inherited that name."""
+        super().__init_subclass__(**kwargs)
+        cls.former_providers = (*cls.former_providers, _FORMER_PROVIDER)
 
     def __init__(
         self,
@@ -241,10 +259,6 @@ class AzureOpenAIEmbedder(OpenAIEmbedder):
         self.api_version = api_version
         self._token_provider = token_provider
         self._last_token = ""
-
-    @property
-    def provider(self) -> str:
-        return f"{OpenAIEmbedder.__module__}.{OpenAIEmbedder.__qualname__}"
 
     @property
     def needs_key(self) -> bool:

@@ -92,7 +92,6 @@ class RemoteEmbedder(Embedder):
         extra: The extra of this package that installs it.
         key_variable: The environment variable of the key; empty: there is no key.
         models: The known models.
-        query_type: The ``input_type`` of queries.
 
     System checks:
         ``ai_migration.E141``: the library is not installed.
@@ -100,13 +99,16 @@ class RemoteEmbedder(Embedder):
     """
 
     is_remote = True
+    kept_options: Sequence[str] = (
+        *("model", "dimensions", "base_url", "concurrency", "timeout"),
+        *("max_batch_size", "max_batch_tokens", "max_input_tokens"),
+    )
 
     vendor: ClassVar[str]
     library: ClassVar[str]
     extra: ClassVar[str]
     key_variable: ClassVar[str] = ""
     models: ClassVar[Mapping[str, Model]] = {}
-    query_type: str = ""
 
     def __init__(
         self,

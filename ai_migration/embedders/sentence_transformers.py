@@ -73,6 +73,11 @@ class SentenceTransformerEmbedder(Embedder):
         ``ai_migration.E151``: the folder does not exist.
     """
 
+    provider = "sentence-transformers"
+    kept_options: Sequence[str] = (
+        *("model", "dimensions", "max_input_tokens", "normalize"),
+        *("document_prompt", "query_prompt", "device", "revision"),
+    )
     max_batch_size = 256
 
     def __init__(
@@ -101,8 +106,8 @@ class SentenceTransformerEmbedder(Embedder):
         self._document_prompt = document_prompt
         self._query_prompt = query_prompt
         self._load_options = {"device": device, "revision": revision, **(load_options or {})}
-        # A query's prompt changes no vector that is stored.
         self.input_type = f"prompt={document_prompt!r} normalize={normalize}"
+        self.query_type = f"prompt={query_prompt!r}"
         self._lock = threading.Lock()
         self._model: _Loaded | None = None
 

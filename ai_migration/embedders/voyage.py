@@ -22,6 +22,7 @@ class VoyageEmbedder(OpenAICompatibleEmbedder):
         options: As for :class:`RemoteEmbedder`.
     """
 
+    provider = "voyage"
     max_batch_size = 1000
     max_batch_tokens = 120_000
     max_input_tokens = 32_000

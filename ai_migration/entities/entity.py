@@ -32,7 +32,7 @@ class Entity:
         text_fields: The fields its text is made of, in config order.
         template: The text's template, where it has one.
         metadata_fields: Its metadata fields, each with its declaration.
-        filterable_fields: Resolved, by the name the config gives them.
+        filterable_fields: Those of them that migrations can be filtered by: database fields.
         created_at: The field of filters by date; None when the model has none.
     """
 

@@ -119,15 +119,16 @@ class _Resolver:
             text_fields += self._template_fields(model, template, text_fields)
         if not text_fields and not self.faults and not self._is_unknown:
             self.faults.append(EntityFault(FaultKind.NO_TEXT, _no_text(model, definition)))
+        older = {field.name for field in definition.filterable_fields}
         metadata = [
             (resolved, field)
             for field in _with_tenant(definition)
-            for resolved in self._fields(model, [field.name])
+            for resolved in self._fields(model, [field.name], _kind_of(field, definition))
         ]
-        names = [field.name for field in definition.filterable_fields]
-        filterable = self._fields(model, names, FaultKind.FILTER)
-        for field in filterable:
-            self._try(FaultKind.FILTER, _require_filterable, model, field, self.name)
+        for resolved, _ in metadata:
+            if resolved.name in older:
+                self._try(FaultKind.FILTER, _require_filterable, model, resolved, self.name)
+        filterable = [resolved for resolved, _ in metadata if not _unfilterable(model, resolved)]
         created = self._try(
             FaultKind.DATE, _date, model, definition.created_at_field, "created_at", self.name
         )
@@ -229,9 +230,15 @@ def _no_text(model: type[Model], definition: EntityDefinition) -> str:
     )
 
 
+def _kind_of(field: MetadataField, definition: EntityDefinition) -> FaultKind:
+    """Return the kind of a fault of a metadata field, by the key that names it."""
+    is_older = field not in definition.metadata_fields and field.name != definition.tenant_field
+    return FaultKind.FILTER if is_older else FaultKind.FIELD
+
+
 def _with_tenant(definition: EntityDefinition) -> tuple[MetadataField, ...]:
     """Return the metadata fields; the tenant is always one of them, so that searches can filter."""
-    fields, tenant = definition.metadata_fields, definition.tenant_field
+    fields, tenant = definition.payload_fields, definition.tenant_field
     if tenant is None or any(field.name == tenant for field in fields):
         return fields
     return (*fields, MetadataField(name=tenant))
@@ -287,16 +294,22 @@ def _require_key(model: type[Model], entity_type: str) -> None:
 
 
 def _require_filterable(model: type[Model], field: ResolvedField, entity_type: str) -> None:
-    if field.kind is FieldKind.ATTRIBUTE:
+    if reason := _unfilterable(model, field):
         raise EntityConfigError(
-            f"Entity type {entity_type!r}: filterable field {field.name!r} is a property or a "
-            f"method of {model._meta.label}; only database fields can be filtered by"
+            f"Entity type {entity_type!r}: filterable field {field.name!r} {reason}"
+        )
+
+
+def _unfilterable(model: type[Model], field: ResolvedField) -> str:
+    """Return why a migration cannot be filtered by a field; empty: it can."""
+    if field.kind is FieldKind.ATTRIBUTE:
+        return (
+            f"is a property or a method of {model._meta.label}; only database fields can be "
+            f"filtered by"
         )
     if any('"' in key for key in field.keys):
-        raise EntityConfigError(
-            f"Entity type {entity_type!r}: filterable field {field.name!r} has a double quote in "
-            f"a key of JSON, which SQLite and MySQL never find"
-        )
+        return "has a double quote in a key of JSON, which SQLite and MySQL never find"
+    return ""
 
 
 def _date(

@@ -8,19 +8,20 @@ from asgiref.sync import sync_to_async
 from django.utils.asyncio import async_unsafe
 
 from ai_migration.entities import registry
+from ai_migration.entities.config.definitions import payload_types
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.filtering.lookups import require_storable
+from ai_migration.entities.filtering.payloads import payload_filters
 from ai_migration.entities.rows.reader import EntityReader, SourceRow
 from ai_migration.entities.text import clean
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError, shown
 from ai_migration.indexing.batches import Target, chunks_of
-from ai_migration.indexing.embedding.retries import as_embedder_error
-from ai_migration.indexing.targets import target_of
+from ai_migration.indexing.queries import query_vector
+from ai_migration.indexing.targets import serving_target
 from ai_migration.models import Collection
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import ledger
 from ai_migration.stores import matches
-from ai_migration.types import CollectionStatus, JSONValue, SearchHit, StoreHit
+from ai_migration.types import AnyOf, CollectionStatus, JSONValue, SearchHit, StoreHit
 
 MAX_LIMIT = 1000
 
@@ -42,7 +43,8 @@ def search(
         entity_type: The entity type's name.
         query: The text to search for.
         limit: Entities, at most; default: the config's ``default-search-limit``, 10.
-        filters: Values of metadata fields that must be equal.
+        filters: Values of metadata fields that must be equal, or ``field__in`` with several
+            values, of which one must be.
 
     Returns:
         Entities, best first, each once with its best chunk. ``text`` is read from the
@@ -50,7 +52,7 @@ def search(
 
     Raises:
         UnknownEntityTypeError: No such entity type.
-        NotIndexedError: It was never indexed.
+        NotIndexedError: It was never indexed, or before a filter's field was configured.
         RebuildRequiredError: The embedder is not the one that made the vectors.
         InvalidRequestError: The query is empty or the limit out of range.
         EmbedderError: The query could not be embedded.
@@ -58,22 +60,26 @@ def search(
     """
     entity = registry.get(entity_type)
     limit = registry.global_config().default_search_limit if limit is None else limit
-    _require_valid(entity, query, limit, filters)
+    _require_valid(entity, query, limit)
+    given = dict(filters or {})
+    payload_filters(entity, given)  # a mistake is one whether there is an index or not
     target = _target(entity)
-    words = clean(query)
-    try:
-        vector = target.embedder.embed_query(words)
-    except Exception as error:
-        raise as_embedder_error(error, [words]) from None
+    filters = _filters(entity, target.collection, given)
+    if any(value == AnyOf([]) for value in filters.values()):
+        return []
+    asked = filters
+    if not target.store.supports_any_of:
+        asked = {name: value for name, value in filters.items() if not isinstance(value, AnyOf)}
+    vector = query_vector(target.embedder, clean(query))
     best: dict[str, StoreHit] = {}
     wanted, rows = limit, {}
     while True:
         found = target.store.search(
-            target.collection.ref, vector, limit=wanted, filters=filters or None
+            target.collection.ref, vector, limit=wanted, filters=asked or None
         )
         best = {}
         for hit in found:
-            if matches(hit.metadata, filters or {}):  # not every store filters
+            if matches(hit.metadata, filters):  # not every store filters
                 best.setdefault(hit.entity_id, hit)
         rows = _rows(entity, list(best))
         if len(rows) >= limit or len(found) < wanted:
@@ -95,9 +101,7 @@ async def asearch(
     return await sync_to_async(search)(entity_type, query, limit=limit, filters=filters)
 
 
-def _require_valid(
-    entity: Entity, query: str, limit: int, filters: Mapping[str, JSONValue] | None
-) -> None:
+def _require_valid(entity: Entity, query: str, limit: int) -> None:
     if not entity.definition.enable_search:
         raise InvalidRequestError(
             f"Entity type {entity.name!r} has 'enable-search: false'", field="entity_type"
@@ -109,18 +113,28 @@ def _require_valid(
             f"limit must be a whole number from 1 to {MAX_LIMIT}, not {shown(limit, 20)}",
             field="limit",
         )
-    known = [declaration.name for _, declaration in entity.metadata_fields]
-    for name in filters or {}:
-        if name not in known:
-            raise InvalidRequestError(
-                f"Entity type {entity.name!r} has no metadata field {name!r}. It has: "
-                f"{', '.join(known) or 'none'}.",
+
+
+def _filters(
+    entity: Entity, collection: Collection, filters: Mapping[str, JSONValue]
+) -> dict[str, JSONValue]:
+    """Return the filters as stores take them, with the types the index was built with.
+
+    Raises:
+        InvalidRequestError: A filter does not fit.
+        NotIndexedError: The index was built before its field was configured.
+    """
+    kept = payload_types(collection.config_snapshot)
+    wanted = payload_filters(entity, filters, kept)
+    for name in wanted:
+        if kept is not None and name not in kept:
+            raise NotIndexedError(
+                f"The index of {entity.name!r} does not have {name!r} yet: it was built before "
+                f"that was configured. Add it, without embedding anything, with: manage.py "
+                f"migrate_ai_entities {entity.name}",
                 field="filters",
             )
-    try:
-        require_storable(filters or {})
-    except ValueError as error:
-        raise InvalidRequestError(f"The filters do not fit: {error}", field="filters") from error
+    return wanted
 
 
 def _target(entity: Entity) -> Target:
@@ -133,7 +147,7 @@ def _target(entity: Entity) -> Target:
         raise NotIndexedError(
             f"{entity.name!r} is not indexed yet. Run: manage.py migrate_ai_entities {entity.name}"
         )
-    return target_of(collection)
+    return serving_target(collection)
 
 
 def _rows(entity: Entity, entity_ids: list[str]) -> dict[str, SourceRow]:

@@ -23,6 +23,10 @@ class Collection(OwnModel):
     fingerprint = models.CharField(
         max_length=64, help_text=_("Identifies the embedder; vectors of two are never mixed.")
     )
+    made_by = models.JSONField(
+        null=True,
+        help_text=_("Class and options of the embedder, without secrets: to make it again."),
+    )
     store = models.CharField(_("store"), max_length=100, help_text=_("Alias in STORES."))
     config_snapshot = models.JSONField(
         default=dict, help_text=_("The entity's config the collection was built with.")

@@ -65,7 +65,7 @@ _OURS = (
         JOB_ID, "COMPLETED", "PAUSED", STATES[JobStatus.COMPLETED].advice
     ),
     exceptions.ConflictingJobError("product", JOB_ID, "RUNNING"),
-    exceptions.RebuildRequiredError("The embedder changed: rebuild the index of 'product'."),
+    exceptions.RebuildRequiredError("The embedder of 'product' is another one now.", "product"),
     exceptions.IdempotencyConflictError("nightly", JOB_ID),
     exceptions.NotIndexedError(
         "'product' is not indexed yet. Run: manage.py migrate_ai_entities product"

@@ -85,7 +85,7 @@ class Body(BaseModel):
 
 
 class Filters(Body):
-    """The rows to migrate. Further keys are lookups on the entity type's filterable fields, such as
+    """The rows to migrate. Further keys are lookups on the entity type's metadata fields, such as
     `category__slug`; `lookups` takes those with the name of another field here."""
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": True})
@@ -170,7 +170,9 @@ class SearchIndex(Body):
     entity_type: Name = asked("The entity type to search.", "product")
     query: Text = asked("The text to search for.", "red running shoes")
     limit: Annotated[int, WholeNumber(MAX_LIMIT)] | None = asked(_LIMIT, 5, default=None)
-    filters: Object = asked("Values of metadata fields that must be equal.", default={})
+    filters: Object = asked(
+        "Values of metadata fields that must be equal; `field__in`: one of several.", default={}
+    )
 
 
 class PageQuery(Body):

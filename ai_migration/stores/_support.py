@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.stores.base import VectorStore
-from ai_migration.types import CollectionRef, JSONValue, Metric, VectorBatch, Vectors
+from ai_migration.types import AnyOf, CollectionRef, JSONValue, Metric, VectorBatch, Vectors
 
 Documents = Sequence[Mapping[str, JSONValue]]
 
@@ -140,13 +140,26 @@ def _require_text(collection: CollectionRef, what: str, text: str) -> None:
             ) from None
 
 
+def values_of(filters: Mapping[str, JSONValue]) -> dict[str, list[JSONValue]]:
+    """Return the values that match, by name: one, or those of an :class:`AnyOf`."""
+    return {
+        name: list(value.values) if isinstance(value, AnyOf) else [value]
+        for name, value in filters.items()
+    }
+
+
 def matches(payload: Mapping[str, JSONValue], filters: Mapping[str, JSONValue]) -> bool:
-    """Return whether all the values are equal in JSON: ``1`` is ``1.0`` but not ``true``."""
+    """Return whether every filter has a value that is equal in JSON: ``1`` is ``1.0`` but not
+    ``true``."""
     absent = object()
-    return all(_equal(payload.get(name, absent), value) for name, value in filters.items())
+    return all(
+        any(is_equal(payload.get(name, absent), value) for value in values)
+        for name, values in values_of(filters).items()
+    )
 
 
-def _equal(left: JSONValue, right: JSONValue) -> bool:
+def is_equal(left: JSONValue, right: JSONValue) -> bool:
+    """Return whether two values are equal in JSON."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)

@@ -41,6 +41,9 @@ class VectorStore(ABC):
     supports_filters: bool = False
     """True if ``search`` applies ``filters`` itself."""
 
+    supports_any_of: bool = False
+    """True if it also applies an :class:`~ai_migration.types.AnyOf`; otherwise it gets none."""
+
     one_process: bool = False
     """True if only one process can use it at a time."""
 
@@ -113,7 +116,8 @@ class VectorStore(ABC):
         Args:
             vector: float32, shape ``(dimensions,)``.
             limit: The number of vectors (not entities), at most.
-            filters: Payload values that must be equal.
+            filters: Payload values that must be equal, or one of those of an
+                :class:`~ai_migration.types.AnyOf`, if ``supports_any_of``.
 
         Raises:
             StoreError: The collection does not exist, or the dimensions are wrong.

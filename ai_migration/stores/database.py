@@ -42,6 +42,7 @@ class DatabaseStore(VectorStore):
     """
 
     supports_filters = True
+    supports_any_of = True
 
     def __init__(self, metric: str = "cosine") -> None:
         self.metric = parse_metric(metric, DatabaseStore)

@@ -41,6 +41,7 @@ class MemoryStore(VectorStore):
     """
 
     supports_filters = True
+    supports_any_of = True
     one_process = True
 
     def __init__(self, metric: str = "cosine") -> None:

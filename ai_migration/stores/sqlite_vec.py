@@ -26,9 +26,18 @@ from ai_migration.stores._support import (
     require_ids,
     require_library,
     require_vectors,
+    values_of,
 )
 from ai_migration.stores.base import VectorStore
-from ai_migration.types import CollectionRef, JSONValue, Metric, StoreHit, VectorBatch, Vectors
+from ai_migration.types import (
+    AnyOf,
+    CollectionRef,
+    JSONValue,
+    Metric,
+    StoreHit,
+    VectorBatch,
+    Vectors,
+)
 
 Connection: TypeAlias = Any
 """``apsw.Connection``, whose rows are typed as any values of SQLite."""
@@ -58,6 +67,7 @@ class SqliteVecStore(VectorStore):
     """
 
     supports_filters = True
+    supports_any_of = True
 
     def __init__(self, path: str | os.PathLike[str], metric: str = "cosine") -> None:
         require_library("apsw", "apsw", "sqlite-vec", SqliteVecStore)
@@ -174,7 +184,7 @@ class SqliteVecStore(VectorStore):
         filters: Mapping[str, JSONValue] | None = None,
     ) -> list[StoreHit]:
         query = require_vectors(self, collection, vector).tobytes()
-        where, values = _where(dump_metadata(collection, [filters])[0]) if filters else ("", [])
+        where, values = _where(dump_metadata(collection, [values_of(filters or {})])[0])
         with self._translating(collection):
             db = self._connection()
             self._require(db, collection)
@@ -303,17 +313,31 @@ class SqliteVecStore(VectorStore):
 
 
 def _where(filters: str) -> tuple[str, list[JSONValue]]:
-    """Return the filters as a clause. SQL finds what can match and Python decides: SQLite takes
-    true for 1, and lists and objects have no value there."""
-    values: list[JSONValue] = []
-    for name, value in json.loads(filters).items():
-        if isinstance(value, int) and abs(value) >= 2**63:
-            value = float(str(value))
-        values += [name, None if isinstance(value, list | dict) else value]
-    found = "EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND atom IS ?)"
-    maybe = " AND ".join([found] * (len(values) // 2))
-    return f"WHERE CASE WHEN {maybe} THEN json_matches(metadata, ?) END", [*values, filters]
+    """Return filters, each with the values that match, as a clause. SQL finds what can match and
+    Python decides: SQLite takes true for 1, and lists and objects have no value there."""
+    parameters: list[JSONValue] = []
+    conditions: list[str] = []
+    for name, values in json.loads(filters).items():
+        atoms = [_atom(value) for value in values]
+        among = "atom IN (SELECT atom FROM json_each(?))"
+        if None in atoms:  # IN finds no null
+            among = f"({among} OR atom IS NULL)"
+        conditions.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND {among})")
+        parameters += [name, json.dumps(atoms)]
+    if not conditions:
+        return "", []
+    where = f"WHERE CASE WHEN {' AND '.join(conditions)} THEN json_matches(metadata, ?) END"
+    return where, [*parameters, filters]
+
+
+def _atom(value: JSONValue) -> JSONValue:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return float(str(value))
+    return None if isinstance(value, list | dict) else value
 
 
 def _json_matches(document: str, filters: str) -> bool:
-    return matches(json.loads(document), json.loads(filters))
+    return matches(
+        json.loads(document),
+        {name: AnyOf(values) for name, values in json.loads(filters).items()},
+    )

@@ -17,7 +17,7 @@ from ai_migration.testing.store_suite import (
     batch_of,
     unit_vectors,
 )
-from ai_migration.types import CollectionRef, StoreHit, VectorBatch
+from ai_migration.types import AnyOf, CollectionRef, StoreHit, VectorBatch
 
 
 class Scrolling(StoreSuite):
@@ -218,6 +218,40 @@ class Searching(StoreSuite):
         parts: list[Any] = [[1], {"nested": {}}, []]
         for part in parts:
             assert store.search(collection, query, limit=50, filters={"it's": part}) == []
+
+    def test_filters_by_any_of_several_values(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        if not store.supports_any_of:
+            pytest.skip("the store compares with one value only")
+        ids = [str(number) for number in range(len(ODD_VALUES))]
+        payloads = [{"it's": value, "n": number % 3} for number, value in enumerate(ODD_VALUES)]
+        store.upsert(collection, batch_of(ids, metadata=payloads))
+        store.upsert(collection, batch_of(["none"], seed=4))
+        store.optimize(collection)
+        query = unit_vectors(1)[0]
+
+        def found(limit: int = 50, **filters: Any) -> list[int]:
+            filters = {name.replace("its", "it's"): value for name, value in filters.items()}
+            hits = store.search(collection, query, limit=limit, filters=filters)
+            return sorted(int(hit.entity_id) for hit in hits)
+
+        numbers = range(len(ODD_VALUES))
+        for first in numbers:
+            for second in numbers:
+                both = AnyOf((ODD_VALUES[first], ODD_VALUES[second]))
+                assert found(its=both) == sorted({first, second}), both
+        assert found(its=AnyOf(ODD_VALUES)) == [*numbers]
+        assert found(its=AnyOf((ODD_VALUES[-1],))) == [len(ODD_VALUES) - 1]
+        assert found(its=AnyOf((1, "0", False, [1], {"nested": {}}, []))) == []
+        assert found(its=AnyOf(())) == found(n=AnyOf(()), its=None) == []
+        assert found(n=AnyOf((0.0, 2, "1", True))) == [i for i in numbers if i % 3 != 1]
+        assert found(n=AnyOf((1, 2)), its=AnyOf((None, True, 0))) == [1, 2]
+        assert found(n=AnyOf((1, 2)), its=0) == [2]
+        assert len(found(limit=2, n=AnyOf((1, 2)))) == 2
+        many = AnyOf(tuple(range(2, 3_000)))
+        assert found(n=many) == [i for i in numbers if i % 3 == 2]
+        assert found(absent=AnyOf((None, 1))) == []
 
     def test_a_tenant_finds_nothing_of_another_one(
         self, store: VectorStore, collection: CollectionRef

@@ -59,7 +59,6 @@ class Product(models.Model):
         {"name": "products__name", "label": "products"},
     ],
     metadata_fields=["number", "status"],
-    filterable_fields=["status"],
     created_at_field="created_at",
 )
 class Order(models.Model):

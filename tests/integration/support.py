@@ -62,6 +62,10 @@ class Project:
         """Set keys of AI_MIGRATION."""
         self._settings.AI_MIGRATION = {**self._settings.AI_MIGRATION, **keys}
 
+    def get(self, key: str) -> Any:
+        """Return a key of AI_MIGRATION, as it is set."""
+        return self._settings.AI_MIGRATION[key]
+
     def config(self, text: str) -> None:
         """Write another ai-entity-config.yml and use it."""
         path = self._directory / f"config-{next(self._numbers)}.yml"

@@ -64,6 +64,27 @@ def test_the_form_offers_what_can_be_filtered_by(project: Project) -> None:
     assert 'value="start"' not in html, "not before the preview"
 
 
+def test_a_rebuild_that_is_needed_is_a_button(project: Project) -> None:
+    """Where it is refused, and in the preview: no command for a shell."""
+    run()
+    project.embedder(dimensions=16)
+    client = operator("view", "start")
+    link = 'href="{}?entity_type=article&amp;rebuild=1"'
+    asked = {"entity_type": "article", "mode": "changed"}
+    refused = client.post(url("dashboard_start"), asked, follow=True).content.decode()
+    assert "config: dimensions 32, now 16" in refused
+    assert link.format(url(FORM)) in refused
+    started = post(step="start").content.decode()
+    assert link.format(url(FORM)) in started
+    previewed = post().content.decode()
+    assert "config: dimensions 32, now 16" in previewed
+    assert link.format("") in previewed
+    for page in (refused, started, previewed):
+        assert "manage.py" not in page
+    shown = client.get(url(FORM), {"entity_type": "article", "rebuild": "1"}).content.decode()
+    assert re.search(r'name="rebuild"[^>]* checked', shown)
+
+
 def test_the_preview_says_what_would_happen_and_starts_nothing(project: Project) -> None:
     client = operator("view", "start")
     with few_queries():

@@ -112,7 +112,7 @@ def test_another_store_is_filled_by_a_rebuild_only(project: Project, settings: A
     memory = {"BACKEND": "ai_migration.stores.memory.MemoryStore"}
     project.set(STORES={**configured, "other": memory})
     project.article(store="other")
-    with pytest.raises(RebuildRequiredError, match="store 'default'.*store 'other'.*--rebuild"):
+    with pytest.raises(RebuildRequiredError, match="store default, now other.*--rebuild"):
         start()
     assert run(rebuild=True).indexed == 3
     assert collection().store == "other"
@@ -126,7 +126,7 @@ def test_another_model_under_the_same_alias(project: Project) -> None:
     project.embedder(dimensions=16)
     [message] = found()
     assert message.startswith("ai_migration.W050 ")
-    assert "(32 dimensions)" in message
+    assert "dimensions 32, now 16" in message
 
 
 @pytest.mark.vendors("sqlite")

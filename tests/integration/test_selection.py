@@ -202,7 +202,7 @@ def test_too_many_ids_are_refused(project: Project) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"title": "x"}, "cannot be filtered by 'title'"),
-    ({"body__contains": "x"}, "filterable-fields.*status"),
+    ({"body__contains": "x"}, "metadata-fields.*status"),
     ({"status__regex": "(a+)+$"}, "cannot be filtered"),
     ({"category__name": "x"}, "cannot be filtered"),
     ({"status\0": "x"}, "cannot be filtered"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ai_migration.entities.config.decorator import AICapableDeclaration
-from ai_migration.entities.config.definitions import EntityDefinition, comparable
+from ai_migration.entities.config.definitions import EntityDefinition, comparable, payload_types
 from ai_migration.entities.config.file import ConfigFile, load_config
 from ai_migration.entities.config.merging import merge, merge_all
 from ai_migration.entities.config.schema import EntityConfig, GlobalConfig, is_inert, kebab
@@ -174,7 +174,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "crud_operations": {"delete": {"enabled": False}},
 }
 TEXT = {"searchable_fields", "embeddable_fields", "template", "chunking"}
-METADATA = {"metadata_fields", "tenant_field"}
+METADATA = {"metadata_fields", "filterable_fields", "tenant_field"}
 
 
 def definition(**keys: Any) -> EntityDefinition:
@@ -241,6 +241,24 @@ def test_a_snapshot_of_an_earlier_version_is_that_of_the_same_config_now() -> No
     ).snapshot()
     assert comparable(stored) == now == comparable(now)
     assert comparable({}) == {}
+
+
+def test_a_field_to_filter_by_is_metadata_by_an_older_name() -> None:
+    """It makes no difference under which name, nor in which order."""
+    one = definition(metadata_fields=["sku", {"name": "price", "type": "NUMERIC"}, "colour"])
+    other = definition(
+        metadata_fields=[{"name": "price", "type": "NUMERIC"}],
+        filterable_fields=["colour", "price", "sku"],
+    )
+    assert one.snapshot() == other.snapshot()
+    assert [(field.name, field.type) for field in other.payload_fields] == [
+        ("price", "NUMERIC"),
+        ("colour", "TEXT"),
+        ("sku", "TEXT"),
+    ]
+    assert payload_types(one.snapshot()) == {"colour": "TEXT", "price": "NUMERIC", "sku": "TEXT"}
+    assert payload_types(definition(tenant_field="t").snapshot()) == {"t": "TEXT"}
+    assert payload_types({}) is None
 
 
 def test_the_order_of_fields_is_part_of_the_text() -> None:

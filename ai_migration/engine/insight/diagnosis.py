@@ -252,6 +252,8 @@ class Indexes:
             advice = ""
             if each.problem:
                 advice = "Correct that."
+            elif each.meanwhile:
+                advice = f"Run: manage.py migrate_ai_entities {each.entity_type} --rebuild"
             elif last and last.status == JobStatus.FAILED:
                 advice = f"See why it failed: manage.py ai_migration show {last.pk}"
             elif each.difference:

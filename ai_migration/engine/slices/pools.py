@@ -17,7 +17,9 @@ from ai_migration.pace.limits import JobLimit, RateLimits
 MAX_CONCURRENCY = 64
 """Requests of one job in flight at once, at most, whatever the embedder allows."""
 
-PoolKey = tuple[str, str | None]
+PoolKey = tuple[int, str | None]
+"""The embedder, by identity, and the job. Two embedders of one alias never share a pool: one would
+make the vectors of the other's index."""
 
 
 class EmbedPools:
@@ -52,7 +54,7 @@ class EmbedPools:
 
     def pool(self, target: Target, job: MigrationJob | None) -> EmbedPool:
         """Return the pool that embeds for a collection on behalf of a job, or of live changes."""
-        key = (target.collection.embedder, job.pk if job else None)
+        key = (id(target.embedder), job.pk if job else None)
         if key not in self._pools:
             self._pools[key] = self._create(target, job)
         return self._pools[key]

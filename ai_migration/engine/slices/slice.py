@@ -38,7 +38,7 @@ from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch, Target
 from ai_migration.indexing.embedding.pool import EmbedPool
 from ai_migration.indexing.embedding.retries import backoff
-from ai_migration.indexing.targets import live_collections, target_of
+from ai_migration.indexing.targets import live_collections, serving_target, target_of
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
@@ -254,7 +254,7 @@ class Slice:
         targets, wrong = [], None
         for collection in live_collections(entry.entity_type, self.lease.using):
             try:
-                targets.append(target_of(collection))
+                targets.append(serving_target(collection))
             except RebuildRequiredError as error:  # a rebuild will read these rows
                 logger.warning("%s", error)
             except AIMigrationError as error:  # another worker may have the right settings

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from ai_migration.entities.config.schema import (
     EntityConfig,
     LabelledField,
+    MetadataField,
     is_inert,
     once,
 )
 from ai_migration.types import JSONValue
 
 _TEXT = {"embeddable_fields", "searchable_fields", "template", "chunking"}
-_METADATA = {"metadata_fields", "tenant_field"}
+_METADATA = {"metadata_fields", "filterable_fields", "tenant_field"}
 _INERT = {name for name, field in EntityConfig.model_fields.items() if is_inert(field)}
 
 
@@ -38,6 +39,12 @@ class EntityDefinition(EntityConfig):
         searchable = [field for field in self.searchable_fields if field.enable_semantic_search]
         return once(embeddable or searchable)
 
+    @property
+    def payload_fields(self) -> tuple[MetadataField, ...]:
+        """The metadata fields, and those that only have the older name ``filterable-fields``."""
+        older = (MetadataField(name=field.name) for field in self.filterable_fields)
+        return once([*self.metadata_fields, *older])
+
     def text_snapshot(self) -> dict[str, JSONValue]:
         """Return the keys of the text: when they differ, texts are rendered and compared again."""
         return {
@@ -49,7 +56,7 @@ class EntityDefinition(EntityConfig):
     def metadata_snapshot(self) -> dict[str, JSONValue]:
         """Return the keys of the metadata: when they differ, metadata is written again."""
         return {
-            "fields": [[field.name, field.type] for field in self.metadata_fields],
+            "fields": sorted([field.name, field.type] for field in self.payload_fields),
             "tenant_field": self.tenant_field,
         }
 
@@ -58,18 +65,27 @@ class EntityDefinition(EntityConfig):
         the place nor keys without effect."""
         return {
             **self.model_dump(mode="json", exclude={"source"} | _TEXT | _METADATA | _INERT),
-            "filterable_fields": [field.name for field in self.filterable_fields],
             "text": self.text_snapshot(),
             "metadata": self.metadata_snapshot(),
         }
 
 
+def payload_types(snapshot: Mapping[str, JSONValue]) -> dict[str, str] | None:
+    """Return the types of the metadata of an index, by field; None: its snapshot does not say."""
+    match snapshot.get("metadata"):
+        case {"fields": [*fields], "tenant_field": tenant}:
+            own = {} if tenant is None else {tenant: MetadataField(name=tenant).type}
+            return {**own, **{field[0]: field[1] for field in fields}}
+    return None
+
+
 def comparable(snapshot: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
     """Return a stored snapshot as :meth:`EntityDefinition.snapshot` writes it now: earlier versions
-    kept keys without effect in it."""
-    kept = {key: value for key, value in snapshot.items() if key not in _INERT}
+    kept keys without effect in it, and fields to filter by that are not in the metadata."""
+    unkept = _INERT | {"filterable_fields"}
+    kept = {key: value for key, value in snapshot.items() if key not in unkept}
     match kept.get("metadata"):
         case {"fields": [*fields], **others}:
             # [name, type, and keys without effect]
-            kept["metadata"] = {**others, "fields": [field[:2] for field in fields]}
+            kept["metadata"] = {**others, "fields": sorted(field[:2] for field in fields)}
     return kept

@@ -255,7 +255,7 @@ class EntityConfig(Section):
     embeddable_fields: Listed[EmbeddableField] = ()
     """The text that is embedded, in this order."""
     metadata_fields: ListedOnce[MetadataField] = ()
-    """The metadata kept beside the vectors."""
+    """The metadata kept beside the vectors, to filter migrations and searches by."""
     crud_operations: Annotated[dict[OperationName, CrudOperation | None], INERT] = {}
     """The effects of operations on a row: create, update, delete, search, analyze."""
 
@@ -276,7 +276,7 @@ class EntityConfig(Section):
     tenant_field: Name | None = None
     """Field of the row's tenant."""
     filterable_fields: ListedOnce[NamedField] = ()
-    """Fields a migration may be filtered by."""
+    """An older name: adds to metadata-fields."""
     queryset: Name | None = None
     """Name of a manager, or dotted path of a callable, that gives the rows."""
     using: Name | None = None

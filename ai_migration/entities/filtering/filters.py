@@ -129,8 +129,8 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
         return by_name[head], lookup
     allowed = ", ".join(field.name for field in entity.filterable_fields) or "none"
     raise InvalidRequestError(
-        f"Entity type {entity.name!r} cannot be filtered by {name!r}. Its 'filterable-fields': "
-        f"{allowed}.",
+        f"Entity type {entity.name!r} cannot be filtered by {name!r}. Database fields among its "
+        f"'metadata-fields': {allowed}.",
         field="filters",
     )
 

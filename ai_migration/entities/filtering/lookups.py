@@ -35,7 +35,7 @@ from django.db.models import (
 )
 from django.db.models.constants import LOOKUP_SEP
 
-from ai_migration.entities.fields import ResolvedField
+from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.filtering.moments import instant_of, parse_moment
 from ai_migration.entities.keys import MAX_INTEGER
 from ai_migration.types import JSONValue
@@ -88,7 +88,7 @@ def condition(model: type[Model], field: ResolvedField, lookup: str, value: Any)
         raise ValueError("bytes are compared with nothing: use isnull")
     if lookup in _LISTS:
         read = _json_scalar if is_json else _reader(column)
-        return Q(**{where: [read(column, item) for item in _several(lookup, value)]})
+        return Q(**{where: [read(column, item) for item in several(lookup, value)]})
     if value is None:
         return Q(**{where: None})
     if is_json:
@@ -100,6 +100,28 @@ def condition(model: type[Model], field: ResolvedField, lookup: str, value: Any)
     if lookup == "date":
         return Q(**{where: _day(_DAY, value)})
     return Q(**{where: _reader(column)(column, value)})
+
+
+def typed(model: type[Model], field: ResolvedField, value: Any) -> tuple[Any, Any]:
+    """Return the column of a field, and a value of it in its type; None as the column where values
+    have no type but their own.
+
+    Raises:
+        ValidationError, ValueError, TypeError: The value does not fit.
+    """
+    if isinstance(value, Model):
+        value = value.pk
+    column = None if field.kind is FieldKind.ATTRIBUTE else _column(model, field)
+    if column is None or isinstance(column, JSONField):
+        return None, value
+    if value is None or isinstance(column, BinaryField):
+        return column, value
+    if isinstance(value, Mapping):
+        raise ValueError("write one value")
+    read = _reader(column)
+    if field.kind is FieldKind.MANY:
+        return column, [read(column, item) for item in value]
+    return column, read(column, value)
 
 
 def require_storable(value: object) -> None:
@@ -239,7 +261,7 @@ _READERS: tuple[tuple[type[Field[Any, Any]], Callable[[Any, Any], Any]], ...] = 
 """The first that fits is used."""
 
 
-def _several(lookup: str, value: Any) -> list[Any]:
+def several(lookup: str, value: Any) -> list[Any]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple | set | frozenset):
         raise ValueError("write several values, with commas")
@@ -275,14 +297,14 @@ def _json_condition(field: ResolvedField, where: str, lookup: str, value: Any) -
         value = _json_scalar(None, value)
     if not field.keys or not isinstance(value, str) or lookup not in _COMPARISONS:
         return Q(**{where: _json(value)})
-    number = _number_in(value)
+    number = number_in(value)
     if lookup in _ORDERED:
         return Q(**{where: value if number is None else number})
     text = Q(**{where: value})
     return text if number is None else text | Q(**{where: number})
 
 
-def _number_in(text: str) -> bool | int | float | None:
+def number_in(text: str) -> bool | int | float | None:
     """Return the number, true or false that a text from a command line stands for; None if it is
     text."""
     try:

@@ -10,10 +10,11 @@ from django.db.models import QuerySet, Sum
 from django.utils.translation import gettext_noop
 
 from ai_migration.embedders import embedders
+from ai_migration.embedders.recipes import Recipe
 from ai_migration.entities.config.definitions import comparable
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import AIMigrationError, ConflictingJobError, StoreError
-from ai_migration.indexing.targets import target_for
+from ai_migration.indexing.targets import rebuild_reason, target_for
 from ai_migration.jobs.steer.transitions import transition
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.sql import clock
@@ -35,9 +36,7 @@ class ConfigChange(Enum):
 def config_change(collection: Collection, entity: Entity) -> ConfigChange:
     """Classify the difference between the present config and the one a collection was built
     with."""
-    if embedders[entity.embedder].fingerprint != collection.fingerprint:
-        return ConfigChange.EMBEDDER
-    if entity.store != collection.store:
+    if rebuild_reason(collection, entity):
         return ConfigChange.EMBEDDER
     return snapshot_change(collection.config_snapshot, entity.snapshot)
 
@@ -87,7 +86,18 @@ def collection_for(entity: Entity, *, rebuild: bool, using: str) -> Collection:
             f"ledger still lists them. Rebuild with: manage.py migrate_ai_entities "
             f"{entity.name} --rebuild"
         )
+    _keep_embedder(active, entity, using)
     return active
+
+
+def _keep_embedder(active: Collection, entity: Entity, using: str) -> None:
+    """Keep the present settings of the embedder that made a collection's vectors, by any alias:
+    searches go on with them after a change of the settings."""
+    kept = {"embedder": entity.embedder, "made_by": Recipe.of(entity.embedder).dump()}
+    if any(getattr(active, name) != value for name, value in kept.items()):
+        Collection.objects.using(using).filter(pk=active.pk).update(**kept)
+        for name, value in kept.items():
+            setattr(active, name, value)
 
 
 def conflict_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
@@ -113,6 +123,7 @@ def _new_collection(entity: Entity, active: Collection | None, using: str) -> Co
         model_id=embedder.model_id,
         dimensions=embedder.dimensions,
         fingerprint=embedder.fingerprint,
+        made_by=Recipe.of(entity.embedder).dump(),
         store=entity.store,
         config_snapshot=entity.snapshot,
         activated_at=Now() if active is None else None,

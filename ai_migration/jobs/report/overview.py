@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
+from ai_migration.indexing.targets import searches_meanwhile
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
@@ -50,6 +51,7 @@ class EntityOverview:
         indexed: Entities the ACTIVE collection has.
         indexed_is_estimate: Whether ``indexed`` was estimated.
         state: The ACTIVE collection compared with the present config; None: the config is wrong.
+        meanwhile: What becomes of searches until a rebuild that is needed; else empty.
         last_job: The newest one of this entity type, if there is one.
         problem: The error in the config; empty if there is none.
     """
@@ -65,6 +67,7 @@ class EntityOverview:
     indexed: int = 0
     indexed_is_estimate: bool = False
     state: EntityState | None = None
+    meanwhile: str = ""
     last_job: MigrationJob | None = None
     problem: str = ""
 
@@ -98,8 +101,13 @@ class EntityOverview:
             return self.problem
         last = self.last_job.status if self.last_job else JobStatus.COMPLETED
         job = "" if last == JobStatus.COMPLETED else f"last job {last}"
+        return "; ".join(filter(None, (self.standing, self.difference, job)))
+
+    @property
+    def standing(self) -> str:
+        """Its state for people, and what becomes of searches if it has to be rebuilt."""
         state = str(self.state.label) if self.state else ""
-        return "; ".join(filter(None, (state, self.difference, job)))
+        return f"{state}; until then, {self.meanwhile}" if self.meanwhile else state
 
 
 def list_entities() -> list[EntityOverview]:
@@ -146,6 +154,8 @@ def _describe(
         state = EntityState.NOT_INDEXED
         if collection is not None:
             state = EntityState.after(config_change(collection, entity))
+            if state is EntityState.EMBEDDER:
+                overview = replace(overview, meanwhile=searches_meanwhile(collection))
     except AIMigrationError as error:
         return replace(overview, problem=error.message)
     overview = replace(

@@ -148,7 +148,7 @@ def _target(checked: CheckedRequest, using: str) -> tuple[Target, str]:
         try:
             return target_for(entity, active), ""
         except RebuildRequiredError as error:
-            return _fresh(entity), error.message
+            return _fresh(entity), error.fact
     return _fresh(entity), ""
 
 

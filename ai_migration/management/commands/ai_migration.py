@@ -37,6 +37,7 @@ from ai_migration.management.documents import (
     local,
     percent_of,
 )
+from ai_migration.management.filters import add_filter_argument, filters_of
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
@@ -87,6 +88,9 @@ class Command(ServiceCommand):
         find.add_argument("query", metavar="WORDS", help="The meaning to look for, in quotes.")
         find.add_argument(
             "--limit", type=positive, metavar="N", help="Number of entities, at most."
+        )
+        add_filter_argument(
+            find, "The value of a metadata field, or field__in=value,value; repeatable."
         )
         worker = action("worker", "Work for all jobs and live changes until stopped.")
         worker.add_argument(
@@ -268,8 +272,8 @@ class Command(ServiceCommand):
             )
         return DONE
 
-    def _search(self, *, entity_type: str, query: str, limit: int | None, **_: Any) -> int:
-        hits = search(entity_type, query, limit=limit)
+    def _search(self, *, entity_type: str, query: str, limit: int | None, **options: Any) -> int:
+        hits = search(entity_type, query, limit=limit, filters=filters_of(options))
         if self.as_json:
             self.write_json([Hit.of(hit) for hit in hits])
             return DONE

@@ -24,6 +24,7 @@ from ai_migration.management.base import (
     add_limit_arguments,
     changes_of,
 )
+from ai_migration.management.filters import add_filter_argument, filters_of
 from ai_migration.management.foreground import Foreground, Interrupt, resume_command
 from ai_migration.management.views import summary
 from ai_migration.types import (
@@ -70,12 +71,8 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--ids", nargs="+", default=[], metavar="ID", help="Only rows with these primary keys."
         )
-        parser.add_argument(
-            "--filter",
-            action="append",
-            default=[],
-            metavar="K=V",
-            help="A lookup on a filterable field, such as category__slug=shoes; repeatable.",
+        add_filter_argument(
+            parser, "A lookup on a metadata field, such as category__slug=shoes; repeatable."
         )
         parser.add_argument(
             "--rebuild",
@@ -178,14 +175,6 @@ class Command(ServiceCommand):
         return list(dict.fromkeys(options["types"]))
 
     def _request(self, entity_type: str, options: dict[str, Any]) -> MigrationRequest:
-        lookups = {}
-        for item in options["filter"]:
-            name, equals, value = item.partition("=")
-            if not equals or not name:
-                raise InvalidRequestError(
-                    f"--filter takes name=value, not {item[:50]!r}", field="filters"
-                )
-            lookups[name] = value
         return MigrationRequest(
             entity_type=entity_type,
             mode=options["mode"],
@@ -198,7 +187,7 @@ class Command(ServiceCommand):
                 created_before=parse_moment(options["created_before"], "created_before"),
                 created_after=parse_moment(options["created_after"], "created_after"),
                 entity_ids=tuple(options["ids"]),
-                lookups=lookups,
+                lookups=filters_of(options),
             ),
             rebuild=options["rebuild"],
             allow_removals=options["allow_removals"],
@@ -263,7 +252,7 @@ class Command(ServiceCommand):
             if plan.duration_at_rate_limit is not None:
                 lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
-                lines.append(f"  {plan.rebuild_required}")
+                lines.append(f"  {plan.rebuild_required} It needs --rebuild.")
             if plan.removals_refused:
                 lines.append(f"  {plan.removals_refused} It needs --allow-removals for that.")
             if plan.probe is not None:

@@ -84,6 +84,7 @@ class PgVectorStore(VectorStore):
     """
 
     supports_filters = True
+    supports_any_of = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ai_migration.models.sql.arrays import Int4Array, JsonbArray, TextArray, VectorArray
 from ai_migration.models.sql.raw import execute_raw
-from ai_migration.stores._support import dump_metadata
+from ai_migration.stores._support import dump_metadata, values_of
 from ai_migration.stores.pgvector.precision import PRECISIONS, Precision
 from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 STATEMENT_BYTES = 16 << 20
 """Vectors in one statement, at most: the driver holds several copies of a parameter."""
+
+FEW_VALUES = 100
+"""Values of one filter that the index of the payloads is asked for one by one, at most."""
 
 _LOCK = 0x61695F76
 """Advisory lock for creating the extension or a table."""
@@ -233,17 +236,31 @@ class PgVectorTable:
     def _where(self, filters: Mapping[str, JSONValue]) -> tuple[str, list[Any]]:
         """Return the filters as a clause, with its parameters, which are the first of a
         statement."""
-        if not filters:
-            return "", []
-        params: list[Any] = dump_metadata(self.collection, [filters])
-        conditions = ["metadata @> $1::jsonb"]
-        for name, value in filters.items():
-            if isinstance(value, dict | list):  # @> accepts more than what is equal
-                params += [name, *dump_metadata(self.collection, [{"": value}])]
-                conditions.append(
-                    f"metadata -> ${len(params) - 1}::text = ${len(params)}::jsonb -> ''"
-                )
-        return f"WHERE {' AND '.join(conditions)}", params
+        params: list[Any] = []
+        conditions = [
+            self._condition(name, values, params) for name, values in values_of(filters).items()
+        ]
+        return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), params
+
+    def _condition(self, name: str, values: Sequence[JSONValue], params: list[Any]) -> str:
+        """Return the condition that a field has one of these values, and add its parameters. The
+        index of the payloads serves ``@>``; it accepts more than what is equal, if not a scalar."""
+
+        def contains(value: JSONValue) -> str:
+            params.extend(dump_metadata(self.collection, [{name: value}]))
+            return f"metadata @> ${len(params)}::jsonb"
+
+        is_scalar = not any(isinstance(value, dict | list) for value in values)
+        conditions = []
+        if len(values) == 1 or (is_scalar and 0 < len(values) <= FEW_VALUES):
+            conditions.append(f"({' OR '.join(map(contains, values))})")
+        if not (conditions and is_scalar):
+            params += [name, *dump_metadata(self.collection, [{"": values}])]
+            conditions.append(
+                f"metadata -> ${len(params) - 1}::text IN "
+                f"(SELECT jsonb_array_elements(${len(params)}::jsonb -> ''))"
+            )
+        return " AND ".join(conditions)
 
     def execute(self, sql: str, *params: Any, binary: bool = False) -> list[Any]:
         """Run one statement, and return its rows; see

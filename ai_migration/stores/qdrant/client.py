@@ -30,27 +30,36 @@ _POINT_BYTES = 300
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def condition(filters: Mapping[str, JSONValue]) -> models.Filter | None:
-    """Return these filters as far as Qdrant can express them: it matches all that they match, and
-    maybe more. Null also matches a list with a null in it, and a value a list that has it; lists,
-    objects, numbers beyond a double and keys that its JSON paths cannot express are left to Python.
-    """
+def condition(filters: Mapping[str, Sequence[JSONValue]]) -> models.Filter | None:
+    """Return filters, each with the values that match, as far as Qdrant can express them: it
+    matches all that they match, and maybe more. Null also matches a list with a null in it, and a
+    value a list that has it; lists, objects, numbers beyond a double and keys that its JSON paths
+    cannot express are left to Python."""
     from qdrant_client import models
 
     must: list[Any] = []
-    for name, value in filters.items():
-        key = f"metadata.{name}"
-        if not _PLAIN_KEY.fullmatch(name):
+    for name, values in filters.items():
+        found = [_has(f"metadata.{name}", value) for value in values]
+        if not _PLAIN_KEY.fullmatch(name) or None in found:
             continue
-        if value is None:
-            must.append(models.IsNullCondition(is_null=models.PayloadField(key=key)))
-        elif isinstance(value, bool | str):
-            match = models.MatchValue(value=value)
-            must.append(models.FieldCondition(key=key, match=match))
-        elif isinstance(value, int | float) and abs(value) < 2**53:
-            bounds = models.Range(gte=value, lte=value)  # 1 is 1.0
-            must.append(models.FieldCondition(key=key, range=bounds))
+        if len(values) > 1 and all(isinstance(value, str) for value in values):
+            match = models.MatchAny(any=list(values))
+            found = [models.FieldCondition(key=f"metadata.{name}", match=match)]
+        must.append(found[0] if len(found) == 1 else models.Filter(should=found))
     return models.Filter(must=must) if must else None
+
+
+def _has(key: str, value: JSONValue) -> Any:
+    """Return the condition that a payload has a value; None: Qdrant cannot express it."""
+    from qdrant_client import models
+
+    if value is None:
+        return models.IsNullCondition(is_null=models.PayloadField(key=key))
+    if isinstance(value, bool | str):
+        return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+    if isinstance(value, int | float) and abs(value) < 2**53:
+        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))  # 1 is 1.0
+    return None
 
 
 def entities(entity_ids: Sequence[str]) -> models.Filter:

@@ -26,6 +26,7 @@ from ai_migration.stores._support import (
     require_ids,
     require_library,
     require_vectors,
+    values_of,
 )
 from ai_migration.stores.base import VectorStore, vector_id
 from ai_migration.stores.qdrant import client as qdrant
@@ -70,6 +71,7 @@ class QdrantStore(VectorStore):
     """
 
     supports_filters = True
+    supports_any_of = True
 
     def __init__(
         self,
@@ -217,8 +219,11 @@ class QdrantStore(VectorStore):
         if limit < 1:
             return []
         wanted, filters = limit, filters or {}
-        dump_metadata(collection, [filters])  # refuse what no payload can have
-        condition = qdrant.condition(filters)
+        wanted_values = values_of(filters)
+        dump_metadata(collection, [wanted_values])  # refuse what no payload can have
+        if not all(wanted_values.values()):
+            return []
+        condition = qdrant.condition(wanted_values)
         while True:
             with self._calling(collection) as client:
                 points = client.query_points(
