@@ -31,6 +31,7 @@ class Entity:
         key: The codec of its primary keys.
         text_fields: The fields its text is made of, in config order.
         template: The text's template, where it has one.
+        context: The fields that head every chunk of a text that is cut, each with its label.
         metadata_fields: Its metadata fields, each with its declaration.
         filterable_fields: Resolved, by the name the config gives them.
         created_at: The field of filters by date; None when the model has none.
@@ -41,6 +42,7 @@ class Entity:
     key: KeyCodec
     text_fields: tuple[ResolvedField, ...]
     template: TextTemplate | None
+    context: tuple[tuple[ResolvedField, str], ...]
     metadata_fields: tuple[tuple[ResolvedField, MetadataField], ...]
     filterable_fields: tuple[ResolvedField, ...]
     created_at: ResolvedField | None
@@ -62,14 +64,19 @@ class Entity:
 
     @cached_property
     def hash_salt(self) -> bytes:
-        """The part of a content hash that is not the text: the chunking, 16 bytes."""
+        """The part of a content hash that is not the text: the chunking, 16 bytes. (Heads are not:
+        they only matter to a text that is cut, see ``SourceRow.hash_in``.)"""
         chunking = self.definition.chunking
         return blake2b(f"{chunking.size}:{chunking.overlap}".encode(), digest_size=16).digest()
 
     @property
     def snapshot(self) -> dict[str, JSONValue]:
-        """Return the config as collections and jobs keep it."""
-        return self.definition.snapshot()
+        """Return the config as collections and jobs keep it. The heads of chunks are in it where
+        there are any: an index that an earlier version built has none, and its texts differ."""
+        snapshot = self.definition.snapshot()
+        if self.context:
+            snapshot["text"]["context"] = [[field.name, label] for field, label in self.context]
+        return snapshot
 
     @property
     def source(self) -> RowSource:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from itertools import takewhile
 from typing import Any, ParamSpec, TypeVar
 
 from django.apps import apps
@@ -21,6 +22,8 @@ from ai_migration.entities.fields import (
     FieldKind,
     ResolvedField,
     annotated_field,
+    is_long,
+    is_short,
     resolve_field,
     text_columns,
 )
@@ -138,6 +141,7 @@ class _Resolver:
             key=KeyCodec.of(model),
             text_fields=tuple(text_fields),
             template=template,
+            context=tuple(self._context(model, text_fields, template)),
             metadata_fields=tuple(metadata),
             filterable_fields=tuple(filterable),
             created_at=created,
@@ -185,6 +189,22 @@ class _Resolver:
     ) -> list[ResolvedField]:
         found = (self._try(kind, self._resolve, model, name) for name in names)
         return [field for field in found if field is not None]
+
+    def _context(
+        self, model: type[Model], text_fields: Sequence[ResolvedField], template: object
+    ) -> Iterator[tuple[ResolvedField, str]]:
+        """Yield the fields that head every chunk: those of the config, else the short fields
+        before the first long one."""
+        declared = self.definition.chunking.context
+        labels = {field.name: field.words for field in self.definition.text_fields}
+        for field in declared or ():
+            words = field.label or labels.get(field.name) or field.words
+            for resolved in self._fields(model, [field.name]):
+                yield resolved, words
+        if declared is None and template is None:
+            for resolved in takewhile(lambda field: not is_long(field), text_fields):
+                if is_short(resolved):
+                    yield resolved, labels[resolved.name]
 
     def _template_fields(
         self, model: type[Model], template: TextTemplate, known: list[ResolvedField]

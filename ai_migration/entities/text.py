@@ -88,6 +88,11 @@ def content_hasher(salt: bytes) -> Callable[[str], bytes]:
     return content_hash
 
 
+def headed_hash(content_hash: bytes, head: str) -> bytes:
+    """Return the content hash of a text that is cut into chunks with this head, 16 bytes."""
+    return hashlib.blake2b(content_hash + head.encode(), digest_size=HASH_SIZE).digest()
+
+
 def metadata_hash(metadata: Mapping[str, JSONValue] | None) -> bytes:
     """Return BLAKE2b of the canonical JSON of metadata, 16 bytes; empty for none."""
     if not metadata:
@@ -143,13 +148,13 @@ def _require_text(value: Any) -> None:
 class LineRenderer:
     """Writes ``label: value`` for each value of a row that is not empty.
 
-    The row's key comes before the values; what comes after them is left alone.
-
     Args:
         labels: Labels of the values, in their order; at least one.
+        positions: Positions of the values in a row; default: those that follow the row's key.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], positions: Sequence[int] = ()) -> None:
+        self._positions = positions or range(1, len(labels) + 1)
         self._prefixes = [f"{label}: " for label in labels]
         self._lines = "\n".join(prefix.replace("%", "%%") + "%s" for prefix in self._prefixes)
 
@@ -159,7 +164,7 @@ class LineRenderer:
         Raises:
             TypeError: As :func:`as_text`.
         """
-        return self._written(map(as_text, row[1 : len(self._prefixes) + 1]))
+        return self._written(as_text(row[position]) for position in self._positions)
 
     def render_all(self, rows: Sequence[tuple[Any, ...]]) -> list[str]:
         """Return the text of each row, made column by column: calls for each row and column would
@@ -168,8 +173,10 @@ class LineRenderer:
         Raises:
             TypeError: As :func:`as_text`, for any of them.
         """
-        values = islice(zip(*rows, strict=False), 1, len(self._prefixes) + 1)
-        columns = [_texts(column) for column in values]
+        if not rows:
+            return []
+        values = list(islice(zip(*rows, strict=False), max(self._positions) + 1))
+        columns = [_texts(values[position]) for position in self._positions]
         is_full = not any("" in column for column in columns)
         write = self._lines.__mod__ if is_full else self._written
         return list(map(write, zip(*columns, strict=True)))

@@ -295,7 +295,7 @@ def expected(of: Collection) -> dict[str, dict[int, bytes]]:
     embedder = HashEmbedder(of.dimensions)
     for row in EntityReader(entity).read(entity.rows()):
         if row.text and not row.error:
-            vectors = embedder.embed(chunks_of(row.text, target, entity))
+            vectors = embedder.embed(chunks_of(row.text, target, entity, head=row.head))
             reference[row.entity_id] = {
                 chunk: np.asarray(vector, np.float32).tobytes()
                 for chunk, vector in enumerate(vectors)

@@ -31,7 +31,7 @@ class AICapableOptions(TypedDict, total=False):
     metadata_fields: Fields
     filterable_fields: Fields
     template: str
-    chunking: Chunking | Mapping[str, int]
+    chunking: Chunking | Mapping[str, object]
     embedder: str
     store: str
     created_at_field: str

@@ -43,7 +43,7 @@ class EntityDefinition(EntityConfig):
         return {
             "fields": [[field.name, field.words] for field in self.text_fields],
             "template": self.template,
-            "chunking": self.chunking.model_dump(),
+            "chunking": self.chunking.model_dump(exclude={"context"}),
         }
 
     def metadata_snapshot(self) -> dict[str, JSONValue]:
@@ -55,7 +55,7 @@ class EntityDefinition(EntityConfig):
 
     def snapshot(self) -> dict[str, JSONValue]:
         """Return the whole definition, JSON-able, and equal for equal configs. It contains neither
-        the place nor keys without effect."""
+        the place nor keys without effect; what the model decides is in ``Entity.snapshot``."""
         return {
             **self.model_dump(mode="json", exclude={"source"} | _TEXT | _METADATA | _INERT),
             "filterable_fields": [field.name for field in self.filterable_fields],

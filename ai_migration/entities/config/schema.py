@@ -147,6 +147,29 @@ class MetadataField(NamedField):
     """false hides it in search results."""
 
 
+T = TypeVar("T")
+F = TypeVar("F", bound=NamedField)
+
+
+def _in_order(value: object) -> object:
+    # pydantic makes a tuple of a set too, in another order in each process.
+    if not isinstance(value, list | tuple):
+        raise PydanticKnownError("tuple_type")
+    return value
+
+
+def once(fields: Iterable[F]) -> tuple[F, ...]:
+    """Return each name at its first place."""
+    first: dict[str, F] = {}
+    for field in fields:
+        first.setdefault(field.name, field)
+    return tuple(first.values())
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(_in_order)]
+ListedOnce = Annotated[Listed[F], AfterValidator(once)]
+
+
 class Chunking(Section):
     """The chunks of a long text, in tokens of the embedder."""
 
@@ -154,6 +177,9 @@ class Chunking(Section):
     """Tokens in one chunk, at most; default: what the embedder takes."""
     overlap: Amount = 0
     """Tokens a chunk repeats of the one before."""
+    context: ListedOnce[LabelledField] | None = None
+    """Fields that head every chunk of a text that is cut; default: its short fields before the
+    long one. An empty list: none."""
 
     @model_validator(mode="after")
     def _overlap_below_size(self) -> Chunking:
@@ -210,28 +236,6 @@ def _lower(value: object) -> object:
 Operation = Literal["create", "update", "delete", "search", "analyze"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
 OperationName = Annotated[Operation, BeforeValidator(_lower)]
-
-T = TypeVar("T")
-F = TypeVar("F", bound=NamedField)
-
-
-def _in_order(value: object) -> object:
-    # pydantic makes a tuple of a set too, in another order in each process.
-    if not isinstance(value, list | tuple):
-        raise PydanticKnownError("tuple_type")
-    return value
-
-
-def once(fields: Iterable[F]) -> tuple[F, ...]:
-    """Return each name at its first place."""
-    first: dict[str, F] = {}
-    for field in fields:
-        first.setdefault(field.name, field)
-    return tuple(first.values())
-
-
-Listed = Annotated[tuple[T, ...], BeforeValidator(_in_order)]
-ListedOnce = Annotated[Listed[F], AfterValidator(once)]
 
 
 class EntityConfig(Section):
