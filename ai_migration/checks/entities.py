@@ -31,6 +31,7 @@ _CODES = {
     FaultKind.DATE: codes.ENTITY_DATE,
     FaultKind.QUERYSET: codes.ENTITY_QUERYSET,
     FaultKind.TENANT: codes.ENTITY_TENANT,
+    FaultKind.HTML: codes.ENTITY_HTML,
     FaultKind.DATA: codes.ENTITY_DATA,
 }
 _MODEL_KEYS = ("ai-config.default-embedding-model", "embeddable-fields.model")

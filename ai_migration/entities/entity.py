@@ -32,6 +32,7 @@ class Entity:
         text_fields: The fields its text is made of, in config order.
         template: The text's template, where it has one.
         context: The fields that head every chunk of a text that is cut, each with its label.
+        html_fields: Those of both whose values are HTML.
         metadata_fields: Its metadata fields, each with its declaration.
         filterable_fields: Resolved, by the name the config gives them.
         created_at: The field of filters by date; None when the model has none.
@@ -43,6 +44,7 @@ class Entity:
     text_fields: tuple[ResolvedField, ...]
     template: TextTemplate | None
     context: tuple[tuple[ResolvedField, str], ...]
+    html_fields: frozenset[ResolvedField]
     metadata_fields: tuple[tuple[ResolvedField, MetadataField], ...]
     filterable_fields: tuple[ResolvedField, ...]
     created_at: ResolvedField | None
@@ -71,11 +73,14 @@ class Entity:
 
     @property
     def snapshot(self) -> dict[str, JSONValue]:
-        """Return the config as collections and jobs keep it. The heads of chunks are in it where
-        there are any: an index that an earlier version built has none, and its texts differ."""
+        """Return the config as collections and jobs keep it. Heads of chunks and fields of HTML are
+        in it where there are any: an index that an earlier version built has none, and its texts
+        differ."""
         snapshot = self.definition.snapshot()
         if self.context:
             snapshot["text"]["context"] = [[field.name, label] for field, label in self.context]
+        if self.html_fields:
+            snapshot["text"]["html"] = sorted(field.name for field in self.html_fields)
         return snapshot
 
     @property

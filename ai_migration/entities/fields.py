@@ -21,6 +21,20 @@ from ai_migration.exceptions import EntityConfigError, nearest
 
 _PLAIN_KEY = re.compile(r"\w+(-\w+)*", re.ASCII)
 """Keys of JSON that every database looks up by name, and Django takes as a column's."""
+_HTML_FIELDS = frozenset(
+    {
+        "CKEditor5Field",  # django-ckeditor-5
+        "CleansedRichTextField",  # feincms3
+        "FroalaField",  # django-froala-editor
+        "HTMLField",  # django-tinymce, djangocms-text
+        "ProseEditorField",  # django-prose-editor
+        "RedactorField",  # django-redactor-editor
+        "RichTextField",  # django-ckeditor, Wagtail, Mezzanine, django-richtextfield
+        "RichTextUploadingField",  # django-ckeditor
+        "SummernoteTextField",  # django-summernote
+    }
+)
+"""Names of model fields whose values are HTML. By name: none of them has to be installed."""
 _SHORT = 255
 """Characters of a short text, at most."""
 
@@ -156,6 +170,11 @@ def text_columns(model: type[Model]) -> list[str]:
         for field in model._meta.concrete_fields
         if field.get_internal_type() in {"CharField", "TextField"} and not field.primary_key
     ]
+
+
+def holds_html(field: ResolvedField) -> bool:
+    """Return whether the class of the model field says that its values are HTML."""
+    return any(cls.__name__ in _HTML_FIELDS for cls in type(field.field).__mro__)
 
 
 def is_short(field: ResolvedField) -> bool:

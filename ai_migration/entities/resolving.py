@@ -22,15 +22,22 @@ from ai_migration.entities.fields import (
     FieldKind,
     ResolvedField,
     annotated_field,
+    holds_html,
     is_long,
     is_short,
     resolve_field,
     text_columns,
 )
 from ai_migration.entities.keys import KeyCodec
+from ai_migration.entities.markup import require_library
 from ai_migration.entities.sources import RowSource
 from ai_migration.entities.templates import TextTemplate
-from ai_migration.exceptions import EntityConfigError, QuerysetError, nearest
+from ai_migration.exceptions import (
+    EntityConfigError,
+    MissingDependencyError,
+    QuerysetError,
+    nearest,
+)
 from ai_migration.models.sql.tenants import is_per_tenant, schema_of
 
 P = ParamSpec("P")
@@ -52,6 +59,7 @@ class FaultKind(Enum):
     DATE = "created-at-field, updated-at-field"
     QUERYSET = "queryset"
     TENANT = "tenants"
+    HTML = "html"
     DATA = "the data of queryset"
 
 
@@ -122,6 +130,8 @@ class _Resolver:
             text_fields += self._template_fields(model, template, text_fields)
         if not text_fields and not self.faults and not self._is_unknown:
             self.faults.append(EntityFault(FaultKind.NO_TEXT, _no_text(model, definition)))
+        context = list(self._context(model, text_fields, template))
+        html = self._html_fields([*text_fields, *(field for field, _ in context)], template)
         metadata = [
             (resolved, field)
             for field in _with_tenant(definition)
@@ -141,7 +151,8 @@ class _Resolver:
             key=KeyCodec.of(model),
             text_fields=tuple(text_fields),
             template=template,
-            context=tuple(self._context(model, text_fields, template)),
+            context=tuple(context),
+            html_fields=html,
             metadata_fields=tuple(metadata),
             filterable_fields=tuple(filterable),
             created_at=created,
@@ -205,6 +216,19 @@ class _Resolver:
             for resolved in takewhile(lambda field: not is_long(field), text_fields):
                 if is_short(resolved):
                     yield resolved, labels[resolved.name]
+
+    def _html_fields(
+        self, fields: Sequence[ResolvedField], template: TextTemplate | None
+    ) -> frozenset[ResolvedField]:
+        """Return the fields whose values are HTML: the config says so, else their class."""
+        declared = [*(self.definition.chunking.context or ()), *self.definition.text_fields]
+        says = {field.name: field.html for field in declared if field.html is not None}
+        found = frozenset(field for field in fields if says.get(field.name, holds_html(field)))
+        names = sorted(field.name for field in found)
+        if names or (template is not None and template.takes_html):
+            what = f"the HTML of {', '.join(names)}" if names else "'html_text' in its template"
+            self._try(FaultKind.HTML, _require_html_library, self.definition, what)
+        return found
 
     def _template_fields(
         self, model: type[Model], template: TextTemplate, known: list[ResolvedField]
@@ -304,6 +328,15 @@ def _require_key(model: type[Model], entity_type: str) -> None:
                 f"Entity type {entity_type!r}: the primary key of {model._meta.label} is "
                 f"binary, and cannot be written as text"
             )
+
+
+def _require_html_library(definition: EntityDefinition, what: str) -> None:
+    try:
+        require_library(f"Entity type {definition.entity_type!r} ({definition.source}): {what}")
+    except MissingDependencyError as error:
+        raise EntityConfigError(
+            f"{error.message}, or set 'html: false' to embed it as it is"
+        ) from None
 
 
 def _require_filterable(model: type[Model], field: ResolvedField, entity_type: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ai_migration.exceptions import EntityConfigError
 _BUILTIN = frozenset({"True", "False", "None", "forloop", "block"})
 _NAMING = ("asvar", "var_name", "variable_name", "target_var")
 """Attributes in which nodes keep the name that they give to something (``as name``)."""
+_HTML_FILTER = re.compile(r"\|\s*html_text\b")
 _ELSEWHERE = ("origin", "token", "source", "engine", "parser")
 
 
@@ -45,6 +47,11 @@ class TextTemplate:
                 f"{where} uses 'include' or 'extends', and there are no other templates. "
                 f"Write it as one."
             )
+
+    @property
+    def takes_html(self) -> bool:
+        """Return whether it uses the filter ``html_text``."""
+        return _HTML_FILTER.search(self._template.source) is not None
 
     @property
     def names(self) -> list[str]:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -151,10 +152,17 @@ class LineRenderer:
     Args:
         labels: Labels of the values, in their order; at least one.
         positions: Positions of the values in a row; default: those that follow the row's key.
+        read: For each value, the function that returns its text; default: :func:`as_text`.
     """
 
-    def __init__(self, labels: Sequence[str], positions: Sequence[int] = ()) -> None:
-        self._positions = positions or range(1, len(labels) + 1)
+    def __init__(
+        self,
+        labels: Sequence[str],
+        positions: Sequence[int] = (),
+        read: Sequence[Callable[[Any], str]] = (),
+    ) -> None:
+        positions = positions or range(1, len(labels) + 1)
+        self._values = list(zip(positions, read or [as_text] * len(labels), strict=True))
         self._prefixes = [f"{label}: " for label in labels]
         self._lines = "\n".join(prefix.replace("%", "%%") + "%s" for prefix in self._prefixes)
 
@@ -164,7 +172,7 @@ class LineRenderer:
         Raises:
             TypeError: As :func:`as_text`.
         """
-        return self._written(as_text(row[position]) for position in self._positions)
+        return self._written(read(row[position]) for position, read in self._values)
 
     def render_all(self, rows: Sequence[tuple[Any, ...]]) -> list[str]:
         """Return the text of each row, made column by column: calls for each row and column would
@@ -175,8 +183,9 @@ class LineRenderer:
         """
         if not rows:
             return []
-        values = list(islice(zip(*rows, strict=False), max(self._positions) + 1))
-        columns = [_texts(values[position]) for position in self._positions]
+        last = max(position for position, _ in self._values)
+        found = list(islice(zip(*rows, strict=False), last + 1))
+        columns = [_texts(found[position], read) for position, read in self._values]
         is_full = not any("" in column for column in columns)
         write = self._lines.__mod__ if is_full else self._written
         return list(map(write, zip(*columns, strict=True)))
@@ -186,9 +195,9 @@ class LineRenderer:
         return "\n".join([prefix + value for prefix, value in pairs if value])
 
 
-def _texts(values: Iterable[Any]) -> list[str]:
-    """Return :func:`as_text` of each."""
-    try:
-        return list(map(str.strip, values))
-    except TypeError:  # some are not strings
-        return list(map(as_text, values))
+def _texts(values: Iterable[Any], read: Callable[[Any], str]) -> list[str]:
+    """Return the text of each."""
+    if read is as_text:
+        with suppress(TypeError):  # some are not strings
+            return list(map(str.strip, values))
+    return list(map(read, values))

@@ -69,12 +69,12 @@ class Project:
         self.set(ENTITY_CONFIG=path)
 
     def article(
-        self, *fields: str, name: str = "article", model: str = "testapp.Article", **more: Any
+        self, *fields: Any, name: str = "article", model: str = "testapp.Article", **more: Any
     ) -> None:
         """An entity config with one entity type.
 
         Args:
-            fields: Its embeddable fields; default: title and body.
+            fields: Its embeddable fields, each a name or a mapping; default: title and body.
             name: Its name.
             model: Its model.
             more: Further keys, in snake_case; JSON is YAML too.

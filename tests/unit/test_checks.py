@@ -112,6 +112,30 @@ ai-entities:
 """
 
 
+@pytest.mark.parametrize(
+    ("keys", "needs_it"),
+    [
+        ("{embeddable-fields: [{name: body, html: true}]", True),
+        ("{embeddable-fields: [{name: body, html: false}]", False),
+        ('{template: "{{ body|html_text }}"', True),
+        ("{chunking: {context: [{name: status, html: true}]}, embeddable-fields: [body]", True),
+    ],
+)
+def test_html_needs_its_extra(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch, keys: str, needs_it: bool
+) -> None:
+    use(f"ai-entities:\n  article: {keys}, model: testapp.Article}}")
+    assert codes() == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
+    if not needs_it:
+        assert codes() == []
+        return
+    said = only("E048").msg
+    assert "'django-ai-migration[html]'" in said
+    assert "'html: false'" in said
+    assert "ai-entity-config.yml:2" in said
+
+
 def our_checks() -> list[Any]:
     registered: list[Any] = check_registry.get_checks()
     return [check for check in registered if TAG in check.tags]

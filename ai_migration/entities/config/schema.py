@@ -111,6 +111,8 @@ class LabelledField(NamedField):
 
     label: Text | None = None
     """Label before the value in the text; default: the name in words."""
+    html: bool | None = None
+    """true: it holds HTML, which is turned to text; default: as the field's class says."""
 
     @property
     def words(self) -> str:

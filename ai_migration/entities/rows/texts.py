@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.fields import ResolvedField
-from ai_migration.entities.text import LineRenderer, clean_all
+from ai_migration.entities.markup import html_as_text
+from ai_migration.entities.text import LineRenderer, as_text, clean_all
 
 RowValues: TypeAlias = tuple[Any, ...]
 """A row's key and the values of its fields; or its key and the error of its own code."""
@@ -28,12 +29,22 @@ class TextMaker:
         self._template = entity.template
         self._names = [field.name.replace(".", "__") for field in entity.text_fields]
         labels = {field.name: field.words for field in entity.definition.text_fields}
+        readers = dict.fromkeys(entity.html_fields, html_as_text)
+        self._html = [
+            name
+            for name, field in zip(self._names, entity.text_fields, strict=True)
+            if field in readers
+        ]
         self._lines = LineRenderer(
-            [labels.get(field.name, field.name) for field in entity.text_fields]
+            [labels.get(field.name, field.name) for field in entity.text_fields],
+            read=[readers.get(field, as_text) for field in entity.text_fields],
         )
-        context = [fields.index(field) + 1 for field, _ in entity.context]
-        self._head = LineRenderer([label for _, label in entity.context], context)
-        self._has_context = bool(context)
+        self._head = LineRenderer(
+            [label for _, label in entity.context],
+            [fields.index(field) + 1 for field, _ in entity.context],
+            [readers.get(field, as_text) for field, _ in entity.context],
+        )
+        self._has_context = bool(entity.context)
 
     def make(
         self, rows: Sequence[RowValues], errors: dict[int, str]
@@ -60,7 +71,10 @@ class TextMaker:
     def _from_template(self, row: RowValues) -> tuple[str, str]:
         assert self._template is not None
         _require_values(row)
-        return self._template.render_with_head(dict(zip(self._names, row[1:], strict=False)))
+        values = dict(zip(self._names, row[1:], strict=False))
+        for name in self._html:
+            values[name] = html_as_text(values[name])
+        return self._template.render_with_head(values)
 
 
 def _made(lines: LineRenderer, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
