@@ -14,7 +14,7 @@ from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.config.schema import MetadataField
 from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
-from ai_migration.entities.sources import RowSource
+from ai_migration.entities.sources import RowCondition, RowSource
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.models.sql.dialects import dialect
@@ -35,6 +35,7 @@ class Entity:
         html_fields: Those of both whose values are HTML.
         metadata_fields: Its metadata fields, each with its declaration.
         filterable_fields: Resolved, by the name the config gives them.
+        conditions: The conditions of ``filter``: only rows that match all are indexed.
         created_at: The field of filters by date; None when the model has none.
     """
 
@@ -47,6 +48,7 @@ class Entity:
     html_fields: frozenset[ResolvedField]
     metadata_fields: tuple[tuple[ResolvedField, MetadataField], ...]
     filterable_fields: tuple[ResolvedField, ...]
+    conditions: tuple[RowCondition, ...]
     created_at: ResolvedField | None
 
     @property
@@ -89,7 +91,7 @@ class Entity:
         return RowSource(self.definition, self.model)
 
     def rows(self, *, fresh: bool = False) -> QuerySet[Any]:
-        """All source rows, through the configured manager or callable, unordered.
+        """All source rows, through the configured manager or callable and ``filter``, unordered.
 
         Args:
             fresh: Read them from the primary, where the config names a standby of it.
@@ -98,6 +100,8 @@ class Entity:
             EntityConfigError: ``queryset`` gives no rows of the model.
         """
         rows = self.source.rows()
+        for condition in self.conditions:
+            rows = condition.applied(rows)
         return rows.using(self._primary_of(rows.db)) if fresh else rows
 
     @property

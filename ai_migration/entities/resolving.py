@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.apps import apps
 from django.db import connections, router
-from django.db.models import BinaryField, Model
+from django.db.models import BinaryField, Model, QuerySet
 
 from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.config.schema import MetadataField
@@ -28,12 +28,14 @@ from ai_migration.entities.fields import (
     resolve_field,
     text_columns,
 )
+from ai_migration.entities.filtering.conditions import row_condition
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.entities.markup import require_library
-from ai_migration.entities.sources import RowSource
+from ai_migration.entities.sources import RowCondition, RowSource
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import (
     EntityConfigError,
+    InvalidRequestError,
     MissingDependencyError,
     QuerysetError,
     nearest,
@@ -58,6 +60,7 @@ class FaultKind(Enum):
     FILTER = "filterable-fields"
     DATE = "created-at-field, updated-at-field"
     QUERYSET = "queryset"
+    ROWS = "filter"
     TENANT = "tenants"
     HTML = "html"
     DATA = "the data of queryset"
@@ -110,6 +113,7 @@ class _Resolver:
         self.calls_queryset = calls_queryset
         self.name = definition.entity_type
         self.faults: list[EntityFault] = []
+        self._rows: QuerySet[Any] | None = None
         self._annotations: Mapping[str, Any] | None = None
         self._is_unknown = False
 
@@ -141,6 +145,11 @@ class _Resolver:
         filterable = self._fields(model, names, FaultKind.FILTER)
         for field in filterable:
             self._try(FaultKind.FILTER, _require_filterable, model, field, self.name)
+        conditions = [
+            condition
+            for name, value in (definition.filter or {}).items()
+            if (condition := self._try(FaultKind.ROWS, self._condition, model, name, value))
+        ]
         created = self._try(
             FaultKind.DATE, _date, model, definition.created_at_field, "created_at", self.name
         )
@@ -155,6 +164,7 @@ class _Resolver:
             html_fields=html,
             metadata_fields=tuple(metadata),
             filterable_fields=tuple(filterable),
+            conditions=tuple(conditions),
             created_at=created,
         )
         json.dumps(entity.snapshot)
@@ -163,7 +173,8 @@ class _Resolver:
     def _look_at_rows(self, source: RowSource) -> None:
         """Check that there are rows, and find their annotations."""
         if self.calls_queryset:
-            self._annotations = source.rows().query.annotations
+            self._rows = source.rows()
+            self._annotations = self._rows.query.annotations
             return
         source.function()
         if source.is_manager:
@@ -200,6 +211,16 @@ class _Resolver:
     ) -> list[ResolvedField]:
         found = (self._try(kind, self._resolve, model, name) for name in names)
         return [field for field in found if field is not None]
+
+    def _condition(self, model: type[Model], name: str, value: Any) -> RowCondition:
+        try:
+            return row_condition(model, name, value, partial(self._resolve, model), self._rows)
+        except (EntityConfigError, InvalidRequestError) as error:
+            prefix = f"Entity type {self.name!r}"
+            problem = error.message.removeprefix(f"{prefix}: ")
+            raise EntityConfigError(
+                f"{prefix} ({self.definition.source}): 'filter': {problem}"
+            ) from error
 
     def _context(
         self, model: type[Model], text_fields: Sequence[ResolvedField], template: object

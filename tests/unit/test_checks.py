@@ -21,6 +21,7 @@ from ai_migration.checks.codes import CODES
 from ai_migration.checks.databases import check_databases
 from ai_migration.dispatch import Dispatcher
 from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.entities import registry
 from ai_migration.exceptions import MissingDependencyError
 from tests.testapp.models import Article, Category
 
@@ -110,6 +111,55 @@ ai-entities:
     embeddable-fields: [title]
     {}
 """
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        ("{statsu: new}", "no field, property or method 'statsu'. Did you mean 'status'?"),
+        ("{statsu__in: [new]}", "'statsu'. Did you mean 'status'?"),
+        ("{category__slog: x}", "Did you mean 'category__slug'?"),
+        ("{status__foo: x}", "'status' is not a relation"),
+        ("{headline: x}", "'headline' is a property or a method"),
+        ("{price__gt: cheap}", "The filter price__gt='cheap' does not fit"),
+        ("{price: .nan}", "not a finite number"),
+        ("{status__in: new, created_at__gte: soon}", "'soon' is not a date"),
+        ("{status: [new, old]}", "write one value"),
+    ],
+)
+def test_a_filter_that_does_not_fit_is_a_fault_with_its_place(
+    use: Callable[..., None], filters: str, words: str
+) -> None:
+    use(ENTITY.format(f"filter: {filters}"))
+    said = only("E049").msg
+    assert words in said
+    assert "'article' (ai-entity-config.yml:3): 'filter': " in said
+
+
+def test_a_filter_takes_dates_and_nothing(use: Callable[..., None]) -> None:
+    values = "created_at__gte: 2024-01-01, updated_at__lt: 2024-01-01T10:00:00+02:00, price: null"
+    use(ENTITY.format(f"filter: {{{values}}}"))
+    assert codes() == []
+    assert registry.get("article").snapshot["filter"] == {
+        "created_at__gte": "2024-01-01",
+        "updated_at__lt": "2024-01-01T10:00:00+02:00",
+        "price": None,
+    }
+
+
+def test_a_filter_by_an_annotation_is_no_fault_without_a_database(
+    use: Callable[..., None],
+) -> None:
+    use(ENTITY.format(f"queryset: {HERE}.all_articles\n    filter: {{stars__gte: 3}}"))
+    assert codes() == []
+
+
+@pytest.mark.parametrize("value", ["{a: 1}", "[[1]]"])
+def test_a_filter_compares_with_values(use: Callable[..., None], value: str) -> None:
+    use(ENTITY.format(f"filter: {{status: {value}}}"))
+    said = only("E021").msg
+    assert "ai-entity-config.yml:6: ai-entities.article.filter.status" in said
+    assert "should be a value, or a list of values" in said
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,9 @@ class EntityDefinition(EntityConfig):
     def snapshot(self) -> dict[str, JSONValue]:
         """Return the whole definition, JSON-able, and equal for equal configs. It contains neither
         the place nor keys without effect; what the model decides is in ``Entity.snapshot``."""
+        unset = set() if self.filter else {"filter"}  # earlier versions did not have it
         return {
-            **self.model_dump(mode="json", exclude={"source"} | _TEXT | _METADATA | _INERT),
+            **self.model_dump(mode="json", exclude={"source"} | unset | _TEXT | _METADATA | _INERT),
             "filterable_fields": [field.name for field in self.filterable_fields],
             "text": self.text_snapshot(),
             "metadata": self.metadata_snapshot(),

@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ai_migration.conf import MAX_BATCH_SIZE
+from ai_migration.entities.config.compared import Compared
 
 NAME_PATTERN = r"^[^\s\x00-\x1f\x7f]+$"
 TYPE_PATTERN = r"^[^\s/\x00-\x1f\x7f]+$"
@@ -285,6 +286,9 @@ class EntityConfig(Section):
     """Fields a migration may be filtered by."""
     queryset: Name | None = None
     """Name of a manager, or dotted path of a callable, that gives the rows."""
+    filter: dict[Name, Compared] | None = None
+    """Conditions for the rows, all of which hold: a field, perhaps with a look-up, and its
+    value."""
     using: Name | None = None
     """Alias of the database the rows are in."""
     batch_size: Rows | None = None
