@@ -85,6 +85,10 @@ ENTITY_EMBEDDER = Code("E030", "Name an alias of AI_MIGRATION['EMBEDDERS'].")
 ENTITY_STORE = Code("E031", "Name an alias of AI_MIGRATION['STORES'].")
 ENTITY_KEY = Code("E032", "Give the model a key that can be written as text.")
 ENTITY_TENANT = Code("E046", "Put 'ai_migration' among TENANT_APPS, and run migrate_schemas.")
+ENTITY_HTML = Code("E048", "Install it with: pip install 'django-ai-migration[html]'.")
+ENTITY_ROWS = Code(
+    "E049", "Correct 'filter': a database field of the model, perhaps with a look-up, and a value."
+)
 PSYCOPG = Code("E040", "Install it with: pip install 'django-ai-migration[pgvector]'.")
 
 POOL = Code("E045", "Raise DATABASES[...]['OPTIONS']['pool']['max_size'], or remove 'pool'.")

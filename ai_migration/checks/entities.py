@@ -30,7 +30,9 @@ _CODES = {
     FaultKind.FILTER: codes.ENTITY_FILTER,
     FaultKind.DATE: codes.ENTITY_DATE,
     FaultKind.QUERYSET: codes.ENTITY_QUERYSET,
+    FaultKind.ROWS: codes.ENTITY_ROWS,
     FaultKind.TENANT: codes.ENTITY_TENANT,
+    FaultKind.HTML: codes.ENTITY_HTML,
     FaultKind.DATA: codes.ENTITY_DATA,
 }
 _MODEL_KEYS = ("ai-config.default-embedding-model", "embeddable-fields.model")

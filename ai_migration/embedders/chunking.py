@@ -18,9 +18,15 @@ _CHARS_PER_TOKEN = 4.0
 _FULL = 0.85
 """A chunk filled to this share is full enough to stop looking for a longer one."""
 _TRIES = 6
+_HEAD_SHARE = 4
+"""A head takes at most this part of a chunk: a quarter."""
+_LEAST_HEAD = 8
+"""Tokens in which a head can say something: smaller chunks have none."""
 
 
-def chunk_text(text: str, embedder: Embedder, size: int | None, overlap: int = 0) -> list[str]:
+def chunk_text(
+    text: str, embedder: Embedder, size: int | None, overlap: int = 0, head: str = ""
+) -> list[str]:
     """Split a text that is too long for its embedder, or for the size asked for.
 
     Chunks end at the end of a paragraph, else of a sentence, else of a word, and in the
@@ -34,23 +40,54 @@ def chunk_text(text: str, embedder: Embedder, size: int | None, overlap: int = 0
             that alone has more tokens is a chunk all the same.
         overlap: Tokens of the end of a chunk that the next one repeats, at most; never
             more than half of the size.
+        head: Lines to put before each chunk of a text that is cut, such as its title; the
+            first chunk of a text that begins with them has them already. A head of more than
+            a quarter of a chunk is cut; chunks of less than 32 tokens have none.
 
     Returns:
         The text as it is where it fits, else its chunks without white space around them.
         Nothing for a text of white space.
     """
-    return [text[start:end] for start, end in chunk_spans(text, embedder, size, overlap)]
+    splitter = _splitter(text, embedder, size, overlap, head)
+    spans = _spans(text, splitter)
+    if splitter is None or len(spans) < 2:
+        return [text[start:end] for start, end in spans]
+    return [splitter.chunk(start, end) for start, end in spans]
 
 
 def chunk_spans(
-    text: str, embedder: Embedder, size: int | None, overlap: int = 0
+    text: str, embedder: Embedder, size: int | None, overlap: int = 0, head: str = ""
 ) -> list[tuple[int, int]]:
-    """Return the start and end of each chunk of :func:`chunk_text`, in characters."""
+    """Return the start and end of each chunk of :func:`chunk_text` in the text, in characters."""
+    return _spans(text, _splitter(text, embedder, size, overlap, head))
+
+
+def _splitter(
+    text: str, embedder: Embedder, size: int | None, overlap: int, head: str
+) -> _Splitter | None:
+    """Return what cuts the text; None where it surely fits."""
     limits = [limit for limit in (size, embedder.max_input_tokens) if limit is not None]
     limit = max(1, min(limits)) if limits else None
     if limit is None or _surely_fits(text, limit):
-        return [(0, len(text))] if text and not text.isspace() else []
-    return _Splitter(text, embedder, limit, min(overlap, limit // 2)).split()
+        return None
+    fitting = _fitting_head(head, embedder, limit // _HEAD_SHARE)
+    return _Splitter(text, embedder, limit, min(overlap, limit // 2), fitting)
+
+
+def _spans(text: str, splitter: _Splitter | None) -> list[tuple[int, int]]:
+    if splitter is not None:
+        return splitter.split()
+    return [(0, len(text))] if text and not text.isspace() else []
+
+
+def _fitting_head(head: str, embedder: Embedder, share: int) -> str:
+    """Return the head with a line break, cut to a number of tokens; empty where too few fit to say
+    anything."""
+    if share < _LEAST_HEAD:
+        return ""
+    pieces = chunk_text(head[: share * 8], embedder, share)  # the whole may be as long as a text
+    fits = pieces and embedder.count_tokens(pieces[:1])[0] <= share
+    return f"{pieces[0]}\n" if fits else ""
 
 
 def _surely_fits(text: str, limit: int) -> bool:
@@ -68,16 +105,19 @@ class _Splitter:
     so far suggests is counted, then made longer or shorter a bounded number of times.
     """
 
-    def __init__(self, text: str, embedder: Embedder, limit: int, overlap: int) -> None:
+    def __init__(self, text: str, embedder: Embedder, limit: int, overlap: int, head: str) -> None:
         self.text = text
         self.limit = limit
         self.overlap = overlap
+        self.head = head
+        self.first = self.after_space(0)
+        self.begins_with_head = text.startswith(head.rstrip(), self.first)
         self.density = _CHARS_PER_TOKEN
         self._count = embedder.count_tokens
 
     def split(self) -> list[tuple[int, int]]:
         text = self.text
-        start = done = self.after_space(0)
+        start = done = self.first
         if start == len(text):
             return []
         if len(text) <= 8 * self.limit and self._count([text])[0] <= self.limit:
@@ -171,8 +211,19 @@ class _Splitter:
             span = span * 3 // 4
         return done
 
+    def chunk(self, start: int, end: int) -> str:
+        """Return a chunk with its head; a character that leaves no room for it stays alone."""
+        chunk = self.headed(start, end)
+        if end - start == 1 and self._count([chunk])[0] > self.limit:
+            return self.text[start:end]
+        return chunk
+
+    def headed(self, start: int, end: int) -> str:
+        chunk = self.text[start:end].rstrip()
+        return chunk if start == self.first and self.begins_with_head else self.head + chunk
+
     def tokens(self, start: int, end: int) -> int:
-        return self._count([self.text[start:end].rstrip()])[0]
+        return self._count([self.headed(start, end)])[0]
 
     def after_space(self, position: int) -> int:
         match = _SPACE.match(self.text, position)

@@ -14,7 +14,7 @@ from ai_migration.entities.config.definitions import EntityDefinition
 from ai_migration.entities.config.schema import MetadataField
 from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.keys import KeyCodec
-from ai_migration.entities.sources import RowSource
+from ai_migration.entities.sources import RowCondition, RowSource
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.models.sql.dialects import dialect
@@ -31,8 +31,11 @@ class Entity:
         key: The codec of its primary keys.
         text_fields: The fields its text is made of, in config order.
         template: The text's template, where it has one.
+        context: The fields that head every chunk of a text that is cut, each with its label.
+        html_fields: Those of both whose values are HTML.
         metadata_fields: Its metadata fields, each with its declaration.
         filterable_fields: Those of them that migrations can be filtered by: database fields.
+        conditions: The conditions of ``filter``: only rows that match all are indexed.
         created_at: The field of filters by date; None when the model has none.
     """
 
@@ -41,8 +44,11 @@ class Entity:
     key: KeyCodec
     text_fields: tuple[ResolvedField, ...]
     template: TextTemplate | None
+    context: tuple[tuple[ResolvedField, str], ...]
+    html_fields: frozenset[ResolvedField]
     metadata_fields: tuple[tuple[ResolvedField, MetadataField], ...]
     filterable_fields: tuple[ResolvedField, ...]
+    conditions: tuple[RowCondition, ...]
     created_at: ResolvedField | None
 
     @property
@@ -62,14 +68,22 @@ class Entity:
 
     @cached_property
     def hash_salt(self) -> bytes:
-        """The part of a content hash that is not the text: the chunking, 16 bytes."""
+        """The part of a content hash that is not the text: the chunking, 16 bytes. (Heads are not:
+        they only matter to a text that is cut, see ``SourceRow.hash_in``.)"""
         chunking = self.definition.chunking
         return blake2b(f"{chunking.size}:{chunking.overlap}".encode(), digest_size=16).digest()
 
     @property
     def snapshot(self) -> dict[str, JSONValue]:
-        """Return the config as collections and jobs keep it."""
-        return self.definition.snapshot()
+        """Return the config as collections and jobs keep it. Heads of chunks and fields of HTML are
+        in it where there are any: an index that an earlier version built has none, and its texts
+        differ."""
+        snapshot = self.definition.snapshot()
+        if self.context:
+            snapshot["text"]["context"] = [[field.name, label] for field, label in self.context]
+        if self.html_fields:
+            snapshot["text"]["html"] = sorted(field.name for field in self.html_fields)
+        return snapshot
 
     @property
     def source(self) -> RowSource:
@@ -77,7 +91,7 @@ class Entity:
         return RowSource(self.definition, self.model)
 
     def rows(self, *, fresh: bool = False) -> QuerySet[Any]:
-        """All source rows, through the configured manager or callable, unordered.
+        """All source rows, through the configured manager or callable and ``filter``, unordered.
 
         Args:
             fresh: Read them from the primary, where the config names a standby of it.
@@ -86,6 +100,8 @@ class Entity:
             EntityConfigError: ``queryset`` gives no rows of the model.
         """
         rows = self.source.rows()
+        for condition in self.conditions:
+            rows = condition.applied(rows)
         return rows.using(self._primary_of(rows.db)) if fresh else rows
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from functools import partialmethod
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, FieldError, ObjectDoesNotExist
-from django.db.models import Field, ForeignObjectRel, JSONField, Model
+from django.db.models import CharField, Field, ForeignObjectRel, JSONField, Model, TextField
 from django.db.models.manager import BaseManager, ManagerDescriptor
 from pydantic.alias_generators import to_snake
 
@@ -20,6 +21,22 @@ from ai_migration.exceptions import EntityConfigError, nearest
 
 _PLAIN_KEY = re.compile(r"\w+(-\w+)*", re.ASCII)
 """Keys of JSON that every database looks up by name, and Django takes as a column's."""
+_HTML_FIELDS = frozenset(
+    {
+        "CKEditor5Field",  # django-ckeditor-5
+        "CleansedRichTextField",  # feincms3
+        "FroalaField",  # django-froala-editor
+        "HTMLField",  # django-tinymce, djangocms-text
+        "ProseEditorField",  # django-prose-editor
+        "RedactorField",  # django-redactor-editor
+        "RichTextField",  # django-ckeditor, Wagtail, Mezzanine, django-richtextfield
+        "RichTextUploadingField",  # django-ckeditor
+        "SummernoteTextField",  # django-summernote
+    }
+)
+"""Names of model fields whose values are HTML. By name: none of them has to be installed."""
+_SHORT = 255
+"""Characters of a short text, at most."""
 
 
 class FieldKind(Enum):
@@ -153,6 +170,26 @@ def text_columns(model: type[Model]) -> list[str]:
         for field in model._meta.concrete_fields
         if field.get_internal_type() in {"CharField", "TextField"} and not field.primary_key
     ]
+
+
+def holds_html(field: ResolvedField) -> bool:
+    """Return whether the class of the model field says that its values are HTML."""
+    return any(cls.__name__ in _HTML_FIELDS for cls in type(field.field).__mro__)
+
+
+def is_short(field: ResolvedField) -> bool:
+    """Return whether the value is one short text: a name, say."""
+    column = field.field
+    return (
+        field.kind is FieldKind.COLUMN
+        and isinstance(column, CharField)
+        and (column.max_length or math.inf) <= _SHORT
+    )
+
+
+def is_long(field: ResolvedField) -> bool:
+    """Return whether the value is text of any length."""
+    return isinstance(field.field, TextField)
 
 
 class _NotFoundError(Exception):

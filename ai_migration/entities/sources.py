@@ -1,4 +1,4 @@
-"""The source of an entity type's rows: a manager, or a callable of the project."""
+"""The source of an entity type's rows: a manager, or a callable of the project; and conditions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,46 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import Error, router
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.module_loading import import_string
 
 from ai_migration.entities.config.definitions import EntityDefinition
+from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.exceptions import AIMigrationError, EntityConfigError, QuerysetError
+
+
+@dataclass(frozen=True)
+class RowCondition:
+    """One condition of a ``filter``.
+
+    Attributes:
+        name: As the config writes it.
+        field: The field it compares.
+        wanted: The condition as Django's queries write it.
+    """
+
+    name: str
+    field: ResolvedField
+    wanted: Q
+
+    def applied(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows that match."""
+        return matching(rows, self.field, self.wanted)
+
+
+def matching(rows: QuerySet[Any], field: ResolvedField, wanted: Q) -> QuerySet[Any]:
+    """Return the rows that match, each once.
+
+    Args:
+        rows: The rows.
+        field: The field of the condition.
+        wanted: The condition.
+    """
+    if field.kind is FieldKind.MANY:  # joining would repeat rows
+        found = rows.model._base_manager.using(rows.db).filter(wanted)
+        return rows.filter(pk__in=found.values("pk"))
+    return rows.filter(wanted)
 
 
 @dataclass(frozen=True)

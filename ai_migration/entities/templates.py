@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,12 +11,14 @@ from django.template.base import Node, NodeList, Template, Variable
 from django.template.defaulttags import FilterNode, ForNode, WithNode
 from django.template.loader_tags import ExtendsNode, IncludeNode
 
+from ai_migration.entities.template_tags import CHUNK_MARK
 from ai_migration.entities.text import as_text
 from ai_migration.exceptions import EntityConfigError
 
 _BUILTIN = frozenset({"True", "False", "None", "forloop", "block"})
 _NAMING = ("asvar", "var_name", "variable_name", "target_var")
 """Attributes in which nodes keep the name that they give to something (``as name``)."""
+_HTML_FILTER = re.compile(r"\|\s*html_text\b")
 _ELSEWHERE = ("origin", "token", "source", "engine", "parser")
 
 
@@ -33,7 +36,7 @@ class TextTemplate:
     def __init__(self, source: str, entity_type: str) -> None:
         where = f"Entity type {entity_type!r}: its template"
         try:
-            self._template = Template(source, engine=Engine(autoescape=False))
+            self._template = Template(source, engine=_engine())
         except TemplateSyntaxError as error:
             raise EntityConfigError(f"{where} does not compile: {error}") from error
         except RecursionError:
@@ -44,6 +47,11 @@ class TextTemplate:
                 f"{where} uses 'include' or 'extends', and there are no other templates. "
                 f"Write it as one."
             )
+
+    @property
+    def takes_html(self) -> bool:
+        """Return whether it uses the filter ``html_text``."""
+        return _HTML_FILTER.search(self._template.source) is not None
 
     @property
     def names(self) -> list[str]:
@@ -64,6 +72,16 @@ class TextTemplate:
             values: By field name; ``category__name`` is also reached as ``category.name``.
                 None prints nothing, and a list its values with commas.
         """
+        return self.render_with_head(values)[0]
+
+    def render_with_head(self, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Return the text of one row, and what stands before ``{% chunk %}`` in it: the head of
+        its chunks."""
+        before, mark, after = self._rendered(values).partition(CHUNK_MARK)
+        text = before + after.replace(CHUNK_MARK, "")
+        return text.strip(), before.strip() if mark else ""
+
+    def _rendered(self, values: Mapping[str, Any]) -> str:
         context: dict[str, Any] = {}
         for name, value in values.items():
             printable = _printable(value)
@@ -76,7 +94,11 @@ class TextTemplate:
             branch[head] = _merged(branch.get(head), printable)
         # Numbers and dates as they are, not in the language of the current user.
         bound = Context(context, autoescape=False, use_l10n=False)
-        return self._template.render(bound).strip()
+        return self._template.render(bound)
+
+
+def _engine() -> Engine:
+    return Engine(autoescape=False, builtins=["ai_migration.entities.template_tags"])
 
 
 class _Branch(dict[str, Any]):
@@ -142,7 +164,7 @@ def _variables(value: Any, local: frozenset[str] | set[str]) -> Iterator[tuple[s
     elif isinstance(value, list | tuple | NodeList):
         for item in value:
             yield from _variables(item, local)
-    elif type(value).__module__.startswith("django.template"):
+    elif isinstance(value, Node) or type(value).__module__.startswith("django.template"):
         if isinstance(value, FilterNode):
             local = local | {"var"}
         for item in _attributes(value):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -88,6 +89,11 @@ def content_hasher(salt: bytes) -> Callable[[str], bytes]:
     return content_hash
 
 
+def headed_hash(content_hash: bytes, head: str) -> bytes:
+    """Return the content hash of a text that is cut into chunks with this head, 16 bytes."""
+    return hashlib.blake2b(content_hash + head.encode(), digest_size=HASH_SIZE).digest()
+
+
 def metadata_hash(metadata: Mapping[str, JSONValue] | None) -> bytes:
     """Return BLAKE2b of the canonical JSON of metadata, 16 bytes; empty for none."""
     if not metadata:
@@ -143,13 +149,20 @@ def _require_text(value: Any) -> None:
 class LineRenderer:
     """Writes ``label: value`` for each value of a row that is not empty.
 
-    The row's key comes before the values; what comes after them is left alone.
-
     Args:
         labels: Labels of the values, in their order; at least one.
+        positions: Positions of the values in a row; default: those that follow the row's key.
+        read: For each value, the function that returns its text; default: :func:`as_text`.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        positions: Sequence[int] = (),
+        read: Sequence[Callable[[Any], str]] = (),
+    ) -> None:
+        positions = positions or range(1, len(labels) + 1)
+        self._values = list(zip(positions, read or [as_text] * len(labels), strict=True))
         self._prefixes = [f"{label}: " for label in labels]
         self._lines = "\n".join(prefix.replace("%", "%%") + "%s" for prefix in self._prefixes)
 
@@ -159,7 +172,7 @@ class LineRenderer:
         Raises:
             TypeError: As :func:`as_text`.
         """
-        return self._written(map(as_text, row[1 : len(self._prefixes) + 1]))
+        return self._written(read(row[position]) for position, read in self._values)
 
     def render_all(self, rows: Sequence[tuple[Any, ...]]) -> list[str]:
         """Return the text of each row, made column by column: calls for each row and column would
@@ -168,8 +181,11 @@ class LineRenderer:
         Raises:
             TypeError: As :func:`as_text`, for any of them.
         """
-        values = islice(zip(*rows, strict=False), 1, len(self._prefixes) + 1)
-        columns = [_texts(column) for column in values]
+        if not rows:
+            return []
+        last = max(position for position, _ in self._values)
+        found = list(islice(zip(*rows, strict=False), last + 1))
+        columns = [_texts(found[position], read) for position, read in self._values]
         is_full = not any("" in column for column in columns)
         write = self._lines.__mod__ if is_full else self._written
         return list(map(write, zip(*columns, strict=True)))
@@ -179,9 +195,9 @@ class LineRenderer:
         return "\n".join([prefix + value for prefix, value in pairs if value])
 
 
-def _texts(values: Iterable[Any]) -> list[str]:
-    """Return :func:`as_text` of each."""
-    try:
-        return list(map(str.strip, values))
-    except TypeError:  # some are not strings
-        return list(map(as_text, values))
+def _texts(values: Iterable[Any], read: Callable[[Any], str]) -> list[str]:
+    """Return the text of each."""
+    if read is as_text:
+        with suppress(TypeError):  # some are not strings
+            return list(map(str.strip, values))
+    return list(map(read, values))

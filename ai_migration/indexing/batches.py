@@ -253,12 +253,13 @@ def plan_rows(
     known = ledger.lookup(using, target.collection.pk, [*unique, *gone])
     plan = TargetPlan(target, [], [], EmbedPlan([], 0), [], known, removed=list(gone))
     texts: list[str] = []
+    heads: list[str] = []
     limit = _safe_length(target, entity)
     for row in unique.values():
         before = known.get(row.entity_id)
         if (
             before is not None
-            and before.content_hash == row.content_hash
+            and before.content_hash == row.hash_in(before.chunk_count)
             and before.metadata_hash == row.metadata_hash
             and mode is not MigrationMode.ALL
             and not row.error
@@ -280,23 +281,23 @@ def plan_rows(
             if len(row.text) <= limit:
                 texts.append(row.text)
             else:
-                texts.extend(chunks_of(row.text, target, entity))
+                texts.extend(chunks_of(row.text, target, entity, head=row.head))
+            heads.extend([row.head] * (len(texts) - start))
             if before is not None and before.chunk_count > len(texts) - start:
                 plan.shrunk.append(row.entity_id)
             plan.rows.append(row)
             plan.spans.append((start, len(texts)))
-    plan.embed = EmbedPlan(
-        texts, target.embedder.dimensions, plan.spans, entity.definition.chunking.overlap
-    )
+    overlap = entity.definition.chunking.overlap
+    plan.embed = EmbedPlan(texts, target.embedder.dimensions, plan.spans, overlap, heads)
     return plan
 
 
-def chunks_of(text: str, target: Target, entity: Entity) -> list[str]:
-    """Return the pieces in which a text is embedded; usually only one."""
+def chunks_of(text: str, target: Target, entity: Entity, *, head: str) -> list[str]:
+    """Return the pieces in which a text is embedded, with their head; usually only one, without."""
     chunking = entity.definition.chunking
     if len(text) <= _safe_length(target, entity):
         return [text]
-    return chunk_text(text, target.embedder, chunking.size, chunking.overlap)
+    return chunk_text(text, target.embedder, chunking.size, chunking.overlap, head)
 
 
 def _safe_length(target: Target, entity: Entity) -> float:
@@ -310,6 +311,6 @@ def _is_current(row: SourceRow, before: KnownEntity, mode: MigrationMode, epoch:
     """Return whether an entity's vectors are up to date."""
     if mode is MigrationMode.MISSING:
         return before.content_hash != b""  # a tombstone, or vectors that may be stale
-    if before.content_hash != row.content_hash:
+    if before.content_hash != row.hash_in(before.chunk_count):
         return False
     return mode is MigrationMode.CHANGED or before.version >= epoch

@@ -31,7 +31,7 @@ class Outcome:
             ]
         else:  # the usual case of a first run
             rows = [
-                LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, stop - start)
+                LedgerRow(row.entity_id, row.hash_in(stop - start), row.metadata_hash, stop - start)
                 for row, (start, stop) in zip(self.rows, self.spans, strict=True)
             ]
         rows += [
@@ -54,7 +54,7 @@ class Outcome:
 
     def _listed(self, row: SourceRow, chunks: int) -> LedgerRow:
         version = self._version(row.entity_id)
-        return LedgerRow(row.entity_id, row.content_hash, row.metadata_hash, chunks, version)
+        return LedgerRow(row.entity_id, row.hash_in(chunks), row.metadata_hash, chunks, version)
 
     def _version(self, entity_id: str) -> int:
         known = self.plan.known.get(entity_id)

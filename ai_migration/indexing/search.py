@@ -159,12 +159,18 @@ def _texts(found: Sequence[tuple[SourceRow, StoreHit]], target: Target) -> dict[
     """Return, by entity, the chunk that was found, as the row reads now; the whole text where its
     chunks are not those in the index, because the embedder refused some of them."""
     entity = registry.get(target.collection.entity_type)
-    chunks = {row.entity_id: chunks_of(row.text, target, entity) for row, _ in found}
+    rows = {row.entity_id: row for row, _ in found}
+    chunks = {
+        each: chunks_of(row.text, target, entity, head=row.head) for each, row in rows.items()
+    }
     texts = {row.entity_id: row.text for row, _ in found}
     hits = {hit.entity_id: hit.chunk for _, hit in found}
     long = [each for each in chunks if len(chunks[each]) > 1 or hits[each] > 0]
     known = ledger.lookup(our_database(), target.collection.pk, long)
     for entity_id, pieces in chunks.items():
+        if entity_id in known and known[entity_id].content_hash == rows[entity_id].content_hash:
+            # In several chunks: cut without heads, by an earlier version.
+            pieces = chunks_of(rows[entity_id].text, target, entity, head="")
         is_as_indexed = entity_id in known and known[entity_id].chunk_count == len(pieces)
         if entity_id not in long or is_as_indexed:
             texts[entity_id] = pieces[hits[entity_id]]

@@ -117,6 +117,25 @@ class Typed(models.Model):
         return self.title
 
 
+class RichTextField(models.TextField):  # type: ignore[type-arg]
+    """Has the name of a field that holds HTML."""
+
+
+class Page(models.Model):  # noqa: DJ008
+    """Rich text, as editors write it."""
+
+    title = models.CharField(max_length=50)
+    body = RichTextField()
+    note = models.TextField(default="")
+
+    objects: ClassVar[models.Manager[Page]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_page"
+
+
 @contextmanager
 def table_of(*made: type[models.Model]) -> Iterator[None]:
     """The tables of these models, as long as the test needs them."""

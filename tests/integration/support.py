@@ -73,12 +73,12 @@ class Project:
         self.set(ENTITY_CONFIG=path)
 
     def article(
-        self, *fields: str, name: str = "article", model: str = "testapp.Article", **more: Any
+        self, *fields: Any, name: str = "article", model: str = "testapp.Article", **more: Any
     ) -> None:
         """An entity config with one entity type.
 
         Args:
-            fields: Its embeddable fields; default: title and body.
+            fields: Its embeddable fields, each a name or a mapping; default: title and body.
             name: Its name.
             model: Its model.
             more: Further keys, in snake_case; JSON is YAML too.
@@ -299,7 +299,7 @@ def expected(of: Collection) -> dict[str, dict[int, bytes]]:
     embedder = HashEmbedder(of.dimensions)
     for row in EntityReader(entity).read(entity.rows()):
         if row.text and not row.error:
-            vectors = embedder.embed(chunks_of(row.text, target, entity))
+            vectors = embedder.embed(chunks_of(row.text, target, entity, head=row.head))
             reference[row.entity_id] = {
                 chunk: np.asarray(vector, np.float32).tobytes()
                 for chunk, vector in enumerate(vectors)

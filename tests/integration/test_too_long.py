@@ -74,6 +74,22 @@ def test_a_text_that_is_refused_as_too_long_is_indexed_in_smaller_chunks(
     assert len(server.seen.requests) == requests, "nothing is embedded twice"
 
 
+@pytest.mark.vendors("sqlite")
+def test_its_chunks_have_their_head_and_are_known_again(
+    project: Project, server: VendorServer
+) -> None:
+    pytest.importorskip("openai")
+    project.article(template="{{ title }}\n{% chunk %}{{ body }}{% endchunk %}")
+    finish(start())
+    assert chunk_count() > 5
+    answered = [each for each in server.seen.requests if each.kind is Kind.ANSWER]
+    texts = [text for each in answered for text in each.texts if "Sentence" in text]
+    assert all(text.startswith("long\n") for text in texts)
+    requests = len(server.seen.requests)
+    assert counts(finish(start())) == (0, 3, 0, 0)
+    assert len(server.seen.requests) == requests
+
+
 def test_chunks_of_a_longer_text_are_removed_when_it_gets_shorter(server: VendorServer) -> None:
     pytest.importorskip("openai")
     finish(start())

@@ -22,6 +22,7 @@ from ai_migration.checks.codes import CODES
 from ai_migration.checks.databases import check_databases
 from ai_migration.dispatch import Dispatcher
 from ai_migration.embedders.hash import HashEmbedder
+from ai_migration.entities import registry
 from ai_migration.exceptions import MissingDependencyError
 from tests.testapp.models import Article, Category
 
@@ -111,6 +112,79 @@ ai-entities:
     embeddable-fields: [title]
     {}
 """
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        ("{statsu: new}", "no field, property or method 'statsu'. Did you mean 'status'?"),
+        ("{statsu__in: [new]}", "'statsu'. Did you mean 'status'?"),
+        ("{category__slog: x}", "Did you mean 'category__slug'?"),
+        ("{status__foo: x}", "'status' is not a relation"),
+        ("{headline: x}", "'headline' is a property or a method"),
+        ("{price__gt: cheap}", "The filter price__gt='cheap' does not fit"),
+        ("{price: .nan}", "not a finite number"),
+        ("{status__in: new, created_at__gte: soon}", "'soon' is not a date"),
+        ("{status: [new, old]}", "write one value"),
+    ],
+)
+def test_a_filter_that_does_not_fit_is_a_fault_with_its_place(
+    use: Callable[..., None], filters: str, words: str
+) -> None:
+    use(ENTITY.format(f"filter: {filters}"))
+    said = only("E049").msg
+    assert words in said
+    assert "'article' (ai-entity-config.yml:3): 'filter': " in said
+
+
+def test_a_filter_takes_dates_and_nothing(use: Callable[..., None]) -> None:
+    values = "created_at__gte: 2024-01-01, updated_at__lt: 2024-01-01T10:00:00+02:00, price: null"
+    use(ENTITY.format(f"filter: {{{values}}}"))
+    assert codes() == []
+    assert registry.get("article").snapshot["filter"] == {
+        "created_at__gte": "2024-01-01",
+        "updated_at__lt": "2024-01-01T10:00:00+02:00",
+        "price": None,
+    }
+
+
+def test_a_filter_by_an_annotation_is_no_fault_without_a_database(
+    use: Callable[..., None],
+) -> None:
+    use(ENTITY.format(f"queryset: {HERE}.all_articles\n    filter: {{stars__gte: 3}}"))
+    assert codes() == []
+
+
+@pytest.mark.parametrize("value", ["{a: 1}", "[[1]]"])
+def test_a_filter_compares_with_values(use: Callable[..., None], value: str) -> None:
+    use(ENTITY.format(f"filter: {{status: {value}}}"))
+    said = only("E021").msg
+    assert "ai-entity-config.yml:6: ai-entities.article.filter.status" in said
+    assert "should be a value, or a list of values" in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "needs_it"),
+    [
+        ("{embeddable-fields: [{name: body, html: true}]", True),
+        ("{embeddable-fields: [{name: body, html: false}]", False),
+        ('{template: "{{ body|html_text }}"', True),
+        ("{chunking: {context: [{name: status, html: true}]}, embeddable-fields: [body]", True),
+    ],
+)
+def test_html_needs_its_extra(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch, keys: str, needs_it: bool
+) -> None:
+    use(f"ai-entities:\n  article: {keys}, model: testapp.Article}}")
+    assert codes() == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
+    if not needs_it:
+        assert codes() == []
+        return
+    said = only("E048").msg
+    assert "'django-ai-migration[html]'" in said
+    assert "'html: false'" in said
+    assert "ai-entity-config.yml:2" in said
 
 
 def our_checks() -> list[Any]:

@@ -80,6 +80,62 @@ def test_every_character_is_in_a_chunk_and_no_chunk_is_too_long(
         assert chunk == chunk.strip() or chunks == [text]
 
 
+@pytest.mark.parametrize("embedder", [HashEmbedder(8), Words(8), Contrary(8), LOCAL], ids=repr)
+@given(
+    text=texts,
+    size=st.integers(1, 80),
+    overlap=st.integers(0, 60),
+    head=pieces.map(str.strip).filter(bool),
+)
+@example(text="name: a\nbody: " + "word " * 200, size=40, overlap=10, head="name: a")
+def test_every_chunk_has_the_head_and_no_chunk_is_too_long(
+    embedder: Embedder, text: str, size: int, overlap: int, head: str
+) -> None:
+    spans = chunk_spans(text, embedder, size, overlap, head)
+    chunks = chunk_text(text, embedder, size, overlap, head)
+    covered = 0
+    heads = set()
+    for (start, end), chunk in zip(spans, chunks, strict=True):
+        assert not text[covered:start].strip(), "nothing is left out"
+        covered = end
+        assert chunk.endswith(text[start:end])
+        heads.add(chunk.removesuffix(text[start:end]))
+    assert not text[covered:].strip()
+    for chunk, tokens in zip(chunks, embedder.count_tokens(chunks), strict=True):
+        assert tokens <= size or len(chunk) == 1
+    cut = heads - {""}
+    assert len(cut) <= 1
+    assert all(each.endswith("\n") and head.startswith(each[:-1]) for each in cut)
+
+
+def test_a_head_is_not_repeated_where_the_text_begins_with_it() -> None:
+    first, *later = chunk_text(
+        "name: Boots\nbody: " + "word " * 200, HashEmbedder(8), 50, 0, "name: Boots"
+    )
+    assert first.startswith("name: Boots\nbody: word")
+    assert len(later) > 3
+    assert all(chunk.startswith("name: Boots\nword") for chunk in later)
+    one, *_ = chunk_text("word " * 200, HashEmbedder(8), 50, 0, "name: Boots")
+    assert one.startswith("name: Boots\nword"), "the text does not say it itself"
+
+
+def test_a_head_is_at_most_a_quarter_of_a_chunk() -> None:
+    head = "name: " + "very long name " * 100_000
+    embedder = Counting()
+    chunks = chunk_text("word " * 1000, embedder, 100, 0, head)
+    heads = {chunk.partition("\n")[0] for chunk in chunks}
+    assert len(heads) == 1
+    assert 20 <= embedder.count_tokens(list(heads))[0] <= 25
+    assert all(each.endswith(("very", "long", "name")) for each in heads)
+    assert embedder.characters <= 12 * 5000, "a head costs no more for being long"
+    assert "name" not in chunk_text("word " * 1000, embedder, 30, 0, head)[1], "no room"
+
+
+def test_a_text_that_fits_has_no_head() -> None:
+    text = "word " * 10
+    assert chunk_text(text, Words(8), 100, 0, "name: Boots") == [text]
+
+
 def test_a_text_that_fits_is_left_alone_and_not_even_counted() -> None:
     embedder = Counting(max_input_tokens=512)
 
@@ -150,6 +206,7 @@ def test_a_dense_text_is_chunked_though_the_size_asked_for_is_above_the_limit() 
     """Of one token a character, and short beside that size."""
     target = cast(Target, SimpleNamespace(embedder=Counting(max_input_tokens=300)))
     definition = SimpleNamespace(chunking=Chunking(size=2000))
-    pieces = chunks_of("👟" * 400, target, cast(Entity, SimpleNamespace(definition=definition)))
+    entity = cast(Entity, SimpleNamespace(definition=definition))
+    pieces = chunks_of("👟" * 400, target, entity, head="")
     assert len(pieces) == 2
     assert max(target.embedder.count_tokens(pieces)) <= 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ CHANGES: dict[str, Any] = {
     "created_at_field": "c",
     "tenant_field": "t",
     "queryset": "q",
+    "filter": {"live": True, "since__gte": date(2024, 1, 1)},
     "using": "d",
     "indexable": False,
     "enable_search": False,

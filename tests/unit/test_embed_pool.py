@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_migration.embedders.base import Embedder
+from ai_migration.embedders.hash import HashEmbedder
 from ai_migration.embedders.probing import PROBE, say_the_same
 from ai_migration.exceptions import (
     EmbedderError,
@@ -714,6 +715,20 @@ def test_a_text_that_is_too_long_is_cut_and_sent_again(
         assert len(text.split()) <= Limited.words
         assert vector[0] == float(text.split()[0]), "its own vector"
     assert len(embedder.answered_texts) == len(set(embedder.answered_texts)) == len(plan.texts)
+
+
+def test_the_pieces_of_a_text_that_is_cut_have_its_head_however_often() -> None:
+    head = "name: Boots"
+    plan = EmbedPlan([f"{head}\n" + "word " * 400, "short"], 8, [(0, 1), (1, 2)], 0, [head, ""])
+    embedder = HashEmbedder(8)
+    assert plan.cut(0, embedder)
+    assert plan.cut(3, embedder)
+    ((start, stop), short) = plan.join([(0, 1), (1, 2)])
+    pieces = plan.texts[start:stop]
+    assert len(pieces) > 3
+    assert all(piece.startswith(f"{head}\nword") for piece in pieces)
+    assert sum(piece.count("word") for piece in pieces) == 400
+    assert plan.texts[slice(*short)] == ["short"]
 
 
 def test_a_provider_for_which_everything_is_too_long_is_not_asked_for_ever() -> None:

@@ -31,13 +31,14 @@ class AICapableOptions(TypedDict, total=False):
     metadata_fields: Fields
     filterable_fields: Fields
     template: str
-    chunking: Chunking | Mapping[str, int]
+    chunking: Chunking | Mapping[str, object]
     embedder: str
     store: str
     created_at_field: str
     updated_at_field: str
     tenant_field: str
     queryset: str
+    filter: Mapping[str, object]
     using: str
     features: Sequence[str]
     auto_process: bool
@@ -125,7 +126,7 @@ def _declare(model_class: type[M], options: Mapping[str, Any]) -> type[M]:
         hint = nearest_key(name, sorted(known))
         raise EntityConfigError(f"{where}: unknown argument {name!r}. {hint}")
     keys = {
-        _KEYS.get(name, kebab(name)): _as_yaml(value)
+        _KEYS.get(name, kebab(name)): value if name == "filter" else _as_yaml(value)
         for name, value in options.items()
         if value is not None
     }

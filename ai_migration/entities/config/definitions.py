@@ -50,7 +50,7 @@ class EntityDefinition(EntityConfig):
         return {
             "fields": [[field.name, field.words] for field in self.text_fields],
             "template": self.template,
-            "chunking": self.chunking.model_dump(),
+            "chunking": self.chunking.model_dump(exclude={"context"}),
         }
 
     def metadata_snapshot(self) -> dict[str, JSONValue]:
@@ -62,9 +62,10 @@ class EntityDefinition(EntityConfig):
 
     def snapshot(self) -> dict[str, JSONValue]:
         """Return the whole definition, JSON-able, and equal for equal configs. It contains neither
-        the place nor keys without effect."""
+        the place nor keys without effect; what the model decides is in ``Entity.snapshot``."""
+        unset = set() if self.filter else {"filter"}  # earlier versions did not have it
         return {
-            **self.model_dump(mode="json", exclude={"source"} | _TEXT | _METADATA | _INERT),
+            **self.model_dump(mode="json", exclude={"source"} | unset | _TEXT | _METADATA | _INERT),
             "text": self.text_snapshot(),
             "metadata": self.metadata_snapshot(),
         }

@@ -19,6 +19,7 @@ def entity_config_json_schema() -> dict[str, JSONValue]:
     # pydantic's schema does not contain the input of before-validators.
     for model in (
         schema.NamedField,
+        schema.LabelledField,
         schema.SearchableField,
         schema.EmbeddableField,
         schema.MetadataField,

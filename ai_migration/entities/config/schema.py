@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ai_migration.conf import MAX_BATCH_SIZE
+from ai_migration.entities.config.compared import Compared
 
 NAME_PATTERN = r"^[^\s\x00-\x1f\x7f]+$"
 TYPE_PATTERN = r"^[^\s/\x00-\x1f\x7f]+$"
@@ -111,6 +112,8 @@ class LabelledField(NamedField):
 
     label: Text | None = None
     """Label before the value in the text; default: the name in words."""
+    html: bool | None = None
+    """true: it holds HTML, which is turned to text; default: as the field's class says."""
 
     @property
     def words(self) -> str:
@@ -147,6 +150,29 @@ class MetadataField(NamedField):
     """false hides it in search results."""
 
 
+T = TypeVar("T")
+F = TypeVar("F", bound=NamedField)
+
+
+def _in_order(value: object) -> object:
+    # pydantic makes a tuple of a set too, in another order in each process.
+    if not isinstance(value, list | tuple):
+        raise PydanticKnownError("tuple_type")
+    return value
+
+
+def once(fields: Iterable[F]) -> tuple[F, ...]:
+    """Return each name at its first place."""
+    first: dict[str, F] = {}
+    for field in fields:
+        first.setdefault(field.name, field)
+    return tuple(first.values())
+
+
+Listed = Annotated[tuple[T, ...], BeforeValidator(_in_order)]
+ListedOnce = Annotated[Listed[F], AfterValidator(once)]
+
+
 class Chunking(Section):
     """The chunks of a long text, in tokens of the embedder."""
 
@@ -154,6 +180,9 @@ class Chunking(Section):
     """Tokens in one chunk, at most; default: what the embedder takes."""
     overlap: Amount = 0
     """Tokens a chunk repeats of the one before."""
+    context: ListedOnce[LabelledField] | None = None
+    """Fields that head every chunk of a text that is cut; default: its short fields before the
+    long one. An empty list: none."""
 
     @model_validator(mode="after")
     def _overlap_below_size(self) -> Chunking:
@@ -211,28 +240,6 @@ Operation = Literal["create", "update", "delete", "search", "analyze"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
 OperationName = Annotated[Operation, BeforeValidator(_lower)]
 
-T = TypeVar("T")
-F = TypeVar("F", bound=NamedField)
-
-
-def _in_order(value: object) -> object:
-    # pydantic makes a tuple of a set too, in another order in each process.
-    if not isinstance(value, list | tuple):
-        raise PydanticKnownError("tuple_type")
-    return value
-
-
-def once(fields: Iterable[F]) -> tuple[F, ...]:
-    """Return each name at its first place."""
-    first: dict[str, F] = {}
-    for field in fields:
-        first.setdefault(field.name, field)
-    return tuple(first.values())
-
-
-Listed = Annotated[tuple[T, ...], BeforeValidator(_in_order)]
-ListedOnce = Annotated[Listed[F], AfterValidator(once)]
-
 
 class EntityConfig(Section):
     """One entity type."""
@@ -279,6 +286,9 @@ class EntityConfig(Section):
     """An older name: adds to metadata-fields."""
     queryset: Name | None = None
     """Name of a manager, or dotted path of a callable, that gives the rows."""
+    filter: dict[Name, Compared] | None = None
+    """Conditions for the rows, all of which hold: a field, perhaps with a look-up, and its
+    value."""
     using: Name | None = None
     """Alias of the database the rows are in."""
     batch_size: Rows | None = None

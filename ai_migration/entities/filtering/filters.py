@@ -13,9 +13,10 @@ from django.db import NotSupportedError, connections
 from django.db.models import Model, QuerySet
 
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.fields import FieldKind, ResolvedField
+from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.filtering.lookups import LOOKUPS, condition, require_storable
 from ai_migration.entities.filtering.moments import instant_of, parse_moment
+from ai_migration.entities.sources import matching
 from ai_migration.exceptions import InvalidRequestError, shown
 from ai_migration.types import JSONValue, MigrationFilters
 
@@ -23,7 +24,7 @@ MAX_ENTITY_IDS = 10_000
 """Ids one migration may name: filters are stored with the job and sent with each range."""
 _WORDS = 200
 """Characters of a reason, at most, since it may repeat the value."""
-_UNFIT = (
+UNFIT = (
     InvalidRequestError,
     FieldError,
     ValidationError,
@@ -94,13 +95,10 @@ def _look_up(entity: Entity, rows: QuerySet[Any], name: str, value: JSONValue) -
         require_storable(value)
         wanted = condition(entity.model, field, lookup, value)
         base = rows if field.is_annotation else entity.model._base_manager.using(rows.db)
-        matching = base.filter(wanted)
-        _compile(matching)
-    except _UNFIT as error:
+        compile_only(base.filter(wanted))
+    except UNFIT as error:
         raise unfit_filter(name, value, error) from error
-    if field.kind is FieldKind.MANY:  # joining would repeat rows
-        return rows.filter(pk__in=matching.values("pk"))
-    return rows.filter(wanted)
+    return matching(rows, field, wanted)
 
 
 def unfit_filter(name: str, value: object, error: Exception) -> InvalidRequestError:
@@ -135,7 +133,7 @@ def _allowed(entity: Entity, name: str) -> tuple[ResolvedField, str]:
     )
 
 
-def _compile(rows: QuerySet[Any]) -> None:
+def compile_only(rows: QuerySet[Any]) -> None:
     """Compile the statement: some values are refused only then."""
     try:
         rows.query.get_compiler(connection=connections[rows.db]).as_sql()

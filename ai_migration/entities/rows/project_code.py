@@ -21,6 +21,7 @@ def runs_project_code(entity: Entity) -> bool:
     ]
     fields = [
         *entity.text_fields,
+        *(field for field, _ in entity.context),
         *(field for field, _ in entity.metadata_fields),
         *entity.filterable_fields,
     ]

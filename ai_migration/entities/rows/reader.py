@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, router
@@ -20,7 +20,8 @@ from ai_migration.entities.keys import MAX_ENTITY_ID_LENGTH
 from ai_migration.entities.rows.paging import reading_keys
 from ai_migration.entities.rows.project_code import runs_project_code
 from ai_migration.entities.rows.routing import reads_where_written
-from ai_migration.entities.text import LineRenderer, clean_all, content_hasher, metadata_hash
+from ai_migration.entities.rows.texts import RowValues, TextMaker, each
+from ai_migration.entities.text import content_hasher, headed_hash, metadata_hash
 from ai_migration.entities.text import metadata_value as json_value
 from ai_migration.models.sql.outages import is_unreadable
 from ai_migration.models.sql.savepoints import sparing
@@ -31,11 +32,6 @@ _LOST = (
     "its primary key does not come back as it is: the database finds no row under the key that was "
     "read. Correct the stored key, or the field"
 )
-
-_T = TypeVar("_T")
-
-RowValues: TypeAlias = tuple[Any, ...]
-"""A row's key and the values of its fields; or its key and the error of its own code."""
 
 
 class SourceRow(NamedTuple):
@@ -48,6 +44,7 @@ class SourceRow(NamedTuple):
         metadata: The metadata, or None where the entity type has none.
         metadata_hash: Hash of the metadata.
         error: The reason why the row cannot be indexed, or empty.
+        head: The lines before each chunk of its text, if that is cut.
     """
 
     entity_id: str
@@ -56,6 +53,15 @@ class SourceRow(NamedTuple):
     metadata: Mapping[str, JSONValue] | None
     metadata_hash: bytes
     error: str = ""
+    head: str = ""
+
+    def hash_in(self, chunks: int) -> bytes:
+        """Return the content hash that the ledger keeps for vectors of so many chunks. The head was
+        only embedded if there are several: for one, neither a new head nor the first version with
+        heads makes a text another."""
+        if chunks < 2 or not self.head:
+            return self.content_hash
+        return headed_hash(self.content_hash, self.head)
 
 
 _source_row = partial(tuple.__new__, SourceRow)
@@ -71,15 +77,14 @@ class EntityReader:
 
     def __init__(self, entity: Entity) -> None:
         self.entity = entity
-        metadata_fields = [field for field, _ in entity.metadata_fields]
-        self._fields = list(dict.fromkeys([*entity.text_fields, *metadata_fields]))
+        fields = [*entity.text_fields, *(field for field, _ in entity.context)]
+        fields += [field for field, _ in entity.metadata_fields]
+        self._fields = list(dict.fromkeys(fields))
         self._needs_instances = any(f.kind is FieldKind.ATTRIBUTE for f in self._fields)
         self.runs_project_code = runs_project_code(entity)
         self._runs_code = self._needs_instances or entity.template is not None
-        labels = {field.name: field.words for field in entity.definition.text_fields}
         self._content_hash = content_hasher(entity.hash_salt)
-        self._lines = LineRenderer([labels.get(f.name, f.name) for f in entity.text_fields])
-        self._names = [field.name.replace(".", "__") for field in entity.text_fields]
+        self._texts = TextMaker(entity, self._fields)
         self._metadata = [
             (declaration.name, declaration.type, self._fields.index(field) + 1)
             for field, declaration in entity.metadata_fields
@@ -215,11 +220,11 @@ class EntityReader:
         errors: dict[int, str] = {}
         keys = [row[0] for row in rows]
         ids = list(map(str if self.entity.key.is_integer else self.entity.key.to_entity_id, keys))
-        texts = clean_all(self._texts(rows, errors))
+        texts, heads = self._texts.make(rows, errors)
         payloads: Iterable[Mapping[str, JSONValue] | None] = repeat(None)
         payload_hashes: Iterable[bytes] = repeat(b"")
         if self._metadata:
-            payloads = _each(self._payload, rows, None, errors)
+            payloads = each(self._payload, rows, None, errors)
             payload_hashes = map(metadata_hash, payloads)
         if max(map(len, ids), default=0) > MAX_ENTITY_ID_LENGTH:
             errors |= {i: _TOO_LONG for i, key in enumerate(ids) if len(key) > MAX_ENTITY_ID_LENGTH}
@@ -229,24 +234,8 @@ class EntityReader:
         errors_of: Iterable[str] = repeat("")
         if errors:
             errors_of = (errors.get(index, "") for index in range(len(rows)))
-        columns = zip(ids, texts, hashes, payloads, payload_hashes, errors_of, strict=False)
+        columns = zip(ids, texts, hashes, payloads, payload_hashes, errors_of, heads, strict=False)
         return list(map(_source_row, columns))
-
-    def _texts(self, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
-        """Return the text of each row."""
-        if not self._runs_code:
-            with suppress(Exception):  # an error of some row, which is found one by one
-                return self._lines.render_all(rows)
-        return _each(self._render, rows, "", errors)
-
-    def _render(self, row: RowValues) -> str:
-        """Return the text of a row."""
-        template = self.entity.template
-        if len(row) == 2 and isinstance(row[1], Exception):
-            raise row[1]
-        if template is None:
-            return self._lines.render(row)
-        return template.render(dict(zip(self._names, row[1:], strict=False)))
 
     def _payload(self, row: RowValues) -> dict[str, JSONValue]:
         """Return the metadata of a row."""
@@ -327,27 +316,6 @@ class EntityReader:
             if fetched := instance._state.fields_cache.keys() - known:
                 known |= fetched
                 _prefetch(instances[position + 1 :], fetched)
-
-
-def _each(
-    function: Callable[[RowValues], _T],
-    rows: Sequence[RowValues],
-    default: _T,
-    errors: dict[int, str],
-) -> list[_T]:
-    """Return a column: ``function`` of each row. Its errors go to ``errors``: one row's own code
-    must not affect the others."""
-    try:
-        return list(map(function, rows))
-    except Exception:
-        column = []
-        for index, row in enumerate(rows):
-            try:
-                column.append(function(row))
-            except Exception as raised:
-                errors.setdefault(index, f"its text cannot be made: {type(raised).__name__}")
-                column.append(default)
-        return column
 
 
 def _prefetch(instances: Sequence[Model], names: Iterable[str]) -> None:

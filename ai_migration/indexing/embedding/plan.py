@@ -31,6 +31,7 @@ class EmbedPlan:
         open: Texts that still wait for an answer.
         cuts: By position of a text that was cut: the positions of its pieces, ``(start, stop)``.
         overlap: Tokens that a piece repeats of the one before.
+        heads: By position: the head of the pieces of a text that is cut.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class EmbedPlan:
         dimensions: int,
         spans: Iterable[tuple[int, int]] = (),
         overlap: int = 0,
+        heads: Sequence[str] = (),
     ) -> None:
         self.texts = list(texts)
         self.long = [(start, stop) for start, stop in spans if stop - start > 1]
@@ -50,6 +52,7 @@ class EmbedPlan:
         self.open = len(texts)
         self.cuts: dict[int, tuple[int, int]] = {}
         self.overlap = overlap
+        self.heads = list(heads) or [""] * len(texts)
         self._origins: dict[int, tuple[int, int]] = {}  # of pieces: text, number of cuts
         self._given_up: set[int] = set()
 
@@ -73,11 +76,13 @@ class EmbedPlan:
             return False
         text = self.texts[position]
         half = max(1, embedder.count_tokens([text])[0] // 2)
-        pieces = chunk_text(text, embedder, half, self.overlap)
+        head = self.heads[position]
+        pieces = chunk_text(text, embedder, half, self.overlap, head)
         if len(pieces) < 2:
             return False
         start, stop = len(self.texts), len(self.texts) + len(pieces)
         self.texts += pieces
+        self.heads += [head] * len(pieces)
         if self.tokens:
             self.tokens += embedder.count_tokens(pieces)
         if stop > len(self.done):
@@ -106,6 +111,7 @@ class EmbedPlan:
                 order += self._pieces(position)
             joined.append((before, len(order)))
         self.texts = [self.texts[position] for position in order]
+        self.heads = [self.heads[position] for position in order]
         self.vectors, self.done = self.vectors[order], self.done[order]
         now_at = {position: index for index, position in enumerate(order)}
         self.errors = {now_at[position]: error for position, error in self.errors.items()}

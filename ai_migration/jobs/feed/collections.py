@@ -46,7 +46,8 @@ def snapshot_change(before: dict[str, JSONValue], after: dict[str, JSONValue]) -
     before = comparable(before)
     if before == after:
         return ConfigChange.NONE
-    if any(before.get(key) != after[key] for key in ("text", "model", "queryset", "using")):
+    rows_and_text = ("text", "model", "queryset", "filter", "using")
+    if any(before.get(key) != after.get(key) for key in rows_and_text):
         return ConfigChange.TEXT
     if before.get("metadata") != after["metadata"]:
         return ConfigChange.METADATA
