@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from django.db import Error
+
+from ai_migration.stores.pgvector.building import (
+    SAFE_IN_PARALLEL,
+    BuildOptions,
+    BuildSettings,
+    applied,
+    is_short_of_memory,
+)
 from ai_migration.stores.pgvector.precision import Precision
 from ai_migration.types import Metric
 
@@ -23,6 +31,14 @@ CANDIDATES = 100
 """Candidates of a search for ten, at least: with fewer it misses too many of the nearest."""
 _MAX_EF_SEARCH = 1000
 """pgvector's maximum."""
+_NODE, _LINK = 160, 16
+"""Bytes of a node of pgvector's graph without its vector, and of a link."""
+_SAMPLE, _SMALLEST_SAMPLE = 50, 10_000
+"""Vectors that pgvector takes for each list to compute the centres, and in all, at least."""
+_SPARE = 1.05
+"""For vectors that are written while the index is built."""
+_RESERVE = 4 << 20
+"""Bytes that a parallel build leaves to other uses."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,19 @@ class HnswIndex:
     def is_met_by(self, found: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
         """Return whether an index with these parameters may stay."""
         return True
+
+    def memory(self, vectors: int, size: int, parameters: Mapping[str, int]) -> int:
+        """Return the bytes that building it in memory takes: pgvector's nodes, and their links in
+        the lowest layer and, of one in ``m``, in those above (``hnswutils.c``).
+
+        Args:
+            vectors: The number of vectors.
+            size: The bytes of one.
+            parameters: Those of :meth:`parameters`.
+        """
+        above = 1 / (self.m - 1)
+        links = 16 + 2 * self.m * _LINK + above * (16 + self.m * _LINK)
+        return int(vectors * (_NODE + links + size) * _SPARE) + _RESERVE
 
     def candidates(self, limit: int) -> int:
         """Return the number of candidates of a search for ``limit`` vectors."""
@@ -86,6 +115,15 @@ class IvfflatIndex:
             return found["lists"] == wanted["lists"]
         return wanted["lists"] <= 2 * found["lists"] <= 4 * wanted["lists"]
 
+    def memory(self, vectors: int, size: int, parameters: Mapping[str, int]) -> int:
+        """Return the bytes that computing the centres takes: a sample of vectors, two arrays of
+        centres, and the distances between all of these (``ivfkmeans.c``); arguments as for
+        :meth:`HnswIndex.memory`."""
+        lists = parameters["lists"]
+        sample = max(_SMALLEST_SAMPLE, _SAMPLE * lists)
+        distances = 4 * lists * (sample + lists)
+        return int(((sample + 3 * lists) * (size + 8) + distances) * _SPARE) + _RESERVE
+
     def candidates(self, limit: int) -> int:
         """Return the number of candidates of a search for ``limit`` vectors."""
         return max(CANDIDATES, 2 * limit)
@@ -114,25 +152,6 @@ def default_lists(rows: int) -> int:
     return max(1, rows // 1000 if rows <= 1_000_000 else isqrt(rows))
 
 
-@dataclass(frozen=True)
-class BuildOptions:
-    """The options for building an index; see
-    :class:`~ai_migration.stores.pgvector.PgVectorStore`."""
-
-    metric: Metric
-    maintenance_work_mem: str | None
-    workers: int | None
-
-    @property
-    def server_settings(self) -> dict[str, str]:
-        """The server's settings during the build."""
-        values = {
-            "maintenance_work_mem": self.maintenance_work_mem,
-            "max_parallel_maintenance_workers": self.workers,
-        }
-        return {name: str(value) for name, value in values.items() if value is not None}
-
-
 class _Found(NamedTuple):
     """An existing index of ours."""
 
@@ -159,9 +178,10 @@ def build_indexes(
             found.append(each)
         else:
             logger.warning("%s: dropping the index %s, which is incomplete", table.name, each.name)
-            _drop(table, each)
-    wanted = {}
-    if index is not None and (parameters := index.parameters(table)):
+            _drop(table, each.name)
+    wanted, payloads = {}, f"{table.name}_{_METADATA}"
+    parameters = index.parameters(table) if index is not None else None
+    if index is not None and parameters:
         prefix = f"{table.name}_{index.method}_{options.metric}"
         fitting = (
             each.name
@@ -174,44 +194,65 @@ def build_indexes(
             f"WITH ({storage})"
         )
     if table.has_metadata():
-        wanted[f"{table.name}_{_METADATA}"] = "gin (metadata jsonb_path_ops)"
-    for name in wanted.keys() - {each.name for each in found}:
-        with _server_settings(table, options):
-            table.execute(
-                f"CREATE INDEX {_concurrently(table)}IF NOT EXISTS {name} ON {table.name} "
-                f"USING {wanted[name]}"
-            )
+        wanted[payloads] = "gin (metadata jsonb_path_ops)"
+    for name in [name for name in wanted if name not in {each.name for each in found}]:
+        attempts = [options.explicit]
+        if index is not None and parameters and name != payloads:
+            attempts = _attempts(table, precision, index, parameters, options)
+        _create(table, name, wanted[name], attempts)
     for each in found:
         if each.name not in wanted and not each.is_being_built:
             logger.info("%s: dropping the index %s, no longer asked for", table.name, each.name)
-            _drop(table, each)
+            _drop(table, each.name)
 
 
-@contextmanager
-def _server_settings(table: PgVectorTable, options: BuildOptions) -> Iterator[None]:
-    """Apply the options' server settings within the block, or until the transaction ends."""
-    connection, settings = table.connection, options.server_settings
-    local = connection.in_atomic_block
-    if settings and not local and not table.is_own_session():
-        # The next statement may run in another session, and this one may serve another client.
+def _attempts(
+    table: PgVectorTable,
+    precision: Precision,
+    index: Index,
+    parameters: Mapping[str, int],
+    options: BuildOptions,
+) -> Sequence[BuildSettings]:
+    """Return the settings to build the index of the vectors with, one after the other."""
+    version = table.extension_version()
+    is_unsafe = isinstance(index, HnswIndex) and version < SAFE_IN_PARALLEL
+    if is_unsafe:
         logger.warning(
-            "%s: the connection goes through a pooler, so the index is built without %s",
+            "%s: the index is built without parallel workers, because those of pgvector %s can "
+            "write beyond their memory (CVE-2026-3172). Update pgvector to 0.8.2 or later",
             table.name,
-            " and ".join(settings),
+            ".".join(map(str, version)),
         )
-        settings = {}
-    try:
-        for name, value in settings.items():
-            table.execute("SELECT set_config($1::text, $2::text, $3::bool)", name, value, local)
-        yield
-    finally:
-        if not local and connection.connection is not None and connection.is_usable():
-            for name in settings:
-                table.execute(f"RESET {name}")
+    size = 8 + precision.element.itemsize * table.collection.dimensions
+    needed = index.memory(table.count(), size, parameters)
+    return options.attempts(table.server(), needed, is_serial=is_unsafe)
 
 
-def _drop(table: PgVectorTable, index: _Found) -> None:
-    table.execute(f"DROP INDEX {_concurrently(table)}IF EXISTS {index.name}")
+def _create(
+    table: PgVectorTable, name: str, definition: str, attempts: Sequence[BuildSettings]
+) -> None:
+    """Create an index with the first of these settings for which the server has the memory."""
+    for number, settings in enumerate(attempts, start=1):
+        try:
+            with applied(table, settings):
+                table.execute(
+                    f"CREATE INDEX {_concurrently(table)}IF NOT EXISTS {name} ON {table.name} "
+                    f"USING {definition}"
+                )
+            return
+        except Error as error:
+            is_final = number == len(attempts) or table.connection.in_atomic_block
+            if is_final or not is_short_of_memory(error):
+                raise
+            logger.warning(
+                "%s: the server has too little memory to build %s with %s, trying with %s: %s",
+                *(table.name, name, settings, attempts[number], error),
+            )
+            _drop(table, name)
+
+
+def _drop(table: PgVectorTable, index: str) -> None:
+    table.execute(f"DROP INDEX {_concurrently(table)}IF EXISTS {index}")
 
 
 def _concurrently(table: PgVectorTable) -> str:

@@ -29,9 +29,9 @@ from ai_migration.stores._support import (
 )
 from ai_migration.stores._transactions import atomically, translating
 from ai_migration.stores.base import VectorStore
+from ai_migration.stores.pgvector.building import BuildOptions, parse_size
 from ai_migration.stores.pgvector.index import (
     CANDIDATES,
-    BuildOptions,
     HnswIndex,
     Index,
     IvfflatIndex,
@@ -74,9 +74,11 @@ class PgVectorStore(VectorStore):
         lists: Lists of IVFFlat, 1 to 32768; None: a thousandth of the vectors, above a
             million of them the root of their number.
         probes: Lists to look into while searching; None: the root of the number of lists.
-        maintenance_work_mem: Memory for building the index, such as ``"1GB"``; the build is
-            much faster when the graph fits. None: as the server is set.
-        build_workers: Parallel workers for building it; None: as the server is set.
+        maintenance_work_mem: Memory for building the index, such as ``"1GB"``. None: as much as it
+            needs, up to ``max_maintenance_work_mem``; no less than the server is set to.
+        max_maintenance_work_mem: The most it takes by itself; None: as the server is set.
+        build_workers: Parallel workers for building it; None: all cores but one, or half of
+            ``max_parallel_workers`` of a server on another machine.
 
     System checks:
         ``ai_migration.E111``: psycopg 3 is not installed.
@@ -98,6 +100,7 @@ class PgVectorStore(VectorStore):
         lists: int | None = None,
         probes: int | None = None,
         maintenance_work_mem: str | None = None,
+        max_maintenance_work_mem: str | None = "1GB",
         build_workers: int | None = None,
     ) -> None:
         self.metric = parse_metric(metric, PgVectorStore)
@@ -119,7 +122,12 @@ class PgVectorStore(VectorStore):
         self._extension = ""
         self._precision: Precision = _one_of("precision", precision, PRECISIONS)
         self._index: Index | None = _one_of("index", index, kinds)
-        self._build_options = BuildOptions(self.metric, maintenance_work_mem, build_workers)
+        self._build_options = BuildOptions(
+            self.metric,
+            maintenance_work_mem,
+            _bytes_of("max_maintenance_work_mem", max_maintenance_work_mem),
+            build_workers,
+        )
 
     @property
     def using(self) -> str:
@@ -310,3 +318,10 @@ def _one_of(option: str, key: str | None, values: Mapping[Any, _Value]) -> _Valu
     except (KeyError, TypeError):
         known = ", ".join(repr(each) for each in values)
         raise SettingsError(f"PgVectorStore: {option} is {key!r}; use one of {known}") from None
+
+
+def _bytes_of(option: str, size: str | None) -> int:
+    try:
+        return 0 if size is None else parse_size(size)
+    except (TypeError, ValueError):
+        raise SettingsError(f"PgVectorStore: {option} is {size!r}; use one such as '1GB'") from None

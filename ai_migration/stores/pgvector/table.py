@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from ai_migration.models.sql.arrays import Int4Array, JsonbArray, TextArray, VectorArray
 from ai_migration.models.sql.raw import execute_raw
 from ai_migration.stores._support import dump_metadata, values_of
+from ai_migration.stores.pgvector.building import Server
 from ai_migration.stores.pgvector.precision import PRECISIONS, Precision
 from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
 
@@ -114,6 +116,21 @@ class PgVectorTable:
         makes up the number of the process that serves a client, because it changes."""
         [[served_by]] = self.execute("SELECT pg_backend_pid()")
         return bool(served_by == self.connection.connection.info.backend_pid)
+
+    def extension_version(self) -> tuple[int, ...]:
+        """Return the version of pgvector: ``(0, 8, 2)``; empty: it is not there."""
+        rows = self.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        return tuple(map(int, re.findall(r"\d+", rows[0][0]))) if rows else ()
+
+    def server(self) -> Server:
+        """Return the server's settings for building an index."""
+        [row] = self.execute(
+            "SELECT pg_size_bytes(current_setting('maintenance_work_mem')), "
+            "current_setting('max_parallel_maintenance_workers')::int, "
+            "current_setting('max_parallel_workers')::int, "
+            "inet_server_addr() IS NOT DISTINCT FROM inet_client_addr()"
+        )
+        return Server(*row)
 
     def drop(self) -> None:
         """Remove the table."""
