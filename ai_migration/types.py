@@ -257,7 +257,8 @@ class Probe:
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """The result of a dry run: what a migration would do. ``is_estimate`` is True if it was
+    """The result of a dry run: what a migration would do. ``total`` is that of its progress at the
+    end: the ``rows`` that match, and the entities to remove. ``is_estimate`` is True if it was
     extrapolated from ``examined`` rows. ``removals_refused`` says why the migration would stop
     before it removes anything; empty: it would not. ``probe`` is set if the provider was asked."""
 
@@ -277,6 +278,12 @@ class MigrationPlan:
     rebuild_required: str
     removals_refused: str = ""
     probe: Probe | None = None
+    to_fail: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The number of source rows that match."""
+        return self.total - self.to_remove
 
 
 @dataclass(frozen=True)

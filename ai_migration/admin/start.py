@@ -166,7 +166,7 @@ def numbers_of(plan: MigrationPlan) -> list[tuple[str, str]]:
     """Return a preview as tiles: label and number."""
     about = _("about") + " " if plan.is_estimate else ""
     numbers = [
-        (_("rows"), plan.total),
+        (_("rows"), plan.rows),
         (_("to embed"), plan.to_embed),
         (_("to update without embedding"), plan.to_update_metadata),
         (_("to skip"), plan.to_skip),
