@@ -281,7 +281,8 @@ class Duration:
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """The result of a dry run: what a migration would do. ``is_estimate`` is True if it was
+    """The result of a dry run: what a migration would do. ``total`` is that of its progress at the
+    end: the ``rows`` that match, and the entities to remove. ``is_estimate`` is True if it was
     extrapolated from ``examined`` rows. ``removals_refused`` says why the migration would stop
     before it removes anything; empty: it would not. ``probe`` is set if the provider was asked.
     ``duration`` is None if there is nothing to estimate it by."""
@@ -303,6 +304,12 @@ class MigrationPlan:
     removals_refused: str = ""
     probe: Probe | None = None
     duration: Duration | None = None
+    to_fail: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The number of source rows that match."""
+        return self.total - self.to_remove
 
 
 @dataclass(frozen=True)

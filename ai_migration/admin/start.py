@@ -192,10 +192,10 @@ def entity_of(request: HttpRequest) -> Entity | None:
 
 def matching(plan: MigrationPlan) -> str:
     """Return how many rows a migration would look at, in words."""
-    words = ngettext("%(count)s row matches.", "%(count)s rows match.", plan.total)
+    words = ngettext("%(count)s row matches.", "%(count)s rows match.", plan.rows)
     if plan.is_estimate:
-        words = ngettext("About %(count)s row matches.", "About %(count)s rows match.", plan.total)
-    return words % {"count": display.number(plan.total)}
+        words = ngettext("About %(count)s row matches.", "About %(count)s rows match.", plan.rows)
+    return words % {"count": display.number(plan.rows)}
 
 
 def numbers_of(plan: MigrationPlan) -> list[tuple[str, str, str]]:

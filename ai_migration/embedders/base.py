@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage
 
 from ai_migration.exceptions import FatalEmbedderError, InputRefusedError
 from ai_migration.types import EmbedAnswer, Vectors
+from ai_migration.words import counted
 
 
 class Embedder(ABC):
@@ -150,7 +151,8 @@ class Embedder(ABC):
             )
         if len(array) != count:
             raise InputRefusedError(
-                f"{self.model_id} answered {len(array)} vectors for {count} texts"
+                f"{self.model_id} answered {counted(len(array), 'vector')} for "
+                f"{counted(count, 'text')}"
             )
         if not np.isfinite(array).all():
             raise InputRefusedError(f"{self.model_id} answered NaN or infinity in a vector")

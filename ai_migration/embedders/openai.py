@@ -22,6 +22,7 @@ from ai_migration.exceptions import (
 )
 from ai_migration.redaction import Address
 from ai_migration.types import EmbedAnswer, Vectors
+from ai_migration.words import counted
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -137,7 +138,8 @@ class OpenAICompatibleEmbedder(RemoteEmbedder):
         ordered = sorted(data, key=lambda item: item["index"])
         if [item["index"] for item in ordered] != list(range(count)):
             raise InputRefusedError(
-                f"{self.vendor} answered {len(ordered)} vectors for {count} texts, or not one each"
+                f"{self.vendor} answered {counted(len(ordered), 'vector')} for "
+                f"{counted(count, 'text')}, or not one each"
             )
         rows = [_row(item["embedding"]) for item in ordered]
         if len({len(row) for row in rows}) > 1:

@@ -15,6 +15,7 @@ from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 from ai_migration.models.sql.clock import MomentField
 from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
+from ai_migration.words import counted
 
 MILLION = 1_000_000
 
@@ -195,7 +196,7 @@ class MigrationJob(OwnModel):
     @property
     def spent(self) -> str:
         """The tokens and cost it has used, with its budget, for messages."""
-        words = f"{self.charged_tokens:,} tokens"
+        words = counted(self.charged_tokens, "token")
         if self.max_tokens is not None:
             words += f" of {self.max_tokens:,}"
         if self.cost is not None:

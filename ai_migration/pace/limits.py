@@ -12,6 +12,7 @@ from ai_migration.embedders import embedders
 from ai_migration.pace.pacing import Limit, ProviderState, Wait
 from ai_migration.pace.states import limit_states
 from ai_migration.types import Headroom
+from ai_migration.words import counted
 
 LOOK_EVERY = 0.5
 """Seconds for which the state of a provider without limits is not read again."""
@@ -140,14 +141,14 @@ class RateLimits:
         settings, job = self._settings, self._job
         if settings.REQUESTS_PER_MINUTE:
             limit = settings.REQUESTS_PER_MINUTE
-            about = f"the embedder {self._alias!r} may get {limit:,} requests a minute"
+            about = f"the embedder {self._alias!r} may get {counted(limit, 'request')} a minute"
             yield from self._shared("requests", limit, 1, about)
         if settings.TOKENS_PER_MINUTE:
             limit = settings.TOKENS_PER_MINUTE
-            about = f"the embedder {self._alias!r} may get {limit:,} tokens a minute"
+            about = f"the embedder {self._alias!r} may get {counted(limit, 'token')} a minute"
             yield from self._shared("tokens", limit, tokens, about)
         if job is not None:
-            about = f"rate limit: {job.per_minute:,} requests a minute"
+            about = f"rate limit: {counted(job.per_minute, 'request')} a minute"
             yield Limit(f"job:{job.job_id}", job.per_minute, job.per_minute / 60, 1, about)
 
     def _shared(self, key: str, per_minute: float, weight: int, reason: str) -> Iterator[Limit]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from django.db import transaction
 from django.utils import timezone
 
+from ai_migration.words import counted
 from pydocs.introspect import Doc, read_docs
 from pydocs.models import DocEntry
 
@@ -33,10 +34,10 @@ class Loaded:
 
     def __str__(self) -> str:
         if not self.changed:
-            return f"{self.package}: {self.total:,} entries, nothing changed"
+            return f"{self.package}: {counted(self.total, 'entry')}, nothing changed"
         changes = {"new": self.created, "changed": self.updated, "removed": self.removed}
         listed = ", ".join(f"{count:,} {what}" for what, count in changes.items() if count)
-        return f"{self.package}: {self.total:,} entries ({listed})"
+        return f"{self.package}: {counted(self.total, 'entry')} ({listed})"
 
 
 def load_package(package: str) -> Loaded:

@@ -203,7 +203,7 @@ def test_a_detached_job_is_done_by_a_worker(world: World, manage_here: Manage) -
     job = newest_job("article")
     assert embedded_texts(world.log) == 0
     output = ok(manage_here, AI, "worker", "--until-idle", ai_migration=world.settings)
-    assert re.search(r"Stopped after \d+ batches", output)
+    assert re.search(r"Stopped after \d+ batch", output)
     job.refresh_from_db()
     assert job.status == JobStatus.COMPLETED
     output = ok(manage_here, AI, "watch", job.pk, returncode=1)  # one row failed
@@ -340,7 +340,7 @@ def test_a_worker_stops_after_the_batch_in_flight(world: World, manage: Manage) 
         process.send_signal(signal.SIGTERM)
         output = ended(process)
     assert process.returncode == 0
-    assert re.search(r"Stopped after \d+ batches", output)
+    assert re.search(r"Stopped after \d+ batch", output)
     assert newest_job("article").status == JobStatus.RUNNING
     assert not QueueEntry.objects.filter(status=EntryStatus.CLAIMED).exists()
 

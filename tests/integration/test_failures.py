@@ -121,7 +121,7 @@ def test_an_embedder_that_always_answers_too_few_vectors(project: Project, scrip
     script.react = fewer
     ended = finish(start())
     assert (ended.status, counts(ended)) == (JobStatus.COMPLETED, (0, 0, 0, 5))
-    assert "0 vectors for 1 texts" in EntityFailure.objects.all()[0].error
+    assert "0 vectors for 1 text" in EntityFailure.objects.all()[0].error
 
 
 def test_every_chunk_must_pass_for_an_entity_to_be_indexed(

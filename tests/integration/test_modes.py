@@ -215,7 +215,9 @@ def test_the_plan_is_what_happens(project: Project, mode: str) -> None:
         ended.removed,
     )
     assert plan.texts == len(script.texts)
-    assert plan.total + plan.to_remove == ended.total
+    assert plan.requests == script.asked
+    assert plan.total == ended.total
+    assert plan.rows == plan.total - plan.to_remove
     assert not plan.is_estimate
 
 

@@ -64,6 +64,7 @@ ai-entities:
     tenant-field: tenant_id
     filterable-fields: [g, {name: h}]
     queryset: live
+    filter: {live: true}
     using: other
     batch-size: 10
   nothing:

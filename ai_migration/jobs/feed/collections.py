@@ -21,6 +21,7 @@ from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.stores import stores
 from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONValue
+from ai_migration.words import counted
 
 
 class ConfigChange(Enum):
@@ -139,8 +140,8 @@ def _create_empty(collection: Collection) -> None:
     store, ref = stores[collection.store], collection.ref
     if found := store.count(ref):
         raise StoreError(
-            f"The store {collection.store!r} already has {found} vectors in {ref.name}, which "
-            f"this index did not write. Does another site use it? Then give each its own. If "
+            f"The store {collection.store!r} already has {counted(found, 'vector')} in {ref.name}, "
+            f"which this index did not write. Does another site use it? Then give each its own. If "
             f"they are left from an index that is gone, remove {ref.name} and start again."
         )
     store.drop_collection(ref)  # an empty one may have other dimensions
@@ -178,17 +179,17 @@ def verify(job: MigrationJob, using: str, max_failure_ratio: float) -> str:
     """
     collection = job.collection
     ledger = SearchableEntity.objects.using(using).filter(collection=collection)
-    counted = [_chunks(ledger)]
+    expected = [_chunks(ledger)]
     stored = stores[collection.store].count(collection.ref)
-    counted.append(expected := _chunks(ledger))  # live changes go on meanwhile
-    if not min(counted) <= stored <= max(counted):
+    expected.append(_chunks(ledger))  # live changes go on meanwhile
+    if not min(expected) <= stored <= max(expected):
         return (
-            f"the store has {stored} vectors and the ledger {expected}: another program writes "
-            f"to it, or it lost some. Rebuild with --rebuild."
+            f"the store has {counted(stored, 'vector')} and the ledger {expected[-1]:,}: another "
+            f"program writes to it, or it lost some. Rebuild with --rebuild."
         )
     total = job.processed_entities
     if total and job.failed_entities / total > max_failure_ratio:
-        return f"{job.failed_entities} of {total} entities failed; see the job's failures"
+        return f"{job.failed_entities:,} of {total:,} entities failed; see the job's failures"
     return ""
 
 

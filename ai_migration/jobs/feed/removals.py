@@ -11,6 +11,7 @@ from ai_migration.exceptions import RemovalsRefusedError
 from ai_migration.jobs.feed.collections import active_collection
 from ai_migration.models import MigrationJob, SearchableEntity
 from ai_migration.models.sql.counting import bounded_count
+from ai_migration.words import counted
 
 LARGE = 100
 """An index of more entities than this is not emptied without permission."""
@@ -40,7 +41,7 @@ def refusal(entity: Entity, using: str) -> str:
         return ""
     return (
         f"{indexed - rows:,} of the {indexed:,} entities in the index of {entity.name!r} would be "
-        f"removed: {entity.model._meta.label} shows {rows:,} rows."
+        f"removed: {entity.model._meta.label} shows {counted(rows, 'row')}."
     )
 
 

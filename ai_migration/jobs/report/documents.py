@@ -237,10 +237,12 @@ class Plan(Document):
     """The plan of a migration: what it would do."""
 
     entity_type: str = told("The entity type.", "product")
-    total: int = told("Rows that match.", 100_000)
+    total: int = told("Entities it would be done with: `rows` and `toRemove`.", 100_003)
+    rows: int = told("Rows that match.", 100_000)
     to_embed: int = told("Rows it would embed.", 1_200)
     to_update_metadata: int = told("Rows of which it would write only the metadata.", 0)
     to_skip: int = told("Rows that need nothing.", 98_800)
+    to_fail: int = told("Rows that cannot be read.", 0)
     to_remove: int = told("Entities it would remove.", 3)
     texts: int = told("Texts it would embed; a long one is cut into several.", 1_200)
     tokens: int = told("Their tokens, approximately.", 60_000)

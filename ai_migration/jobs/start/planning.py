@@ -14,6 +14,7 @@ from ai_migration.entities.rows.paging import next_bound
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import RebuildRequiredError
 from ai_migration.indexing.batches import Target, plan_rows
+from ai_migration.indexing.embedding.packing import Packing
 from ai_migration.indexing.embedding.retries import as_embedder_error
 from ai_migration.indexing.targets import target_for
 from ai_migration.jobs.feed.collections import active_collection
@@ -61,7 +62,8 @@ def _plan(checked: CheckedRequest, using: str, examine: int, may_sample: bool) -
     entity, rate_limit = checked.entity, checked.rate_limit
     target, rebuild_reason = _target(checked, using)
     total, is_estimate = checked.count()
-    examined = embed = metadata = skip = texts = tokens = 0
+    examined = embed = metadata = skip = fail = texts = 0
+    sent = Packing(target.embedder, is_untried=target.embedder.is_remote)
     sample: list[str] = []
     began = time.monotonic()
     reader = EntityReader(entity)
@@ -74,20 +76,19 @@ def _plan(checked: CheckedRequest, using: str, examine: int, may_sample: bool) -
             found = reader.read(entity.key.in_range(part, lower, upper))
             lower = upper
             plan = plan_rows(target, found, entity, checked.mode, epoch=2**62, using=using)
-            examined += len(found)
+            examined += len({row.entity_id for row in found})
             embed += len(plan.rows)
             metadata += len(plan.metadata_rows)
-            skip += plan.skipped + len(plan.empty) + len(plan.failures)
+            skip += plan.skipped + len(plan.empty)
+            fail += len(plan.failures)
             texts += len(plan.embed.texts)
-            tokens += sum(target.embedder.count_tokens(plan.embed.texts))
+            sent.add(target.embedder.count_tokens(plan.embed.texts))
             if may_sample and not sample:
                 sample = list(plan.embed.texts[:SAMPLE_TEXTS])
     read = time.monotonic() - began
     scale = total / examined if examined and total > examined else 1.0
     is_estimate = is_estimate or scale > 1.0
-    requests = -(-texts // target.embedder.max_batch_size)
-    if target.embedder.max_batch_tokens is not None:
-        requests = max(requests, -(-tokens // target.embedder.max_batch_tokens))
+    requests, tokens = sent.requests, sent.tokens
     limits = embedder_settings(entity.embedder)
     price = limits.PRICE_PER_MILLION_TOKENS
     share = 1 - limits.LIVE_SHARE
@@ -106,10 +107,11 @@ def _plan(checked: CheckedRequest, using: str, examine: int, may_sample: bool) -
     to_remove = _to_remove(checked, reader, target, using, examine)
     return MigrationPlan(
         entity_type=entity.name,
-        total=max(total, examined),
+        total=max(total, examined) + to_remove,
         to_embed=round(embed * scale),
         to_update_metadata=round(metadata * scale),
         to_skip=round(skip * scale),
+        to_fail=round(fail * scale),
         to_remove=to_remove,
         texts=round(texts * scale),
         tokens=round(tokens * scale),

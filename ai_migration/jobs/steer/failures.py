@@ -11,6 +11,7 @@ from ai_migration.jobs.steer.transitions import note
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.types import Operation, Priority
+from ai_migration.words import counted
 
 _AT_ONCE = 1_000
 
@@ -72,6 +73,7 @@ def _discard(ids: list[int], using: str, actor: str) -> int:
                 failed_entities=F("failed_entities") - count,
                 skipped_entities=F("skipped_entities") + count,
             )
-            note(job, f"{count:,} failed entities were given up", using=using, actor=actor)
+            words = counted(count, "failed entity was", "failed entities were")
+            note(job, f"{words} given up", using=using, actor=actor)
         deleted, _ = chosen.delete()
     return deleted

@@ -44,6 +44,7 @@ from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, summary
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus
+from ai_migration.words import counted
 
 _PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
 """Actions that show jobs or let one go on; they trigger opportunistic recovery."""
@@ -311,7 +312,7 @@ class Command(ServiceCommand):
         if self.as_json:
             self.write_json({"batches": batches})
         else:
-            self.stdout.write(f"Stopped after {batches:,} batches.")
+            self.stdout.write(f"Stopped after {counted(batches, 'batch', 'batches')}.")
             if until_idle and migration_service.list_jobs(status=JobStatus.RUNNING, limit=1):
                 self.stdout.write(
                     "Some jobs are not finished: they wait for a retry, a rate limit or "
@@ -354,9 +355,9 @@ class Command(ServiceCommand):
         else:
             started = f" ({', '.join(report.started)})" if report.started else ""
             self.stdout.write(
-                f"Requeued {report.recovered:,} entries of dead workers, isolated "
+                f"Requeued {counted(report.recovered, 'entry')} of dead workers, isolated "
                 f"{report.quarantined:,} that kill their workers, started "
-                f"{len(report.started)} waiting jobs{started}, deleted {done.deleted} old jobs, "
-                f"woke {done.woken} slots."
+                f"{counted(len(report.started), 'waiting job')}{started}, deleted "
+                f"{counted(done.deleted, 'old job')}, woke {counted(done.woken, 'slot')}."
             )
         return DONE

@@ -35,6 +35,7 @@ from ai_migration.types import (
     MigrationProgress,
     MigrationRequest,
 )
+from ai_migration.words import counted
 
 
 class Command(ServiceCommand):
@@ -241,14 +242,17 @@ class Command(ServiceCommand):
         for plan in plans:
             about = "about " if plan.is_estimate else ""
             lines = [
-                f"{plan.entity_type}: {about}{plan.total:,} rows match. Nothing was started.",
-                f"  embed            {about}{plan.to_embed:,} rows: {plan.texts:,} texts, about "
-                f"{plan.tokens:,} tokens, {plan.requests:,} requests"
+                f"{plan.entity_type}: {about}{_matching(plan)}. Nothing was started.",
+                f"  embed            {about}{counted(plan.to_embed, 'row')}: "
+                f"{counted(plan.texts, 'text')}, about {counted(plan.tokens, 'token')}, "
+                f"{counted(plan.requests, 'request')}"
                 + ("" if plan.cost is None else f", {plan.cost} at the configured price"),
                 f"  update metadata  {about}{plan.to_update_metadata:,}",
                 f"  skip             {about}{plan.to_skip:,}",
                 f"  remove           {plan.to_remove:,}",
             ]
+            if plan.to_fail:
+                lines.append(f"  fail             {about}{plan.to_fail:,}")
             if plan.duration_at_rate_limit is not None:
                 lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
             if plan.rebuild_required:
@@ -259,3 +263,11 @@ class Command(ServiceCommand):
                 lines.append(f"  probe            {plan.probe.error or 'the provider answers'}")
             self.stdout.write("\n".join(lines))
         return FAILED if is_refused else DONE
+
+
+def _matching(plan: MigrationPlan) -> str:
+    """Return the number of rows, and the total of the job's progress if it differs."""
+    rows = counted(plan.rows, "row matches", "rows match")
+    if not plan.to_remove:
+        return rows
+    return f"{rows}, {plan.to_remove:,} indexed have no row: {plan.total:,} in all"

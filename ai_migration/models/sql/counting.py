@@ -14,7 +14,7 @@ COUNT_BOUND = 1_000_000
 def bounded_count(
     rows: QuerySet[Any], bound: int = COUNT_BOUND, *, everywhere: bool = False
 ) -> tuple[int, bool]:
-    """Count the rows of a queryset.
+    """Count the rows of a queryset, each once, also where a join repeats it.
 
     Args:
         rows: The queryset.
@@ -25,7 +25,11 @@ def bounded_count(
         The count, and whether it is an estimate.
     """
     database = dialect(rows.db)
+    keys = rows.order_by().values("pk")
+    joins = (getattr(each, "join_field", None) for each in rows.query.alias_map.values())
+    if any(getattr(field, "one_to_many", False) for field in joins):
+        keys = keys.distinct()
     if not (database.can_estimate or everywhere):
-        return rows.count(), False
-    exact = rows.order_by().values("pk")[: bound + 1].count()
+        return keys.count(), False
+    exact = keys[: bound + 1].count()
     return max(exact, database.estimated(rows) if exact > bound else 0), exact > bound

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ai_migration.words import counted
 from catalog.models import Order, Product
 from catalog.seeding import clear, seed_orders, seed_products
 
@@ -63,5 +64,6 @@ class Command(BaseCommand):
                     )
                     bars.update(task, completed=count)
         if options["verbosity"]:
-            there = f"{Product.objects.count():,} products and {Order.objects.count():,} orders"
-            self.stdout.write(f"Created {made:,} rows. There are now {there}.")
+            counts = (Product.objects.count(), "product"), (Order.objects.count(), "order")
+            there = " and ".join(counted(*each) for each in counts)
+            self.stdout.write(f"Created {counted(made, 'row')}. There are now {there}.")
