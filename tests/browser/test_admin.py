@@ -257,7 +257,8 @@ def test_nobody_is_shut_out(
 
 
 TOO_WIDE = """[...document.querySelectorAll("#result_list, .aim-table")]
-    .filter(each => each.scrollWidth > each.parentElement.clientWidth).map(each => each.outerHTML)"""
+    .filter(each => each.scrollWidth > each.parentElement.clientWidth)
+    .map(each => each.outerHTML)"""
 WHITE = """[...document.querySelectorAll("progress")]
     .filter(each => getComputedStyle(each).appearance !== "none").map(each => each.outerHTML)"""
 OURS = {"include": [["#content"]], "exclude": [["#searchbar"], ["#changelist-filter"]]}
