@@ -34,13 +34,13 @@ def number(value: float, digits: int = 0) -> str:
 
 
 def about(count: float, is_estimate: bool) -> str:
-    """Format a number that may be an estimate."""
-    return _("about %(count)s") % {"count": number(count)} if is_estimate else number(count)
+    """Format a number that may be an estimate, which is not exact to the last figure."""
+    return _("about %(count)s") % {"count": figures(count)} if is_estimate else number(count)
 
 
 def figures(value: float) -> str:
     """Format a measured number: no more than three figures of it mean anything."""
-    if 0 < value < 9.95:
+    if 0 < value < 9.95 and value != int(value):
         return number(value, 1) if value >= 0.05 else "<" + number(0.1, 1)
     places = 0 if value < 1000 else 2 - math.floor(math.log10(value))
     return number(round(value, places))

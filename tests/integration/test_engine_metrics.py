@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -15,6 +16,7 @@ from ai_migration.engine.insight.metrics import (
     add_to_minute,
     engine_minutes,
 )
+from ai_migration.engine.slices import slice as slices
 from ai_migration.engine.slices.slice import Slice
 from ai_migration.engine.upkeep.supervisor import clean_up, tick
 from ai_migration.exceptions import OwnershipLostError
@@ -70,6 +72,18 @@ def test_the_dead_and_the_overtaken_are_counted(project: Project) -> None:
         Slice(lease("worker")).run()
     assert total().leases_lost >= 1
     assert total().batches == 0
+
+
+def test_batches_at_the_same_time_are_timed_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first that is open to the last that is written."""
+    ticks = iter([4.0, 10.0, 25.0])
+    monkeypatch.setattr(slices, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    worker = Slice(lease(), clock=lambda: 0.0)
+    assert worker._busy_since(0) == 4, "one of two is written, which began at 0 and 2"
+    assert worker._busy_since(0) == 6, "and the other"
+    assert worker._busy_since(20) == 5, "one that began after a rest"
 
 
 def test_minutes_add_up_over_slots(project: Project) -> None:

@@ -18,6 +18,7 @@ NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
         (0, "0"),
         (0.01, "<0.1"),
         (0.44, "0.4"),
+        (3, "3"),
         (3.06, "3.1"),
         (9.96, "10"),
         (27.8, "28"),
@@ -29,6 +30,11 @@ NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 )
 def test_a_measured_number_has_three_figures(value: float, shown: str) -> None:
     assert display.figures(value) == shown
+
+
+def test_an_estimate_is_not_exact_to_the_last_figure() -> None:
+    assert display.about(1_494_752, True) == "about 1,490,000"
+    assert display.about(1_494_752, False) == "1,494,752"
 
 
 @pytest.mark.parametrize(
