@@ -186,7 +186,7 @@ def _draft(model: type[Model], name: str) -> _Drafted | None:
         f"    metadata-fields: [{texts[0].name}]   # comes back with each hit",
     ]
     if paths := filter_paths(model):
-        lines.append("    # What a migration can be restricted by:")
+        lines.append("    # What rows can be filtered by:")
         lines.append(f"    filterable-fields: [{', '.join(paths)}]")
     if date := created_at(model):
         lines.append(f"    created-at-field: {date}")
