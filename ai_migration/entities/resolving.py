@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from itertools import takewhile
 from typing import Any, ParamSpec, TypeVar
 
 from django.apps import apps
@@ -22,21 +21,17 @@ from ai_migration.entities.fields import (
     FieldKind,
     ResolvedField,
     annotated_field,
-    holds_html,
-    is_long,
-    is_short,
     resolve_field,
     text_columns,
 )
 from ai_migration.entities.filtering.conditions import row_condition
 from ai_migration.entities.keys import KeyCodec
-from ai_migration.entities.markup import require_library
 from ai_migration.entities.sources import RowCondition, RowSource
 from ai_migration.entities.templates import TextTemplate
+from ai_migration.entities.text_fields import context_of, html_fields, require_html_library
 from ai_migration.exceptions import (
     EntityConfigError,
     InvalidRequestError,
-    MissingDependencyError,
     QuerysetError,
     nearest,
 )
@@ -135,8 +130,9 @@ class _Resolver:
         if not text_fields and not self.faults and not self._is_unknown:
             self.faults.append(EntityFault(FaultKind.NO_TEXT, _no_text(model, definition)))
         older = {field.name for field in definition.filterable_fields}
-        context = list(self._context(model, text_fields, template))
-        html = self._html_fields([*text_fields, *(field for field, _ in context)], template)
+        context = tuple(context_of(definition, text_fields, partial(self._fields, model)))
+        html = html_fields(definition, [*text_fields, *(field for field, _ in context)])
+        self._try(FaultKind.HTML, require_html_library, definition, html, template)
         metadata = [
             (resolved, field)
             for field in _with_tenant(definition)
@@ -161,7 +157,7 @@ class _Resolver:
             key=KeyCodec.of(model),
             text_fields=tuple(text_fields),
             template=template,
-            context=tuple(context),
+            context=context,
             html_fields=html,
             metadata_fields=tuple(metadata),
             filterable_fields=tuple(filterable),
@@ -222,35 +218,6 @@ class _Resolver:
             raise EntityConfigError(
                 f"{prefix} ({self.definition.source}): 'filter': {problem}"
             ) from error
-
-    def _context(
-        self, model: type[Model], text_fields: Sequence[ResolvedField], template: object
-    ) -> Iterator[tuple[ResolvedField, str]]:
-        """Yield the fields that head every chunk: those of the config, else the short fields
-        before the first long one."""
-        declared = self.definition.chunking.context
-        labels = {field.name: field.words for field in self.definition.text_fields}
-        for field in declared or ():
-            words = field.label or labels.get(field.name) or field.words
-            for resolved in self._fields(model, [field.name]):
-                yield resolved, words
-        if declared is None and template is None:
-            for resolved in takewhile(lambda field: not is_long(field), text_fields):
-                if is_short(resolved):
-                    yield resolved, labels[resolved.name]
-
-    def _html_fields(
-        self, fields: Sequence[ResolvedField], template: TextTemplate | None
-    ) -> frozenset[ResolvedField]:
-        """Return the fields whose values are HTML: the config says so, else their class."""
-        declared = [*(self.definition.chunking.context or ()), *self.definition.text_fields]
-        says = {field.name: field.html for field in declared if field.html is not None}
-        found = frozenset(field for field in fields if says.get(field.name, holds_html(field)))
-        names = sorted(field.name for field in found)
-        if names or (template is not None and template.takes_html):
-            what = f"the HTML of {', '.join(names)}" if names else "'html_text' in its template"
-            self._try(FaultKind.HTML, _require_html_library, self.definition, what)
-        return found
 
     def _template_fields(
         self, model: type[Model], template: TextTemplate, known: list[ResolvedField]
@@ -356,15 +323,6 @@ def _require_key(model: type[Model], entity_type: str) -> None:
                 f"Entity type {entity_type!r}: the primary key of {model._meta.label} is "
                 f"binary, and cannot be written as text"
             )
-
-
-def _require_html_library(definition: EntityDefinition, what: str) -> None:
-    try:
-        require_library(f"Entity type {definition.entity_type!r} ({definition.source}): {what}")
-    except MissingDependencyError as error:
-        raise EntityConfigError(
-            f"{error.message}, or set 'html: false' to embed it as it is"
-        ) from None
 
 
 def _require_filterable(model: type[Model], field: ResolvedField, entity_type: str) -> None:

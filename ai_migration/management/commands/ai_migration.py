@@ -21,7 +21,7 @@ from ai_migration.exceptions import SettingsError, nearest
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
-from ai_migration.management import doctor
+from ai_migration.management import doctor, init
 from ai_migration.management.base import (
     DONE,
     FAILED,
@@ -84,6 +84,7 @@ class Command(ServiceCommand):
         entities.add_argument(
             "--schema", action="store_true", help="Print the JSON Schema of ai-entity-config.yml."
         )
+        init.add_arguments(action("init", "Write a first ai-entity-config.yml from the models."))
         find = action("search", "Search an entity type.")
         find.add_argument("entity_type", metavar="TYPE", help="The entity type to search.")
         find.add_argument("query", metavar="WORDS", help="The meaning to look for, in quotes.")
@@ -122,6 +123,7 @@ class Command(ServiceCommand):
             "retry-failed": self._steer(migration_service.retry_failed),
             "watch": self._watch,
             "entities": self._entities,
+            "init": partial(init.run, self),
             "search": self._search,
             "worker": self._worker,
             "supervise": self._supervise,
