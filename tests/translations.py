@@ -63,7 +63,7 @@ def messages() -> Catalog:
             "python", BytesIO(source.encode()), KEYWORDS, ["Translators:"]
         ):
             # Without line numbers, which would change with every commit.
-            found.add(message, locations=[(where, None)], auto_comments=comments, context=context)
+            found.add(message, locations=[(where, 0)], auto_comments=comments, context=context)
     return found
 
 

@@ -139,7 +139,7 @@ def said_by_all() -> tuple[str, str, str]:
     [checked] = [message for message in found() if "W050" in message]
     [overview] = list_entities()
     [finding] = list(Indexes().run())
-    return checked, finding.fact, coverage.Covered(overview, 0).stale
+    return checked, finding.fact, "; ".join(coverage.Covered(overview, 0).notes)
 
 
 def assert_searches_go_on(asked: str = "small") -> None:

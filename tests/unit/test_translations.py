@@ -18,11 +18,11 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]")
 
 def forms(message: Message) -> list[tuple[str, str]]:
     """Each form of a message beside what it is translated from."""
-    if isinstance(message.id, str):
+    if not isinstance(message.id, (list, tuple)):
         return [(message.id, str(message.string))]
     one, many = message.id
-    strings = [*message.string]
-    return [(one, strings[0]), *((many, string) for string in strings[1:])]
+    first, *others = message.string or ("", "")
+    return [(one, first), *((many, string) for string in others)]
 
 
 @pytest.mark.parametrize("path", catalogues(), ids=lambda path: path.parts[-3])
