@@ -21,7 +21,7 @@ def forms(message: Message) -> list[tuple[str, str]]:
     if not isinstance(message.id, (list, tuple)):
         return [(message.id, str(message.string))]
     one, many = message.id
-    first, *others = message.string or ("", "")
+    first, *others = [*message.string]
     return [(one, first), *((many, string) for string in others)]
 
 
