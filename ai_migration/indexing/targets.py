@@ -53,7 +53,7 @@ def serving_target(collection: Collection) -> Target:
     """
     try:
         return target_of(collection)
-    except AIMigrationError:
+    except Exception:  # a class can raise anything
         embedder = next(_other_embedders(collection), None)
         if embedder is None:
             raise
@@ -67,6 +67,8 @@ def outage(collection: Collection) -> str:
         serving_target(collection)
     except AIMigrationError as error:
         return error.message
+    except Exception as error:
+        return f"its embedder raised {type(error).__name__}"
     return ""
 
 
@@ -129,7 +131,7 @@ def live_collections(entity_type: str, using: str) -> list[Collection]:
 def _other_embedders(collection: Collection) -> Iterator[Embedder]:
     """Yield the embedder that made a collection's vectors, if its alias has another one now."""
     for alias in embedders:
-        with suppress(Exception):  # a class can raise anything; the checks report it
+        with suppress(Exception):  # the checks report it
             if _made(embedders[alias], collection):
                 yield embedders[alias]
     with suppress(Exception):

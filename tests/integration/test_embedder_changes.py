@@ -142,7 +142,7 @@ def said_by_all() -> tuple[str, str, str]:
     return checked, finding.fact, "; ".join(coverage.Covered(overview, 0).notes)
 
 
-def assert_searches_go_on(asked: str = "small") -> None:
+def assert_searches_go_on() -> None:
     for said in said_by_all():
         assert "searches use the old index" in said
     hits = search("article", "title: Title 2\nbody: Body of number 2.", limit=1)
