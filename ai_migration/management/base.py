@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 from django.core.management.base import (
     BaseCommand,
@@ -94,7 +94,7 @@ class ServiceCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the command, and turn every error into a message without a traceback."""
         self.as_json = bool(options["json"])
-        self.plain, self.stdout = self.stdout, Telling(self.stdout)
+        self.plain, self.stdout = self.stdout, Telling(cast("TextIO", self.stdout))
         try:
             with own_sessions():
                 require_own_schema(our_database())

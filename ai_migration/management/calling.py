@@ -79,6 +79,8 @@ def _short(program: str) -> str:
 class Telling(OutputWrapper):
     """An output whose messages name commands as they have to be typed here."""
 
-    def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:
+    def write(  # type: ignore[override]  # as Django's own
+        self, msg: str = "", style_func: Any = None, ending: str | None = None
+    ) -> None:
         """Write a message."""
         super().write(as_called(msg), style_func, ending)

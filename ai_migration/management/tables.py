@@ -31,20 +31,20 @@ def table(
         prose: Columns that are folded where the terminal is too narrow. The others never
             are: an id that is cut cannot be copied.
     """
-    rows = [[str(value) for value in row] for row in rows]
+    lines = [[str(value) for value in row] for row in rows]
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     needed = _AROUND * len(headers)
-    for header, *values in zip(headers, *rows, strict=True):
+    for header, *values in zip(headers, *lines, strict=True):
         words = [word for each in values for word in each.split()] if header in prose else values
         least = max(map(cell_len, [header, *words]))
         drawn.add_column(header, overflow="fold", no_wrap=header not in prose, min_width=least)
         needed += least
-    for row in rows:
-        drawn.add_row(*map(Text, row))
+    for line in lines:
+        drawn.add_row(*map(Text, line))
     terminal = Console()
     width = terminal.width if terminal.is_terminal else WIDE
     if needed > width and terminal.is_terminal:
-        return "\n".join(_paragraph(headers, row, width) for row in rows)
+        return "\n".join(_paragraph(headers, line, width) for line in lines)
     output = StringIO()
     Console(file=output, color_system=None, width=max(width, needed)).print(drawn)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip("\n")

@@ -99,7 +99,8 @@ class MigrationAutoSchema(AutoSchema):
     is part of, and names the permissions that a call needs."""
 
     def get_tags(self) -> list[str]:
-        return [self.view.tag.value]
+        view: Any = self.view
+        return [view.tag.value]
 
     def get_summary(self) -> str:
         """Return the first sentence of the description."""

@@ -75,7 +75,7 @@ def test_a_row_that_a_join_repeats_is_counted_once(project: Project) -> None:
     ids=str,
 )
 def test_texts_and_requests_are_those_that_are_sent(
-    project: Project, limits: dict[str, int]
+    project: Project, limits: dict[str, Any]
 ) -> None:
     script = project.embedder(max_input_tokens=40, **limits)
     project.article(chunking={"size": 25, "overlap": 5})

@@ -24,7 +24,7 @@ OPTIONS = [
 
 
 def parse(name: str, *arguments: str) -> Any:
-    command = load_command_class("ai_migration", name)
+    command: Any = load_command_class("ai_migration", name)
     command._called_from_command_line = True
     parser = command.create_parser("manage.py", name)
     return parser.parse_args(list(arguments))
