@@ -21,8 +21,8 @@ def forms(message: Message) -> list[tuple[str, str]]:
     if not isinstance(message.id, (list, tuple)):
         return [(message.id, str(message.string))]
     one, many = message.id
-    first, *others = [*message.string]
-    return [(one, first), *((many, string) for string in others)]
+    strings = list(message.string or ())
+    return [(one, strings[0]), *((many, string) for string in strings[1:])]
 
 
 @pytest.mark.parametrize("path", catalogues(), ids=lambda path: path.parts[-3])
