@@ -121,14 +121,14 @@ class RichTextField(models.TextField):  # type: ignore[type-arg]
     """Has the name of a field that holds HTML."""
 
 
-class Page(models.Model):  # noqa: DJ008
+class RichPage(models.Model):  # noqa: DJ008
     """Rich text, as editors write it."""
 
     title = models.CharField(max_length=50)
     body = RichTextField()
     note = models.TextField(default="")
 
-    objects: ClassVar[models.Manager[Page]] = models.Manager()
+    objects: ClassVar[models.Manager[RichPage]] = models.Manager()
 
     class Meta:
         app_label = "testapp"

@@ -10,7 +10,7 @@ from ai_migration import search
 from ai_migration.entities import registry
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from tests.integration.embedders import Script
-from tests.integration.odd_models import Page, table_of
+from tests.integration.odd_models import RichPage, table_of
 from tests.integration.support import Project, collection, counts, payloads, run
 from tests.testapp.models import Article, Tag
 
@@ -22,12 +22,12 @@ TEXT = "Care\n\nWash & dry.\nNever iron."
 
 
 def page(project: Project, *fields: Any, **more: Any) -> None:
-    project.article(*(fields or ("title", "body")), name="page", model="testapp.Page", **more)
+    project.article(*(fields or ("title", "body")), name="page", model="testapp.RichPage", **more)
 
 
 def test_a_field_whose_class_holds_html_is_turned_to_text(project: Project, script: Script) -> None:
-    with table_of(Page):
-        Page.objects.create(title="Shirt <b>", body=HTML, note="<b>as it is</b>")
+    with table_of(RichPage):
+        RichPage.objects.create(title="Shirt <b>", body=HTML, note="<b>as it is</b>")
         page(project, "title", "body", "note", metadata_fields=["body"])
         run("page")
         text = f"title: Shirt <b>\nbody: {TEXT}\nnote: <b>as it is</b>"
@@ -38,8 +38,8 @@ def test_a_field_whose_class_holds_html_is_turned_to_text(project: Project, scri
 
 
 def test_the_config_has_the_last_word(project: Project, script: Script) -> None:
-    with table_of(Page):
-        Page.objects.create(title="&amp;", body=HTML, note="<b>bold</b>")
+    with table_of(RichPage):
+        RichPage.objects.create(title="&amp;", body=HTML, note="<b>bold</b>")
         page(
             project,
             {"name": "title", "html": True},
@@ -51,8 +51,8 @@ def test_the_config_has_the_last_word(project: Project, script: Script) -> None:
 
 
 def test_a_template_gets_the_text(project: Project, script: Script) -> None:
-    with table_of(Page):
-        Page.objects.create(title="t", body="<p>1 &lt;b&gt; 2</p>", note="<p>a</p><p>b</p>")
+    with table_of(RichPage):
+        RichPage.objects.create(title="t", body="<p>1 &lt;b&gt; 2</p>", note="<p>a</p><p>b</p>")
         page(project, template="{{ body }}|{{ body|html_text }}|{{ note|html_text }}|{{ note }}")
         run("page")
         assert script.texts == ["1 <b> 2|1 <b> 2|a\n\nb|<p>a</p><p>b</p>"]

@@ -22,7 +22,7 @@ from ai_migration.entities.config.file import load_config
 from ai_migration.entities.drafting.draft import draft_config
 from ai_migration.exceptions import InvalidRequestError
 from tests.commands import ROOT, ManageHere
-from tests.integration.odd_models import Page, table_of
+from tests.integration.odd_models import RichPage, table_of
 from tests.integration.support import Project, make_articles, run
 from tests.testapp.models import Article, Category
 
@@ -45,16 +45,18 @@ def config(project: Project, tmp_path: Path) -> Path:
 
 def test_the_file_passes_the_checks_and_indexes_and_finds(config: Path) -> None:
     make_articles(3)
-    with table_of(Page):
-        Page.objects.create(title="Care", body="<p>Never iron.</p>", note="<p>by <b>hand</b></p>")
+    with table_of(RichPage):
+        RichPage.objects.create(
+            title="Care", body="<p>Never iron.</p>", note="<p>by <b>hand</b></p>"
+        )
         draft = draft_config(["testapp"])
         config.write_text(draft.text)
         registry.reset()
-        assert {"article", "document", "page", "child_thing"} <= {*draft.entity_types}
+        assert {"article", "document", "rich_page", "child_thing"} <= {*draft.entity_types}
         assert faults() == []
         assert run("article").indexed == 3
-        assert run("page").indexed == 1
-        [hit] = search("page", "iron")
+        assert run("rich_page").indexed == 1
+        [hit] = search("rich_page", "iron")
         assert hit.text == "title: Care\nbody: Never iron.\nnote: by hand"
         assert hit.metadata == {"title": "Care"}
 
@@ -131,11 +133,11 @@ def test_names_are_unique_and_what_is_declared_is_left_alone() -> None:
 def test_without_the_library_for_html_it_is_written_as_it_is(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with table_of(Page):
-        Page.objects.create(title="Care", body="plain", note="<p>by hand</p>")
+    with table_of(RichPage):
+        RichPage.objects.create(title="Care", body="plain", note="<p>by hand</p>")
         monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None)
         draft = draft_config(["testapp"])
-    assert {*draft.raw_html} == {"testapp.Page.body", "testapp.Page.note"}
+    assert {*draft.raw_html} == {"testapp.RichPage.body", "testapp.RichPage.note"}
     config.write_text(draft.text)
     registry.reset()
     assert faults() == []
