@@ -41,10 +41,11 @@ def run(project: Path, *arguments: str, stop_at: re.Pattern[str] | None = None) 
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(project)
-        os.execve(
-            sys.executable,
-            [sys.executable, "manage.py", *arguments],
-            {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(WIDTH)},
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        os.execvpe(  # called by its name, as commands in messages are then, too
+            "python",
+            ["python", "manage.py", *arguments],
+            {**os.environ, "PATH": path, "TERM": "xterm-256color", "COLUMNS": str(WIDTH)},
         )
     ioctl(terminal, TIOCSWINSZ, struct.pack("HHHH", 60, WIDTH, 0, 0))
     printed, stopped = b"", False
