@@ -121,7 +121,7 @@ def pace(progress: MigrationProgress) -> str:
     if progress.entities_per_second:
         parts.append(rate(progress))
     if progress.estimated_time_remaining is not None:
-        parts.append(_("%(time)s left") % {"time": length(progress.estimated_time_remaining)})
+        parts.append(_("%(time)s left") % {"time": roughly(progress.estimated_time_remaining)})
     return " · ".join(parts)
 
 
@@ -143,8 +143,10 @@ def length(span: timedelta | None) -> str:
     return words % {"days": days, "hours": hours}
 
 
-def roughly(span: timedelta) -> str:
-    """Show an estimated length of time: the largest unit, or two of them where it is small."""
+def roughly(span: timedelta | None) -> str:
+    """Show an estimated length of time, rounded as nobody knows it exactly."""
+    if span is None:
+        return NOTHING
     seconds = span.total_seconds()
     if seconds < 1:
         return _("under a second")

@@ -137,7 +137,7 @@ class Panel:
     def numbers(self) -> list[tuple[str, str, str]]:
         """The tiles, label, number and note: always eight, which fill their rows."""
         now = self.progress
-        left = (_("time left"), display.length(now.estimated_time_remaining), "")
+        left = (_("time left"), display.roughly(now.estimated_time_remaining), "")
         if not self.is_open:
             left = (_("ran for"), display.length(now.active_time), _("without pauses"))
         price = (_("cost"), display.NOTHING, _("no price is set"))
@@ -148,7 +148,7 @@ class Panel:
             (_("skipped"), display.number(now.skipped), ""),
             (_("removed"), display.number(now.removed), ""),
             (_("failed"), display.number(now.failed), ""),
-            (_("rate"), display.rate(now), _("without pauses")),
+            (_("rate"), display.rate(now), _("without pauses") if now.entities_per_second else ""),
             left,
             (_("tokens"), display.number(now.tokens), ""),
             price,

@@ -94,7 +94,7 @@ def seed() -> str:
     failures = EntityFailure.objects.all()
     failures.update(last_failed_at=datetime.now(UTC) - timedelta(minutes=80))
     spread(running, ends=timedelta(seconds=1), pause=timedelta(minutes=12))
-    hold_slots()
+    work_on(running)
     return running
 
 
@@ -139,15 +139,23 @@ def spread(job_id: str, *, ends: timedelta, pause: timedelta = timedelta()) -> N
     jobs.filter(status="COMPLETED").update(completed_at=now - ends)
 
 
-def hold_slots() -> None:
-    """Two workers are alive."""
-    from ai_migration.models import WorkerSlot
+def work_on(job_id: str) -> None:
+    """Two workers are alive, and have a batch of the job in hand.
+
+    Args:
+        job_id: The job.
+    """
+    from ai_migration.models import QueueEntry, WorkerSlot
     from ai_migration.models.leases import acquire
 
     for number in (1, 2):
         assert acquire(f"worker-{number}", f"web-{number}/4026531836:{4710 + number}")
     soon = datetime.now(UTC) + timedelta(hours=1)
-    WorkerSlot.objects.filter(name__startswith="worker-").update(lease_expires_at=soon)
+    slots = WorkerSlot.objects.filter(name__startswith="worker-")
+    slots.update(lease_expires_at=soon)
+    entry = QueueEntry.objects.filter(job=job_id, status="PENDING").earliest("id")
+    claimed = {"status": "CLAIMED", "claimed_by": slots[0], "claimed_at": datetime.now(UTC)}
+    QueueEntry.objects.filter(pk=entry.pk).update(**claimed)
 
 
 def serve() -> str:
