@@ -116,6 +116,7 @@ class Panel:
             (_("rate"), display.rate(now)),
             (_("time left"), display.length(now.estimated_time_remaining)),
             (_("tokens"), display.number(now.tokens)),
+            *([(_("building the index"), str(now.index_build))] if now.index_build else []),
             *([(_("cost"), display.number(float(now.cost), 2))] if now.cost is not None else []),
         ]
 
