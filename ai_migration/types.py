@@ -218,10 +218,28 @@ class JobChanges:
 
 
 @dataclass(frozen=True)
+class IndexBuild:
+    """The progress of an index that a store builds.
+
+    Attributes:
+        percent: From 0 to 100.
+        phase: What the store does, or waits for, in its own words.
+    """
+
+    percent: float
+    phase: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.percent:.0f} %"
+        return text if 0 < self.percent < 100 or not self.phase else f"{text}, {self.phase}"
+
+
+@dataclass(frozen=True)
 class MigrationProgress:
     """The progress of a job. ``processed`` counts every entity the job is done with: indexed,
     skipped, removed or failed. ``entities_per_second`` and ``active_time`` leave pauses out.
-    ``cost`` is None if no price is configured."""
+    ``cost`` is None if no price is configured. ``index_build`` is set while the job waits for the
+    store's index."""
 
     job_id: str
     entity_type: str
@@ -242,6 +260,7 @@ class MigrationProgress:
     cost: Decimal | None
     error_message: str
     active_time: timedelta = timedelta()
+    index_build: IndexBuild | None = None
 
 
 @dataclass(frozen=True)

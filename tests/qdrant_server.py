@@ -106,6 +106,7 @@ class QdrantServer:
                 return 200, {"exists": local.collection_exists(name)}
             case "GET", [name]:
                 info = local.get_collection(name)
+                info.config.hnsw_config.m = self.graph[name]
                 if self.yellow:
                     self.yellow -= 1
                     info.status = models.CollectionStatus.YELLOW

@@ -140,6 +140,12 @@ class Panel:
         left = (_("time left"), display.roughly(now.estimated_time_remaining), "")
         if not self.is_open:
             left = (_("ran for"), display.length(now.active_time), _("without pauses"))
+        elif now.index_build is not None:
+            left = (
+                _("building the index"),
+                f"{now.index_build.percent:.0f} %",
+                now.index_build.phase,
+            )
         price = (_("cost"), display.NOTHING, _("no price is set"))
         if now.cost is not None:
             price = (_("cost"), display.number(float(now.cost), 2), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from ai_migration.exceptions import SettingsError
 from ai_migration.findings import Finding, Level
 from ai_migration.management.base import DONE, FAILED, ServiceCommand
 from ai_migration.models.leases import our_database
+from ai_migration.stores import store_databases
 
 _MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.ERROR: "ERROR"}
 _CLOSING = {
@@ -73,7 +75,10 @@ def examine(wait: float) -> list[Finding]:
     Args:
         wait: Seconds a cluster is given to run a task; 0: send it none.
     """
-    messages = checks.run_checks(tags=["ai_migration"], databases=[our_database()])
+    databases = {our_database()}
+    with suppress(SettingsError):  # reported by the checks
+        databases |= store_databases()
+    messages = checks.run_checks(tags=["ai_migration"], databases=sorted(databases))
     findings = [
         _finding(message)
         for message in sorted(messages, key=lambda message: -message.level)

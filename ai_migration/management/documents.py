@@ -24,6 +24,8 @@ def describe_progress(progress: MigrationProgress) -> str:
         lines[-1] += f" at {progress.entities_per_second:,.0f}/s"
     if progress.estimated_time_remaining is not None:
         lines.append(f"  time left  {duration(progress.estimated_time_remaining)}")
+    if progress.index_build is not None:
+        lines.append(f"  index      is being built: {progress.index_build}")
     if progress.tokens:
         cost = "" if progress.cost is None else f", {progress.cost} at the configured price"
         lines.append(f"  tokens     {progress.tokens:,}{cost}")

@@ -158,6 +158,8 @@ def _facts(progress: MigrationProgress) -> str:
         facts.append("waiting: MAX_CONCURRENT_JOBS others run")
     elif not is_running:
         facts.append(str(progress.status).lower())
+    if progress.index_build is not None:
+        return " · ".join([*facts, f"building the index: {progress.index_build}"])
     if progress.entities_per_second:
         facts.append(f"{progress.entities_per_second:,.0f}/s")
     remaining = progress.estimated_time_remaining

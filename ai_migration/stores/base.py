@@ -14,11 +14,12 @@ from django.db import Error
 
 from ai_migration.exceptions import AIMigrationError, StoreError
 from ai_migration.redaction import redacted, scrub, secrets_of
-from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
+from ai_migration.types import CollectionRef, IndexBuild, JSONValue, StoreHit, VectorBatch, Vectors
 
 _LONGEST_MESSAGE = 500
 _CALLS = (
-    *("ensure_collection", "exists", "drop_collection", "optimize", "activated"),
+    *("ensure_collection", "exists", "drop_collection", "activated"),
+    *("optimize", "needs_index", "index_build"),
     *("upsert", "update_metadata", "delete", "scroll", "count", "search"),
 )
 """The operations of a store."""
@@ -132,6 +133,17 @@ class VectorStore(ABC):
         may take long, and runs in a thread of its own, outside any transaction."""
         return
 
+    def needs_index(self, collection: CollectionRef, *, above: int) -> bool:
+        """Return whether the collection has more than ``above`` vectors and no index for searches,
+        although :meth:`optimize` would build one. False while it is being built. It is called every
+        minute, so it must be cheap."""
+        return False
+
+    def index_build(self, collection: CollectionRef) -> IndexBuild | None:
+        """Return the progress of the index that is being built, by this process or another; None:
+        none is being built, or the store cannot tell."""
+        return None
+
     def activated(self, collection: CollectionRef) -> None:
         """Take note that the collection answers searches from now on. Called when a job has filled
         it; must be idempotent. A failure is only logged."""
@@ -139,6 +151,12 @@ class VectorStore(ABC):
 
     def check(self) -> list[CheckMessage]:
         """Return the messages of the system checks of this store; must not connect anywhere."""
+        return []
+
+    def check_server(self) -> list[CheckMessage]:
+        """Return the messages of the system checks that ask the store's server. They run where
+        Django passes databases (``check --database default``), and in ``doctor``: for a store in a
+        Django database, if that is passed."""
         return []
 
     def secrets(self) -> Iterable[str]:

@@ -120,6 +120,16 @@ class Searching(StoreSuite):
         assert hit.entity_id == "c"
         assert store.count(collection) == 3
 
+    def test_what_was_optimized_needs_no_index(
+        self, store: VectorStore, collection: CollectionRef
+    ) -> None:
+        assert not store.needs_index(collection, above=0), "it is empty"
+        store.upsert(collection, batch_of(["a", "b", "c"]))
+        assert not store.needs_index(collection, above=3), "it is small"
+        store.optimize(collection)
+        assert not store.needs_index(collection, above=2)
+        assert store.index_build(collection) is None
+
     def test_a_hit_says_what_it_is(self, store: VectorStore, collection: CollectionRef) -> None:
         store.upsert(collection, batch_of(["a", "a"], chunks=[0, 3], metadata=[{"n": 1}, {"n": 2}]))
         [hit] = store.search(collection, unit_vectors(2)[1], limit=1)

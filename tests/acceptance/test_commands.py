@@ -72,7 +72,7 @@ def test_the_json_of_a_run_is_as_documented(world: World, manage_here: Manage) -
     ]
     assert list(run["progress"]) == [
         *("total", "processed", "indexed", "skipped", "removed", "failed", "percentComplete"),
-        *("entitiesPerSecond", "estimatedTimeRemaining"),
+        *("entitiesPerSecond", "estimatedTimeRemaining", "indexBuild"),
     ]
     assert run["entityType"] == "article"
     assert run["status"] == "COMPLETED"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from ai_migration.exceptions import SettingsError, StoreError
 from ai_migration.stores.pgvector import PgVectorStore
 from ai_migration.stores.pgvector.building import BuildOptions, BuildSettings, Server
-from ai_migration.stores.pgvector.index import HnswIndex, IvfflatIndex
+from ai_migration.stores.pgvector.index import HnswIndex, IvfflatIndex, _percent
 from ai_migration.stores.pgvector.table import PgVectorTable
 from ai_migration.testing.stores import batch_of
-from ai_migration.types import CollectionRef, Metric
+from ai_migration.types import CollectionRef, IndexBuild, Metric
 from tests.databases import FreshDatabase
 
 MB = 1 << 20
@@ -207,3 +209,78 @@ def test_through_a_pooler_the_table_says_that_one_process_builds_it(
     PgVectorStore().optimize(REF)
     assert during == [(["parallel_workers=0"],)]
     assert execute("SELECT reloptions FROM pg_class WHERE relname = %s", REF.name) == [(None,)]
+
+
+# What it says of it
+
+
+@pytest.mark.parametrize(
+    ("phase", "done", "percent"),
+    [
+        ("initializing", 0, 0),
+        ("waiting for writers before build", 50, 0),
+        ("building index: initializing", 0, 0),
+        ("building index: loading tuples", 50, 62.5),
+        ("building index: loading tuples", 80, 100),
+        ("index validation: scanning table", 20, 100),
+        ("waiting for old snapshots", 0, 100),
+    ],
+)
+def test_percent_are_those_of_the_building(phase: str, done: int, percent: float) -> None:
+    assert _percent(phase, done, 80) == percent
+    assert _percent(phase, 0, 0) == (0 if phase.startswith("building") else percent)
+
+
+@pytest.fixture
+def unindexed(database: FreshDatabase) -> PgVectorStore:
+    store = PgVectorStore()
+    store.ensure_collection(REF)
+    store.upsert(REF, batch_of(["a", "b", "c"]))
+    return store
+
+
+@server_only
+def test_while_a_build_waits_for_a_writer_it_is_seen(unindexed: PgVectorStore) -> None:
+    assert unindexed.index_build(REF) is None
+
+    def build() -> None:
+        try:
+            unindexed.optimize(REF)
+        finally:
+            connections.close_all()
+
+    builder, writer = threading.Thread(target=build), connection.copy()
+    with closing(writer), writer.cursor() as cursor:
+        writer.set_autocommit(False)
+        cursor.execute(f"DELETE FROM {REF.name} WHERE entity_id = 'c'")
+        builder.start()
+        seen = None
+        while seen is None or seen.phase == "initializing":
+            seen = unindexed.index_build(REF)
+        assert seen == IndexBuild(0.0, "waiting for writers before build")
+        assert not unindexed.needs_index(REF, above=1), "it is being built"
+        writer.rollback()
+    builder.join(timeout=30)
+    assert unindexed.index_build(REF) is None
+    assert is_valid(HNSW)
+
+
+@server_only
+def test_an_index_is_needed_unless_a_valid_one_is_there(unindexed: PgVectorStore) -> None:
+    assert unindexed.needs_index(REF, above=2)
+    assert not PgVectorStore(index=None).needs_index(REF, above=2)
+    unindexed.optimize(REF)
+    assert not unindexed.needs_index(REF, above=2)
+    assert PgVectorStore(index="ivfflat").needs_index(REF, above=2), "of another kind"
+    execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", HNSW)
+    assert unindexed.needs_index(REF, above=2), "its builder died"
+    unindexed.optimize(REF)
+    assert is_valid(HNSW)
+
+
+@server_only
+def test_more_dimensions_than_an_index_takes_need_none(database: FreshDatabase) -> None:
+    large, store = CollectionRef(7, "product", 2001), PgVectorStore()
+    store.ensure_collection(large)
+    store.upsert(large, batch_of(["a"], dimensions=2001))
+    assert not store.needs_index(large, above=0)

@@ -220,10 +220,15 @@ def test_the_index_is_built_after_the_load(
 ) -> None:
     monkeypatch.setattr(qdrant_module, "_POLL_SECONDS", 0)
     assert server.graph["ai_vectors_7"] == 0
+    store.upsert(REF, batch_of(["a", "b"]))
+    assert store.needs_index(REF, above=1)
+    assert not store.needs_index(REF, above=2)
     server.yellow = 3
+    server.requests.clear()
     store.optimize(REF)
     assert server.graph["ai_vectors_7"] == 16
-    assert server.requests.count("GET /collections/ai_vectors_7") == 4
+    assert not store.needs_index(REF, above=1)
+    assert server.requests.count("GET /collections/ai_vectors_7") == 4 + 1
 
 
 def test_the_alias_follows_the_active_collection(server: QdrantServer) -> None:

@@ -13,7 +13,10 @@ from django.db import connection
 from django.db.models import QuerySet, Value
 from django.test.utils import CaptureQueriesContext
 
-from ai_migration.exceptions import EntityConfigError, RebuildRequiredError
+from ai_migration.exceptions import EntityConfigError, RebuildRequiredError, StoreError
+from ai_migration.findings import Level
+from ai_migration.management.doctor import examine
+from ai_migration.stores.memory import MemoryStore
 from tests.commands import Manage
 from tests.databases import FreshDatabase
 from tests.integration.support import Project, collection, make_articles, run, start
@@ -100,6 +103,48 @@ def test_an_index_that_was_built_with_another_config(
     assert "migrate_ai_entities article" in message
     assert found(None) == []
     project.set(ON_CONFIG_CHANGE="ignore")
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.8.1", ["ai_migration.W113"]),
+        ("0.8.2", ["ai_migration.I114"]),
+        ("0.8.4", []),
+        ("0.10.0", []),
+        (None, []),
+    ],
+)
+@pytest.mark.vendors("postgresql")
+def test_versions_of_pgvector_that_have_faults(
+    project: Project, version: str | None, expected: list[str]
+) -> None:
+    project.store("ai_migration.stores.pgvector.PgVectorStore")
+    with connection.cursor() as cursor:
+        if version is None:
+            cursor.execute("DROP EXTENSION vector CASCADE")
+        else:
+            cursor.execute("UPDATE pg_extension SET extversion = %s", [version])
+    messages = found()
+    assert [message.split()[0] for message in messages] == expected
+    assert all(f"pgvector {version}" in message for message in messages)
+    assert all("ALTER EXTENSION vector UPDATE" in message for message in messages)
+    assert found(None) == []
+    assert found("other") == [], "another database was asked for"
+    warned = [each.name for each in examine(0) if each.level is Level.WARNING]
+    assert warned == (["check ai_migration.W113"] if version == "0.8.1" else [])
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_store_whose_server_is_down_is_no_fault_of_the_config(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: MemoryStore) -> list[checks.CheckMessage]:
+        raise StoreError("no route to host", transient=True)
+
+    monkeypatch.setattr(MemoryStore, "check_server", ask)
+    project.store("ai_migration.stores.memory.MemoryStore")
     assert found() == []
 
 

@@ -141,6 +141,13 @@ class Job(Document):
     error_message: OrNone[str] = told("Why it failed or was paused.", None)
 
 
+class IndexProgress(Document):
+    """The progress of an index that the store builds."""
+
+    percent: float = told("From 0 to 100.", 63.2)
+    phase: str = told("What the store does, in its words.", "building index: loading tuples")
+
+
 class Progress(Document):
     """The counts of a job; `processed` is the sum of the four counts after it."""
 
@@ -153,6 +160,7 @@ class Progress(Document):
     percent_complete: float = told("100 when it is done.", 25.0)
     entities_per_second: float = told("Its recent rate, without pauses.", 27.8)
     estimated_time_remaining: Length | None = told("ISO 8601; null: unknown.", "PT45M")
+    index_build: IndexProgress | None = told("The index it waits for; null: none.", None)
 
 
 class Throttle(Document):

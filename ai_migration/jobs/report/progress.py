@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
+from django.db import Error
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
+from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.activity import (
     IDLE_AFTER,
     Span,
@@ -22,9 +24,17 @@ from ai_migration.jobs.activity import (
 from ai_migration.jobs.steer.transitions import find_job
 from ai_migration.jobs.values import CENT
 from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
-from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
+from ai_migration.stores import stores
+from ai_migration.types import (
+    OPEN_STATUSES,
+    EntryStatus,
+    IndexBuild,
+    JobStatus,
+    MigrationProgress,
+)
 
 RECENT_ENTRIES = 40
 """Completed entries from which the rate is computed."""
@@ -54,14 +64,24 @@ def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
     ]
 
 
+def _index_build(job: MigrationJob) -> IndexBuild | None:
+    """Return the progress of the index that a finishing job waits for, if the store can tell."""
+    if job.status != JobStatus.RUNNING or job.phase != JobPhase.DONE:
+        return None  # its last entry is not queued yet
+    try:
+        return stores[job.collection.store].index_build(job.collection.ref)
+    except (AIMigrationError, Error):
+        return None  # the worker reports it
+
+
 def _progress(
     job: MigrationJob, now: datetime, rate: float, active: timedelta
 ) -> MigrationProgress:
     total = max(job.total_entities, job.processed_entities)
     left = total - job.processed_entities
     is_open = job.status in OPEN_STATUSES
-    remaining = None
-    if job.status == JobStatus.RUNNING and rate > 0:
+    remaining, build = None, _index_build(job)
+    if job.status == JobStatus.RUNNING and rate > 0 and build is None:
         remaining = timedelta(seconds=round(left / rate))
     throttled = job.throttled_until is not None and job.throttled_until > now
     has_reason = throttled or job.status == JobStatus.PAUSED
@@ -85,6 +105,7 @@ def _progress(
         cost=None if job.cost is None else job.cost.quantize(CENT),
         error_message=job.error_message,
         active_time=active,
+        index_build=build,
     )
 
 

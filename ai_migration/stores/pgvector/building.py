@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SAFE_IN_PARALLEL = (0, 8, 2)
-"""The first version of pgvector whose parallel HNSW builds are safe (CVE-2026-3172)."""
 _UNITS = {"kB": 10, "MB": 20, "GB": 30, "TB": 40}
 _NO_MEMORY, _NO_SPACE = "53200", "53100"
 _SHARED_MEMORY = ("/PostgreSQL.", "pg_dynshmem")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from django.db import Error
 
 from ai_migration.stores.pgvector.building import (
-    SAFE_IN_PARALLEL,
     BuildOptions,
     BuildSettings,
     applied,
     is_short_of_memory,
 )
+from ai_migration.stores.pgvector.faults import SAFE_IN_PARALLEL, dotted
 from ai_migration.stores.pgvector.precision import Precision
-from ai_migration.types import Metric
+from ai_migration.types import IndexBuild, Metric
 
 if TYPE_CHECKING:
     from ai_migration.stores.pgvector.table import PgVectorTable
@@ -35,6 +35,8 @@ _NODE, _LINK = 160, 16
 """Bytes of a node of pgvector's graph without its vector, and of a link."""
 _SAMPLE, _SMALLEST_SAMPLE = 50, 10_000
 """Vectors that pgvector takes for each list to compute the centres, and in all, at least."""
+_BEFORE = ("initializing", "waiting for writers before build")
+"""Phases in which PostgreSQL has not begun to build an index."""
 _SPARE = 1.05
 """For vectors that are written while the index is built."""
 _RESERVE = 4 << 20
@@ -206,6 +208,37 @@ def build_indexes(
             _drop(table, each.name)
 
 
+def has_index(table: PgVectorTable, index: Index, metric: Metric) -> bool:
+    """Return whether there is an index of the vectors that answers searches, or will when it is
+    built."""
+    prefix = f"{table.name}_{index.method}_{metric}"
+    return any(
+        each.name.startswith(prefix) and (each.is_valid or each.is_being_built)
+        for each in _indexes(table)
+    )
+
+
+def build_progress(table: PgVectorTable) -> IndexBuild | None:
+    """Return the progress of the index that is being built on the table. The server counts the
+    blocks of the table in each phase anew: only those of the phase "building index" count here.
+    (https://www.postgresql.org/docs/current/progress-reporting.html)"""
+    rows = table.execute(
+        "SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index "
+        "WHERE relid = to_regclass($1::text) AND datname = current_database()",
+        table.name,
+    )
+    for phase, done, total in rows:
+        if phase is not None:  # another role's, which this one may not see
+            return IndexBuild(_percent(phase, done, total), phase)
+    return None
+
+
+def _percent(phase: str, done: int, total: int) -> float:
+    if phase.startswith("building index"):
+        return round(100 * done / total, 1) if total else 0.0
+    return 0.0 if phase in _BEFORE else 100.0
+
+
 def _attempts(
     table: PgVectorTable,
     precision: Precision,
@@ -221,7 +254,7 @@ def _attempts(
             "%s: the index is built without parallel workers, because those of pgvector %s can "
             "write beyond their memory (CVE-2026-3172). Update pgvector to 0.8.2 or later",
             table.name,
-            ".".join(map(str, version)),
+            dotted(version),
         )
     size = 8 + precision.element.itemsize * table.collection.dimensions
     needed = index.memory(table.count(), size, parameters)
@@ -263,7 +296,7 @@ def _indexes(table: PgVectorTable) -> list[_Found]:
     """Return the indexes that :func:`build_indexes` made, by their names: others are not ours."""
     rows = table.execute(
         "SELECT relname, indisvalid, EXISTS (SELECT 1 FROM pg_stat_progress_create_index "
-        "WHERE index_relid = indexrelid), reloptions "
+        "WHERE index_relid = indexrelid AND datname = current_database()), reloptions "
         "FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
         "WHERE indrelid = to_regclass($1::text) AND relname ~ $2::text",
         table.name,

@@ -16,6 +16,7 @@ from django.db import connections, router
 
 from ai_migration.exceptions import MissingDependencyError, SettingsError, StoreError
 from ai_migration.models.sql.dialects import PostgreSQL, dialect
+from ai_migration.models.sql.savepoints import sparing
 from ai_migration.models.vectors import StoredVector
 from ai_migration.stores._support import (
     dump_metadata,
@@ -30,15 +31,26 @@ from ai_migration.stores._support import (
 from ai_migration.stores._transactions import atomically, translating
 from ai_migration.stores.base import VectorStore
 from ai_migration.stores.pgvector.building import BuildOptions, parse_size
+from ai_migration.stores.pgvector.faults import check_version
 from ai_migration.stores.pgvector.index import (
     CANDIDATES,
     HnswIndex,
     Index,
     IvfflatIndex,
     build_indexes,
+    build_progress,
+    has_index,
 )
 from ai_migration.stores.pgvector.precision import FLOAT32, PRECISIONS, Precision
-from ai_migration.types import CollectionRef, JSONValue, Metric, StoreHit, VectorBatch, Vectors
+from ai_migration.types import (
+    CollectionRef,
+    IndexBuild,
+    JSONValue,
+    Metric,
+    StoreHit,
+    VectorBatch,
+    Vectors,
+)
 
 if TYPE_CHECKING:
     from ai_migration.stores.pgvector.table import PgVectorTable
@@ -83,6 +95,7 @@ class PgVectorStore(VectorStore):
     System checks:
         ``ai_migration.E111``: psycopg 3 is not installed.
         ``ai_migration.E112``: the database alias does not exist or is not PostgreSQL.
+        ``ai_migration.W113``, ``I114``: pgvector has a fault that a later version has not.
     """
 
     supports_filters = True
@@ -253,6 +266,18 @@ class PgVectorStore(VectorStore):
                 index = None
             build_indexes(table, precision, index, self._build_options)
 
+    def needs_index(self, collection: CollectionRef, *, above: int) -> bool:
+        table, index = self._table(collection), self._index
+        with translating(self.using, collection), sparing(self.using):
+            column = table.column()
+            if index is None or column is None or column.dimensions > column.precision.indexable:
+                return False
+            return not has_index(table, index, self.metric) and table.has_more_than(above)
+
+    def index_build(self, collection: CollectionRef) -> IndexBuild | None:
+        with translating(self.using, collection), sparing(self.using):
+            return build_progress(self._table(collection))
+
     def check(self) -> list[CheckMessage]:
         if importlib.util.find_spec("psycopg") is None:
             missing_library = MissingDependencyError("psycopg", "pgvector", "PgVectorStore")
@@ -260,6 +285,12 @@ class PgVectorStore(VectorStore):
         if not self._is_postgresql():
             return [Error(self._no_postgresql(), id="ai_migration.E112")]
         return []
+
+    def check_server(self) -> list[CheckMessage]:
+        if self.check():
+            return []
+        with sparing(self.using):
+            return check_version(self._table(CollectionRef(0, "", 0)).extension_version())
 
     def _table(self, collection: CollectionRef) -> PgVectorTable:
         if not self._is_postgresql():

@@ -189,6 +189,12 @@ class PgVectorTable:
         """Return the number of vectors."""
         return int(self.execute(f"SELECT count(*) FROM {self.name}")[0][0])
 
+    def has_more_than(self, vectors: int) -> bool:
+        """Return whether there are more vectors than that, without counting all."""
+        found = f"SELECT FROM {self.name} LIMIT $1::bigint"
+        [[count]] = self.execute(f"SELECT count(*) FROM ({found}) AS found", vectors + 1)
+        return bool(count > vectors)
+
     def has_metadata(self) -> bool:
         """Return whether any vector has a payload."""
         found = f"SELECT EXISTS (SELECT 1 FROM {self.name} WHERE metadata IS NOT NULL)"

@@ -258,6 +258,13 @@ class QdrantStore(VectorStore):
                 return
             time.sleep(_POLL_SECONDS)
 
+    def needs_index(self, collection: CollectionRef, *, above: int) -> bool:
+        if self.one_process:  # in this process every search is exact
+            return False
+        with self._calling(collection) as client:
+            info = client.get_collection(self._name(collection))
+        return info.config.hnsw_config.m == 0 and (info.points_count or 0) > above
+
     def activated(self, collection: CollectionRef) -> None:
         """Point the alias ``<prefix><entity type>`` to the collection, in one step: other readers
         of the server need not know our names. A tenant's alias has its scope before the entity
