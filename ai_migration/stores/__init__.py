@@ -16,8 +16,9 @@ __all__ = ["VectorStore", "matches", "store_databases", "stores", "vector_id"]
 
 def store_databases() -> set[str]:
     """Return the aliases of the Django databases in which configured stores keep their vectors."""
-    found = set()
+    found: set[str] = set()
     for alias in stores:
         with suppress(SettingsError):  # reported by the checks
-            found.add(getattr(stores[alias], "using", None))
-    return found - {None}
+            if using := getattr(stores[alias], "using", None):
+                found.add(using)
+    return found

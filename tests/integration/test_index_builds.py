@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
+from django.test import RequestFactory
 
 from ai_migration import migration_service
 from ai_migration.admin.job_page import panel_of
@@ -25,13 +28,15 @@ def builds(project: Project) -> Builds:
 
 def test_a_job_that_waits_for_its_index_says_how_far_that_is(builds: Builds) -> None:
     seen: list[MigrationProgress] = []
-    tiles: list[tuple[str, str]] = []
+    tiles: list[tuple[str, str, str]] = []
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
 
     def look(collection: CollectionRef) -> None:
         builds.tell = lambda: IndexBuild(62.5, "building index: loading tuples")
         job = MigrationJob.objects.select_related("collection").get()
         seen.append(migration_service.get_progress(job.pk))
-        tiles.extend(panel_of(job).numbers)
+        tiles.extend(panel_of(job, request, admin.site).numbers)
         builds.tell = lambda: None
 
     builds.during = look
@@ -40,7 +45,7 @@ def test_a_job_that_waits_for_its_index_says_how_far_that_is(builds: Builds) -> 
     [during] = seen
     assert during.index_build == IndexBuild(62.5, "building index: loading tuples")
     assert during.estimated_time_remaining is None
-    assert ("building the index", "62 %") in tiles
+    assert ("building the index", "62 %", "building index: loading tuples") in tiles
     assert "index      is being built: 62 %" in describe_progress(during)
     assert JobStanding.of(during)["progress"]["indexBuild"] == {
         "percent": 62.5,
