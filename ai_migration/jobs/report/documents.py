@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from ai_migration.jobs.report.overview import EntityState
 from ai_migration.models import MigrationJob
-from ai_migration.types import JobStatus, JSONValue, MigrationMode, MigrationProgress
+from ai_migration.types import DurationBasis, JobStatus, JSONValue, MigrationMode, MigrationProgress
 
 JOB_ID = "mig-019bd2a4-7c10-7cc3-98c4-dc0c0c07398f"
 """The id and the times of the examples."""
@@ -241,6 +241,13 @@ class Probe(Document):
     error: OrNone[str] = told("The error, if it did not.", None)
 
 
+class ExpectedTime(Document):
+    """An estimate of the time a migration takes."""
+
+    time: Length = told("ISO 8601, while workers work for it.", "PT5M")
+    basis: DurationBasis = told("The ground it stands on.", "earlier_job")
+
+
 class Plan(Document):
     """The plan of a migration: what it would do."""
 
@@ -257,6 +264,7 @@ class Plan(Document):
     requests: int = told("Requests to the provider.", 12)
     cost: Money | None = told("The cost; null: no price is configured.", "0.01")
     duration_at_rate_limit: Length | None = told("ISO 8601, at least; null: no limit.", "PT7S")
+    duration: ExpectedTime | None = told("The time it takes; null: unknown.", None)
     examined: int = told("Rows that were examined.", 100_000)
     is_estimate: bool = told("Whether the rest was extrapolated from them.", False)
     rebuild_required: OrNone[str] = told("Why a rebuild is needed.", None)

@@ -109,7 +109,9 @@ class Command(ServiceCommand):
         requests = [self._request(name, options) for name in self._types(options)]
         if options["dry_run"]:
             probe = options["probe"]
-            return self._show([migration_service.plan(each, probe=probe) for each in requests])
+            return self._show(
+                [migration_service.plan(each, probe=probe, sample=True) for each in requests]
+            )
         if options["rebuild"] and not self._confirmed(requests, options):
             self.stderr.write("Nothing was changed.")
             return FAILED
@@ -253,8 +255,11 @@ class Command(ServiceCommand):
             ]
             if plan.to_fail:
                 lines.append(f"  fail             {about}{plan.to_fail:,}")
-            if plan.duration_at_rate_limit is not None:
-                lines.append(f"  rate limit       {duration(plan.duration_at_rate_limit)} at least")
+            if plan.duration is not None:
+                lines.append(
+                    f"  time             about {duration(plan.duration.time)}, judged by "
+                    f"{plan.duration.basis.label}"
+                )
             if plan.rebuild_required:
                 lines.append(f"  {plan.rebuild_required} It needs --rebuild.")
             if plan.removals_refused:
