@@ -109,9 +109,7 @@ class Command(ServiceCommand):
         requests = [self._request(name, options) for name in self._types(options)]
         if options["dry_run"]:
             probe = options["probe"]
-            return self._show(
-                [migration_service.plan(each, probe=probe, sample=True) for each in requests]
-            )
+            return self._show([migration_service.plan(each, probe=probe) for each in requests])
         if options["rebuild"] and not self._confirmed(requests, options):
             self.stderr.write("Nothing was changed.")
             return FAILED
