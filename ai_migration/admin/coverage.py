@@ -62,7 +62,7 @@ class Covered:
         words = [str(seen.state.label)] if seen.state in _STALE else []
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
-        return "; ".join(filter(None, words))
+        return "; ".join(filter(None, [*words, seen.slowness]))
 
     @property
     def is_open(self) -> bool:

@@ -18,6 +18,6 @@ def store_databases() -> set[str]:
     """Return the aliases of the Django databases in which configured stores keep their vectors."""
     found = set()
     for alias in stores:
-        with suppress(SettingsError):  # reported by the checks
-            found.add(getattr(stores[alias], "using", None))
-    return found - {None}
+        with suppress(SettingsError, AttributeError):  # reported by the checks; in no database
+            found.add(str(stores[alias].using))  # type: ignore[attr-defined]
+    return found

@@ -217,6 +217,8 @@ class Indexes:
             elif each.difference:
                 dry_run = f"manage.py migrate_ai_entities {each.entity_type} --dry-run"
                 advice = f"Rows without text are never indexed. For other causes: {dry_run}"
+            elif each.lacks_index:
+                advice = _index_advice(each.entity_type)
             yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
@@ -224,6 +226,12 @@ def _is_worked(using: str) -> bool:
     """Return whether a worker was seen recently: between two slices it holds no slot."""
     slots = worker_slots(using).annotate(seen=ago("last_seen_at"))
     return slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE)).exists()
+
+
+def _index_advice(entity_type: str) -> str:
+    if get_settings().BUILD_INDEX_ABOVE is None:
+        return f"A full run builds it: manage.py migrate_ai_entities {entity_type}"
+    return "A worker builds it within minutes. If none does, see its log, or: " + _RECOVER
 
 
 def _start_advice() -> str:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
+from ai_migration.jobs.feed.indexes import lacks_index
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
@@ -48,6 +49,7 @@ class EntityOverview:
         collection: The ACTIVE one; None: nothing is indexed.
         indexed: Entities the ACTIVE collection has.
         indexed_is_estimate: Whether ``indexed`` was estimated.
+        lacks_index: Whether the ACTIVE collection is large and has no index.
         state: The ACTIVE collection compared with the present config; None: the config is wrong.
         last_job: The newest one of this entity type, if there is one.
         problem: The error in the config; empty if there is none.
@@ -63,6 +65,7 @@ class EntityOverview:
     collection: Collection | None = None
     indexed: int = 0
     indexed_is_estimate: bool = False
+    lacks_index: bool = False
     state: EntityState | None = None
     last_job: MigrationJob | None = None
     problem: str = ""
@@ -96,7 +99,12 @@ class EntityOverview:
         last = self.last_job.status if self.last_job else JobStatus.COMPLETED
         job = "" if last == JobStatus.COMPLETED else f"last job {last}"
         state = str(self.state.label) if self.state else ""
-        return "; ".join(filter(None, (state, self.difference, job)))
+        return "; ".join(filter(None, (state, self.difference, self.slowness, job)))
+
+    @property
+    def slowness(self) -> str:
+        """Why its searches are slow, for people; empty if nothing is known to slow them down."""
+        return "no index yet: each search compares all vectors" if self.lacks_index else ""
 
 
 def list_entities() -> list[EntityOverview]:
@@ -137,7 +145,12 @@ def _describe(
     )
     if collection is not None:
         indexed, is_estimate = _indexed(collection, using)
-        overview = replace(overview, indexed=indexed, indexed_is_estimate=is_estimate)
+        overview = replace(
+            overview,
+            indexed=indexed,
+            indexed_is_estimate=is_estimate,
+            lacks_index=lacks_index(collection),
+        )
     try:
         entity = registry.get(name)
         state = EntityState.NOT_INDEXED

@@ -41,6 +41,7 @@ from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, summary
 from ai_migration.models import MigrationJob
+from ai_migration.models.sql.apart import own_sessions
 from ai_migration.types import JobStatus
 
 _PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
@@ -324,7 +325,8 @@ class Command(ServiceCommand):
         return DONE
 
     def _supervise(self, **_: Any) -> int:
-        done = supervise()
+        with own_sessions():
+            done = supervise(wait=True)
         report = done.tick
         if self.as_json:
             self.write_json(
