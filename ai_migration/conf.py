@@ -23,6 +23,9 @@ from ai_migration.exceptions import SettingsError, ShortRepr, nearest_key
 MAX_BATCH_SIZE = 100_000
 """Source rows in one queue entry, at most: a batch is held in memory whole."""
 
+LARGE_WITHOUT_INDEX = 10_000
+"""Vectors that a search can compare one by one; above, a collection should have an index."""
+
 # Strict, because pydantic would take "5" and true for numbers; bounded, because dates and
 # database columns are.
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
@@ -87,6 +90,7 @@ class Settings(BaseModel):
     MAX_CONCURRENT_JOBS: PositiveInt = 3
     CLEANUP_COMPLETED_AFTER_DAYS: Days | None = 30
     KEEP_RETIRED_DAYS: Days = 7
+    BUILD_INDEX_ABOVE: PositiveInt | None = LARGE_WITHOUT_INDEX
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"
     DISPATCHER: str = NO_MESSAGES
     CLUSTER: str | None = None

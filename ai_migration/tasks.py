@@ -18,14 +18,11 @@ def run_slice(slot_id: int, token: int) -> int:
     Returns:
         The number of batches written.
     """
-    from django.db import connections
-
     from ai_migration.dispatch import WakeUp, get_dispatcher
     from ai_migration.engine.slots import work
 
     try:
-        if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
-            connections.close_all()  # session settings of another task are not for this one
+        _close_connections()
         dispatcher = get_dispatcher()
         wake_up = WakeUp(slot_id, token)
         report = work(wake_up, dispatcher.send, should_stop=dispatcher.is_stopping)
@@ -43,12 +40,23 @@ def supervise() -> int:
         The number of slots that were woken.
     """
     from ai_migration.engine.rounds import supervise
+    from ai_migration.models.sql.apart import own_sessions
 
     try:
-        return supervise().woken
+        _close_connections()
+        with own_sessions():
+            return supervise().woken
     except Exception:
         logger.exception("The supervisor's tick failed; the next one tries again")
         return 0
+
+
+def _close_connections() -> None:
+    """Close the connections of another task, whose session settings are not for this one."""
+    from django.db import connections
+
+    if not any(each.in_atomic_block for each in connections.all(initialized_only=True)):
+        connections.close_all()
 
 
 def canary(sent: int) -> None:

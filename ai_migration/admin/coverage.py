@@ -97,7 +97,7 @@ class Covered:
             words.append(seen.standing)
         if seen.rows is not None and seen.rows < seen.indexed:
             words.append(seen.difference)
-        return list(filter(None, words))
+        return list(filter(None, [*words, seen.slowness]))
 
     @property
     def is_open(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.insight.heartbeats import SUPERVISOR, beat, send_canary
 from ai_migration.engine.slots import wake_all
+from ai_migration.engine.upkeep.indexes import build_missing, start_missing
 from ai_migration.engine.upkeep.supervisor import TickReport, clean_up, tick
 
 
@@ -25,10 +26,14 @@ class Round:
     woken: int
 
 
-def supervise() -> Round:
+def supervise(*, wait: bool = False) -> Round:
     """Recover from dead workers, start waiting jobs, delete what is over, and record a sign of
     life. If the dispatcher sends messages, also wake idle slots while there is work, and send the
-    canary.
+    canary. Last, build the indexes that large collections lack.
+
+    Args:
+        wait: Build them in this thread, unless a worker can; else in one that ends with the
+            process, if that is certain to find them.
 
     Raises:
         SettingsError: The dispatcher cannot be made.
@@ -41,4 +46,8 @@ def supervise() -> Round:
     if dispatcher.supports_messages:
         woken = wake_all(dispatcher.send)
         send_canary(dispatcher.send_canary)
+    if wait:
+        build_missing()
+    else:
+        start_missing()
     return Round(done, deleted, woken)

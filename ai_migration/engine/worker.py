@@ -12,6 +12,7 @@ from django.db import connections
 from ai_migration.engine.holders import holder_name
 from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slices.slice import Slice, SliceReport
+from ai_migration.engine.upkeep.indexes import IndexBuilder
 from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
@@ -61,6 +62,7 @@ def _work(
 ) -> None:
     lease: Lease | None = None
     broken: Lease | None = None
+    builder = IndexBuilder()
     try:
         while not should_stop():
             try:
@@ -68,6 +70,8 @@ def _work(
                     broken.release()
                     broken = None
                 tick()
+                if only_jobs is None:
+                    builder.look()
                 lease = lease or take_slot(name)
                 report = Slice(lease, should_stop=should_stop, only_jobs=only_jobs).run()
             except OwnershipLostError as error:
@@ -83,6 +87,7 @@ def _work(
                 continue
             on_slice(report)
             if report.is_idle and until_idle:
+                builder.wait(should_stop)
                 return
             if report.is_idle or not report.batches:
                 _sleep(min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS), should_stop)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from django.utils.translation import gettext as _
+
 from ai_migration.conf import get_settings
 from ai_migration.embedders import Embedder, embedders
 from ai_migration.embedders.recipes import Recipe
@@ -74,7 +76,7 @@ def outage(collection: Collection) -> str:
 
 def searches_meanwhile(collection: Collection) -> str:
     """Return what becomes of searches until a rebuild is done, for people."""
-    return "searches are refused" if outage(collection) else "searches use the old index"
+    return _("searches are refused") if outage(collection) else _("searches use the old index")
 
 
 def rebuild_reason(collection: Collection, entity: Entity) -> str:

@@ -271,7 +271,8 @@ def test_an_index_is_needed_unless_a_valid_one_is_there(unindexed: PgVectorStore
     assert not PgVectorStore(index=None).needs_index(REF, above=2)
     unindexed.optimize(REF)
     assert not unindexed.needs_index(REF, above=2)
-    assert PgVectorStore(index="ivfflat").needs_index(REF, above=2), "of another kind"
+    assert not PgVectorStore(index="ivfflat").needs_index(REF, above=2), "one is enough"
+    assert PgVectorStore(metric="l2").needs_index(REF, above=2), "it cannot answer this"
     execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", HNSW)
     assert unindexed.needs_index(REF, above=2), "its builder died"
     unindexed.optimize(REF)

@@ -259,6 +259,8 @@ class Indexes:
             elif each.difference:
                 dry_run = f"manage.py migrate_ai_entities {each.entity_type} --dry-run"
                 advice = f"Rows without text are never indexed. For other causes: {dry_run}"
+            elif each.lacks_index:
+                advice = _index_advice(each.entity_type)
             yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
@@ -277,6 +279,12 @@ def _is_cluster() -> bool:
 def _unattended(name: str, fact: str) -> Finding:
     """Return the finding about fresh work that nobody is there for."""
     return Finding(name, f"{fact}, and no worker is running", _start_advice(), Level.WARNING)
+
+
+def _index_advice(entity_type: str) -> str:
+    if get_settings().BUILD_INDEX_ABOVE is None:
+        return f"A full run builds it: manage.py migrate_ai_entities {entity_type}"
+    return "A worker builds it within minutes. If none does, see its log, or: " + _RECOVER
 
 
 def _start_advice() -> str:

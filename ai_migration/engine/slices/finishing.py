@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from contextvars import copy_context
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import F
 
 from ai_migration.conf import get_settings
+from ai_migration.engine.slices.building import build_index
 from ai_migration.exceptions import OwnershipLostError, StoreError
 from ai_migration.indexing import queue
 from ai_migration.jobs.feed.collections import activate, verify
@@ -20,10 +18,9 @@ from ai_migration.jobs.steer.transitions import transition
 from ai_migration.models import Collection, MigrationJob, QueueEntry
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease
-from ai_migration.models.sql.apart import is_reproducible
 from ai_migration.models.sql.clock import Now
-from ai_migration.stores import VectorStore, stores
-from ai_migration.types import CollectionRef, CollectionStatus, EntryStatus, JobStatus
+from ai_migration.stores import stores
+from ai_migration.types import CollectionStatus, EntryStatus, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +39,8 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
     """
     using = lease.using
     job = MigrationJob.objects.using(using).select_related("collection").get(pk=entry.job_id)
-    if not job.filter_config:  # a small selection would be followed by a bulk load
-        _optimize(stores[job.collection.store], job.collection.ref, using, heartbeat)
+    if not job.filter_config:  # a small selection may be followed by a bulk load
+        build_index(stores[job.collection.store], job.collection.ref, using, heartbeat)
     problem = ""
     if job.collection.status == CollectionStatus.BUILDING:
         problem = verify(job, using, get_settings().MAX_FAILURE_RATIO)
@@ -111,28 +108,3 @@ def _tell_store(collection: Collection) -> None:
             collection.ref.name,
             error,
         )
-
-
-def _optimize(
-    store: VectorStore, ref: CollectionRef, using: str, heartbeat: Callable[[], None]
-) -> None:
-    """Let the store build its index, which may take an hour, in a thread of its own, while this one
-    keeps the lease. If another thread may not find the collection, build it in this one: the lease
-    may run out, and the next worker finds the index being built."""
-    alias = getattr(store, "using", using if store.shares_transaction(using) else None)
-    if alias is not None and not is_reproducible(alias):
-        store.optimize(ref)
-        return
-
-    def build() -> None:
-        try:
-            store.optimize(ref)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="optimize") as executor:
-        future = executor.submit(copy_context().run, build)
-        while not future.done():
-            wait_for([future], timeout=1.0)
-            heartbeat()
-        future.result()

@@ -15,6 +15,7 @@ from ai_migration.entities import registry
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.targets import searches_meanwhile
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
+from ai_migration.jobs.feed.indexes import lacks_index
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.counting import bounded_count
@@ -50,6 +51,7 @@ class EntityOverview:
         collection: The ACTIVE one; None: nothing is indexed.
         indexed: Entities the ACTIVE collection has.
         indexed_is_estimate: Whether ``indexed`` was estimated.
+        lacks_index: Whether the ACTIVE collection is large and has no index.
         state: The ACTIVE collection compared with the present config; None: the config is wrong.
         meanwhile: What becomes of searches until a rebuild that is needed; else empty.
         last_job: The newest one of this entity type, if there is one.
@@ -66,6 +68,7 @@ class EntityOverview:
     collection: Collection | None = None
     indexed: int = 0
     indexed_is_estimate: bool = False
+    lacks_index: bool = False
     state: EntityState | None = None
     meanwhile: str = ""
     last_job: MigrationJob | None = None
@@ -101,13 +104,21 @@ class EntityOverview:
             return self.problem
         last = self.last_job.status if self.last_job else JobStatus.COMPLETED
         job = "" if last == JobStatus.COMPLETED else f"last job {last}"
-        return "; ".join(filter(None, (self.standing, self.difference, job)))
+        return "; ".join(filter(None, (self.standing, self.difference, self.slowness, job)))
 
     @property
     def standing(self) -> str:
         """Its state for people, and what becomes of searches if it has to be rebuilt."""
         state = str(self.state.label) if self.state else ""
-        return f"{state}; until then, {self.meanwhile}" if self.meanwhile else state
+        if not self.meanwhile:
+            return state
+        words = _("%(state)s; until then, %(meanwhile)s")
+        return words % {"state": state, "meanwhile": self.meanwhile}
+
+    @property
+    def slowness(self) -> str:
+        """Why its searches are slow, for people; empty if nothing is known to slow them down."""
+        return _("no index yet: each search compares all vectors") if self.lacks_index else ""
 
 
 def list_entities() -> list[EntityOverview]:
@@ -148,7 +159,12 @@ def _describe(
     )
     if collection is not None:
         indexed, is_estimate = _indexed(collection, using)
-        overview = replace(overview, indexed=indexed, indexed_is_estimate=is_estimate)
+        overview = replace(
+            overview,
+            indexed=indexed,
+            indexed_is_estimate=is_estimate,
+            lacks_index=lacks_index(collection),
+        )
     try:
         entity = registry.get(name)
         state = EntityState.NOT_INDEXED

@@ -43,6 +43,7 @@ from ai_migration.management.processes import run_processes
 from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, summary
 from ai_migration.models import MigrationJob
+from ai_migration.models.sql.apart import own_sessions
 from ai_migration.types import JobStatus
 from ai_migration.words import counted
 
@@ -342,7 +343,8 @@ class Command(ServiceCommand):
         return DONE
 
     def _supervise(self, **_: Any) -> int:
-        done = supervise()
+        with own_sessions():
+            done = supervise(wait=True)
         report = done.tick
         if self.as_json:
             self.write_json(

@@ -198,7 +198,7 @@ def build_indexes(
     if table.has_metadata():
         wanted[payloads] = "gin (metadata jsonb_path_ops)"
     for name in [name for name in wanted if name not in {each.name for each in found}]:
-        attempts = [options.explicit]
+        attempts: Sequence[BuildSettings] = [options.explicit]
         if index is not None and parameters and name != payloads:
             attempts = _attempts(table, precision, index, parameters, options)
         _create(table, name, wanted[name], attempts)
@@ -208,12 +208,12 @@ def build_indexes(
             _drop(table, each.name)
 
 
-def has_index(table: PgVectorTable, index: Index, metric: Metric) -> bool:
-    """Return whether there is an index of the vectors that answers searches, or will when it is
-    built."""
-    prefix = f"{table.name}_{index.method}_{metric}"
+def has_index(table: PgVectorTable, metric: Metric) -> bool:
+    """Return whether there is an index of the vectors, of either kind, that answers searches, or
+    will when it is built."""
+    prefixes = tuple(f"{table.name}_{each.method}_{metric}" for each in (HnswIndex, IvfflatIndex))
     return any(
-        each.name.startswith(prefix) and (each.is_valid or each.is_being_built)
+        each.name.startswith(prefixes) and (each.is_valid or each.is_being_built)
         for each in _indexes(table)
     )
 

@@ -267,12 +267,16 @@ class PgVectorStore(VectorStore):
             build_indexes(table, precision, index, self._build_options)
 
     def needs_index(self, collection: CollectionRef, *, above: int) -> bool:
-        table, index = self._table(collection), self._index
+        table = self._table(collection)
         with translating(self.using, collection), sparing(self.using):
             column = table.column()
-            if index is None or column is None or column.dimensions > column.precision.indexable:
+            if (
+                self._index is None
+                or column is None
+                or column.dimensions > column.precision.indexable
+            ):
                 return False
-            return not has_index(table, index, self.metric) and table.has_more_than(above)
+            return not has_index(table, self.metric) and table.has_more_than(above)
 
     def index_build(self, collection: CollectionRef) -> IndexBuild | None:
         with translating(self.using, collection), sparing(self.using):
