@@ -232,7 +232,7 @@ def test_doctor_and_dashboard_say_that_there_is_none(grown: Builds, project: Pro
     project.set(BUILD_INDEX_ABOVE=3)
     work()
     assert said not in str(diagnose(0))
-    assert Covered(migration_service.list_entities()[0], 0).stale == ""
+    assert Covered(migration_service.list_entities()[0], 0).notes == []
 
 
 @pytest.mark.vendors("postgresql")
