@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration import migration_service
-from ai_migration.jobs.report.documents import JobProgress
+from ai_migration.jobs.report.documents import JobStanding
 from ai_migration.management.views import Bar
 from ai_migration.models import JobEvent, MigrationJob, QueueEntry
 from ai_migration.models.sql import clock
@@ -91,7 +91,7 @@ def test_a_pause_is_not_in_the_rate_of_a_job_that_ended(project: Project, monkey
     ended = progress_at(2 * HOUR, job, monkeypatch)
     assert ended.entities_per_second == 4300
     assert ended.active_time == timedelta(seconds=20)
-    assert JobProgress.of(ended, events="", failures="")["progress"]["entitiesPerSecond"] == 4300
+    assert JobStanding.of(ended)["progress"]["entitiesPerSecond"] == 4300
 
 
 def test_the_wait_for_a_worker_is_not_in_the_rate(project: Project, monkeypatch: Any) -> None:

@@ -262,10 +262,10 @@ def test_a_provider_that_does_not_answer(api: Api, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_nobody_thought_of_says_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def get_progress(self: DataMigrationService, job_id: str) -> None:
+    def get_job(self: DataMigrationService, job_id: str) -> None:
         raise OperationalError("password=secret")
 
-    monkeypatch.setattr(DataMigrationService, "get_progress", get_progress)
+    monkeypatch.setattr(DataMigrationService, "get_job", get_job)
     answer = api.client.get(f"{ROOT}/jobs/mig-1")
     assert (answer.status_code, error(answer)["code"]) == (500, "error")
     assert b"secret" not in answer.content

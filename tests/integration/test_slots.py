@@ -195,7 +195,7 @@ def test_one_slot_keeps_watch_for_what_comes_soon(bus: Bus, project: Project) ->
     wake_all(bus.send)
     first, second = bus.waiting
     bus.waiting.clear()
-    throttle(0.4)
+    throttle(2)
     assert batches(work(first, bus.send)) == 0, "the other one was asked to work, too"
     assert not bus.waiting
     assert batches(work(second, bus.send)) > 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.fields import ResolvedField
+from ai_migration.entities.fields import FieldKind, ResolvedField
 from ai_migration.entities.markup import html_as_text
 from ai_migration.entities.text import LineRenderer, as_text, clean_all
 
@@ -45,6 +45,7 @@ class TextMaker:
             [readers.get(field, as_text) for field, _ in entity.context],
         )
         self._has_context = bool(entity.context)
+        self._runs_code = any(field.kind is FieldKind.ATTRIBUTE for field in fields)
 
     def make(
         self, rows: Sequence[RowValues], errors: dict[int, str]
@@ -61,9 +62,9 @@ class TextMaker:
             pairs = each(self._from_template, rows, ("", ""), errors)
             texts, heads = [text for text, _ in pairs], [head for _, head in pairs]
         else:
-            texts = _made(self._lines, rows, errors)
+            texts = self._made(self._lines, rows, errors)
         if self._has_context:
-            heads = _made(self._head, rows, errors)
+            heads = self._made(self._head, rows, errors)
         for index in errors:
             texts[index] = ""
         return clean_all(texts), clean_all(list(heads))
@@ -76,16 +77,18 @@ class TextMaker:
             values[name] = html_as_text(values[name])
         return self._template.render_with_head(values)
 
+    def _made(
+        self, lines: LineRenderer, rows: Sequence[RowValues], errors: dict[int, str]
+    ) -> list[str]:
+        if not self._runs_code:  # else a row may be an error in the place of its values
+            with suppress(Exception):  # an error of some row, which is found one by one
+                return lines.render_all(rows)
 
-def _made(lines: LineRenderer, rows: Sequence[RowValues], errors: dict[int, str]) -> list[str]:
-    with suppress(Exception):  # an error of some row, which is found one by one
-        return lines.render_all(rows)
+        def made(row: RowValues) -> str:
+            _require_values(row)
+            return lines.render(row)
 
-    def made(row: RowValues) -> str:
-        _require_values(row)
-        return lines.render(row)
-
-    return each(made, rows, "", errors)
+        return each(made, rows, "", errors)
 
 
 def _require_values(row: RowValues) -> None:
