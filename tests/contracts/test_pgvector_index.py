@@ -164,7 +164,7 @@ def test_more_is_looked_at_where_more_is_asked_for(limit: int, expected: str) ->
 
 
 BAD: dict[str, dict[str, Any]] = {
-    "hnsw": {"m": 2, "ef_construction": 4},
+    "hnsw": {"m": 2, "ef_construction": 4, "build_workers": 0},
     "ivfflat": {"lists": 60, "probes": 1},
 }
 """Indexes that miss much of what they are asked for."""
