@@ -110,9 +110,8 @@ def test_what_is_in_a_draft(config: Path) -> None:
         ("category__name", "category"),
         ("biography", "biography"),
     ]
-    assert [field.name for field in author.metadata_fields] == ["title"]
-    filters = ["status", "rating", "article", "category__slug"]
-    assert [field.name for field in author.filterable_fields] == filters
+    names = ["title", "status", "rating", "article", "category__slug"]
+    assert [field.name for field in author.metadata_fields] == names
     assert author.created_at_field == "created"
     assert author.filter is None, "only suggested"
     assert '    # filter: {status: "published"}' in config.read_text()

@@ -183,11 +183,9 @@ def _draft(model: type[Model], name: str) -> _Drafted | None:
         *(_text_line(each.name, html, can_convert) for each in texts if each not in long),
         *(_named_line(path, label) for path, label in related_names(model)),
         *(_text_line(each.name, html, can_convert) for each in long),
-        f"    metadata-fields: [{texts[0].name}]   # comes back with each hit",
+        "    # Comes back with each hit; runs and searches can be filtered by it:",
+        f"    metadata-fields: [{', '.join(dict.fromkeys([texts[0].name, *filter_paths(model)]))}]",
     ]
-    if paths := filter_paths(model):
-        lines.append("    # What rows can be filtered by:")
-        lines.append(f"    filterable-fields: [{', '.join(paths)}]")
     if date := created_at(model):
         lines.append(f"    created-at-field: {date}")
     if condition := row_condition(model):
