@@ -25,6 +25,6 @@ class VectorStoreContract(
     """
 
     def test_check_lists_messages(self, store: VectorStore) -> None:
-        messages = store.check()
+        messages = [*store.check(), *store.check_server()]
         assert all(isinstance(message, CheckMessage) and message.id for message in messages)
         assert not any(message.is_serious() for message in messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error
 
+from ai_migration.exceptions import SettingsError
 from ai_migration.types import Metric
 
 if TYPE_CHECKING:
@@ -115,16 +117,18 @@ class BuildOptions:
         return BuildSettings(self.maintenance_work_mem, self.workers)
 
 
-def parse_size(text: str) -> int:
-    """Return an amount of memory such as ``"1GB"`` in bytes.
+def parse_size(option: str, size: str | None) -> int:
+    """Return the amount of memory that an option says, such as ``"1GB"``, in bytes; None: 0.
 
     Raises:
-        ValueError: It is not one.
+        SettingsError: It is not one.
     """
-    number, unit = text[:-2].strip(), text[-2:]
-    if unit not in _UNITS or not number.isdecimal():
-        raise ValueError(text)
-    return int(number) << _UNITS[unit]
+    if size is None:
+        return 0
+    found = re.fullmatch(r"(\d+) ?(kB|MB|GB|TB)", size) if isinstance(size, str) else None
+    if found is None:
+        raise SettingsError(f"PgVectorStore: {option} is {size!r}; use one such as '1GB'")
+    return int(found[1]) << _UNITS[found[2]]
 
 
 @contextmanager

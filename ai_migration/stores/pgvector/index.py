@@ -208,14 +208,18 @@ def build_indexes(
             _drop(table, each.name)
 
 
-def has_index(table: PgVectorTable, metric: Metric) -> bool:
-    """Return whether there is an index of the vectors, of either kind, that answers searches, or
-    will when it is built."""
+def lacks_index(table: PgVectorTable, metric: Metric, above: int) -> bool:
+    """Return whether there are more vectors than ``above``, which an index could have, and no index
+    of either kind answers searches or will when it is built."""
+    column = table.column()
+    if column is None or column.dimensions > column.precision.indexable:
+        return False
     prefixes = tuple(f"{table.name}_{each.method}_{metric}" for each in (HnswIndex, IvfflatIndex))
-    return any(
+    has_one = any(
         each.name.startswith(prefixes) and (each.is_valid or each.is_being_built)
         for each in _indexes(table)
     )
+    return not has_one and table.has_more_than(above)
 
 
 def build_progress(table: PgVectorTable) -> IndexBuild | None:

@@ -39,7 +39,7 @@ from ai_migration.stores.pgvector.index import (
     IvfflatIndex,
     build_indexes,
     build_progress,
-    has_index,
+    lacks_index,
 )
 from ai_migration.stores.pgvector.precision import FLOAT32, PRECISIONS, Precision
 from ai_migration.types import (
@@ -138,7 +138,7 @@ class PgVectorStore(VectorStore):
         self._build_options = BuildOptions(
             self.metric,
             maintenance_work_mem,
-            _bytes_of("max_maintenance_work_mem", max_maintenance_work_mem),
+            parse_size("max_maintenance_work_mem", max_maintenance_work_mem),
             build_workers,
         )
 
@@ -267,16 +267,10 @@ class PgVectorStore(VectorStore):
             build_indexes(table, precision, index, self._build_options)
 
     def needs_index(self, collection: CollectionRef, *, above: int) -> bool:
-        table = self._table(collection)
+        if self._index is None:
+            return False
         with translating(self.using, collection), sparing(self.using):
-            column = table.column()
-            if (
-                self._index is None
-                or column is None
-                or column.dimensions > column.precision.indexable
-            ):
-                return False
-            return not has_index(table, self.metric) and table.has_more_than(above)
+            return lacks_index(self._table(collection), self.metric, above)
 
     def index_build(self, collection: CollectionRef) -> IndexBuild | None:
         with translating(self.using, collection), sparing(self.using):
@@ -353,10 +347,3 @@ def _one_of(option: str, key: str | None, values: Mapping[Any, _Value]) -> _Valu
     except (KeyError, TypeError):
         known = ", ".join(repr(each) for each in values)
         raise SettingsError(f"PgVectorStore: {option} is {key!r}; use one of {known}") from None
-
-
-def _bytes_of(option: str, size: str | None) -> int:
-    try:
-        return 0 if size is None else parse_size(size)
-    except (TypeError, ValueError):
-        raise SettingsError(f"PgVectorStore: {option} is {size!r}; use one such as '1GB'") from None
