@@ -51,6 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimensions", type=int, default=256)
+    kinds = ("clustered", "random")
+    parser.add_argument("--vectors", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
     with bench("postgresql") as databases:
@@ -59,7 +61,7 @@ def main() -> None:
         import django
 
         django.setup()
-        for kind in ("clustered", "random"):
+        for kind in options.vectors:
             say(f"{kind} vectors", f"{options.rows:,} × {options.dimensions}")
             measure(make_rows(kind, options.rows, options.dimensions).vectors, options.runs)
 
