@@ -167,7 +167,7 @@ def reason_of(event: JobEvent) -> str:
 
 
 def panel_of(job: MigrationJob, request: HttpRequest, site: AdminSite) -> Panel:
-    """Return the changing part of a job's page: a dozen small queries at any size.
+    """Return the changing part of a job's page: at most 15 small queries at any size.
 
     Args:
         job: The job, freshly read, with its collection.
