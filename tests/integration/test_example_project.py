@@ -265,7 +265,7 @@ def test_orders_and_products_can_be_found(example: Example) -> None:
     hits = json.loads(found.stdout)
     assert len(hits) == 3
     assert all("blanket" in hit["text"] for hit in hits)
-    assert set(hits[0]["metadata"]) == {"sku", "price", "category__slug"}
+    assert set(hits[0]["metadata"]) == {*("sku", "price", "category__slug", "brand", "is_active")}
     order = json.loads(example("ai_migration", "search", "order", "gift", "--json").stdout)[0]
     assert order["text"].startswith("number: ORD0-")
     assert "products: " in order["text"]
