@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.utils import formats, timezone
 from django.utils.html import format_html
@@ -36,6 +37,14 @@ def number(value: float, digits: int = 0) -> str:
 def about(count: float, is_estimate: bool) -> str:
     """Format a number that may be an estimate, which is not exact to the last figure."""
     return _("about %(count)s") % {"count": figures(count)} if is_estimate else number(count)
+
+
+def cost(amount: Decimal | None, is_estimate: bool = False) -> tuple[str, str, str]:
+    """Return the tile of a cost: label, amount and note."""
+    if amount is None:
+        return _("cost"), NOTHING, _("no price is set")
+    shown = number(float(amount), 2)
+    return _("cost"), _("about %(count)s") % {"count": shown} if is_estimate else shown, ""
 
 
 def figures(value: float) -> str:

@@ -146,9 +146,6 @@ class Panel:
                 f"{now.index_build.percent:.0f} %",
                 now.index_build.phase,
             )
-        price = (_("cost"), display.NOTHING, _("no price is set"))
-        if now.cost is not None:
-            price = (_("cost"), display.number(float(now.cost), 2), "")
         return [
             (_("indexed"), display.number(now.indexed), ""),
             (_("skipped"), display.number(now.skipped), ""),
@@ -157,7 +154,7 @@ class Panel:
             (_("rate"), display.rate(now), _("without pauses") if now.entities_per_second else ""),
             left,
             (_("tokens"), display.number(now.tokens), ""),
-            price,
+            display.cost(now.cost),
         ]
 
 
@@ -167,7 +164,7 @@ def reason_of(event: JobEvent) -> str:
 
 
 def panel_of(job: MigrationJob, request: HttpRequest, site: AdminSite) -> Panel:
-    """Return the changing part of a job's page: at most 15 small queries at any size.
+    """Return the changing part of a job's page: a dozen small queries at any size.
 
     Args:
         job: The job, freshly read, with its collection.
@@ -175,15 +172,16 @@ def panel_of(job: MigrationJob, request: HttpRequest, site: AdminSite) -> Panel:
         site: The admin site.
     """
     using = our_database()
+    spans = running_spans([job], clock.now(using), using)
     failed = EntityFailure.objects.using(using).filter(job=job).order_by("-pk")
     newest = list(failed[:FAILURES])
     groups = group(newest)
     events = JobEvent.objects.using(using).filter(job=job).order_by("-pk")
     return Panel(
         job=job,
-        progress=migration_service.get_progress_of([job])[0],
+        progress=migration_service.get_progress_of([job], spans=spans)[0],
         actions=actions_for(job),
-        chart=_history(job, using),
+        chart=_history(job, spans.get(job.pk, []), using),
         failures=_with_names(groups[:GROUPS], job.entity_type, request, site),
         failures_are_all=len(newest) < FAILURES and len(groups) <= GROUPS,
         events=list(events[:EVENTS]),
@@ -253,10 +251,9 @@ def _filters(job: MigrationJob) -> str:
     return ", ".join(parts) or display.NOTHING
 
 
-def _history(job: MigrationJob, using: str) -> Chart | None:
+def _history(job: MigrationJob, running: Sequence[Span], using: str) -> Chart | None:
     done = QueueEntry.objects.using(using).filter(job=job, status=EntryStatus.COMPLETED)
     columns = ("claimed_at", "completed_at", "indexed", "skipped", "removed", "failed")
     newest = list(done.order_by("-id").values_list(*columns)[:HISTORY])
     batches = [(Span(began, ended), sum(rows)) for began, ended, *rows in newest if began and ended]
-    running = running_spans([job], clock.now(using), using).get(job.pk, [])
     return of_batches(batches, running, bars=min(BARS, max(10, len(batches) // 3)))

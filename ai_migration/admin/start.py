@@ -208,14 +208,9 @@ def numbers_of(plan: MigrationPlan) -> list[tuple[str, str, str]]:
         (_("requests"), plan.requests, ""),
         (_("tokens"), plan.tokens, ""),
     ]
-    price = (_("cost"), display.NOTHING, _("no price is set"))
-    if plan.cost is not None:
-        cost = display.number(float(plan.cost), 2)
-        shown = _("about %(count)s") % {"count": cost} if plan.is_estimate else cost
-        price = (_("cost"), shown, "")
     return [
         *((word, display.about(count, plan.is_estimate), note) for word, count, note in counts),
-        price,
+        display.cost(plan.cost, plan.is_estimate),
         _duration(plan),
     ]
 

@@ -168,9 +168,10 @@ def _texts(found: Sequence[tuple[SourceRow, StoreHit]], target: Target) -> dict[
     long = [each for each in chunks if len(chunks[each]) > 1 or hits[each] > 0]
     known = ledger.lookup(our_database(), target.collection.pk, long)
     for entity_id, pieces in chunks.items():
-        if entity_id in known and known[entity_id].content_hash == rows[entity_id].content_hash:
+        row = rows[entity_id]
+        if row.head and entity_id in known and known[entity_id].content_hash == row.content_hash:
             # In several chunks: cut without heads, by an earlier version.
-            pieces = chunks_of(rows[entity_id].text, target, entity, head="")
+            pieces = chunks_of(row.text, target, entity, head="")
         is_as_indexed = entity_id in known and known[entity_id].chunk_count == len(pieces)
         if entity_id not in long or is_as_indexed:
             texts[entity_id] = pieces[hits[entity_id]]

@@ -60,6 +60,12 @@ def length(spans: Iterable[Span]) -> timedelta:
     return sum((end - start for start, end in spans), timedelta())
 
 
+def per_second(entities: int, spans: Sequence[Span]) -> float:
+    """Return the rate at which entities were done in some time; 0 if it took none."""
+    seconds = length(spans).total_seconds()
+    return entities / seconds if seconds > 0 else 0.0
+
+
 def worked(batches: Iterable[Span], running: Sequence[Span]) -> list[Span]:
     """Return the time that batches took, with the short waits between them while their job ran.
 

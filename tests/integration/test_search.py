@@ -19,9 +19,9 @@ from ai_migration.exceptions import (
     UnknownEntityTypeError,
 )
 from ai_migration.jobs.report.documents import Hit
-from ai_migration.stores.database import DatabaseStore
-from ai_migration.types import StoreHit, Vectors
+from ai_migration.types import Vectors
 from tests.integration.embedders import Script
+from tests.integration.stores import options_of
 from tests.integration.support import Project, make_articles, run, start, work
 from tests.testapp.models import Article, Category
 
@@ -90,20 +90,11 @@ def test_filters_are_values_of_the_payload(words: Script) -> None:
     assert caught.value.field == "filters"
 
 
-class NoFilterStore(DatabaseStore):
-    """A store that cannot filter, and does not."""
-
-    supports_filters = False
-
-    def search(self, *args: Any, filters: Any = None, **options: Any) -> list[StoreHit]:
-        return super().search(*args, **options)
-
-
 @pytest.mark.parametrize(
     "store",
     [
         *STORES,
-        f"{__name__}.NoFilterStore",
+        "tests.integration.stores.NoFilterStore",
         "ai_migration.stores.sqlite_vec.SqliteVecStore",
         "ai_migration.stores.qdrant.QdrantStore",
     ],
@@ -111,16 +102,9 @@ class NoFilterStore(DatabaseStore):
 @pytest.mark.vendors("sqlite")
 def test_a_tenant_finds_only_its_own(project: Project, tmp_path: Path, store: str) -> None:
     """However near the rows of the others are, and whatever the store can do."""
-    options: dict[str, Any] = {}
-    if "sqlite_vec" in store:
-        pytest.importorskip("apsw")
-        options = {"path": tmp_path / "vectors.sqlite3"}
-    if "qdrant" in store:
-        pytest.importorskip("qdrant_client")
-        options = {"path": tmp_path / "qdrant"}
     project.article(template="{{ title }}", tenant_field="status")
     project.embedder().react = by_words
-    project.store(store, **options)
+    project.store(store, **options_of(store, tmp_path))
     for _ in range(40):
         Article.objects.create(title="red shoes", status="acme")
     for title in ("red hat", "tax return"):

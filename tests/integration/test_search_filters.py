@@ -16,11 +16,11 @@ from ai_migration import search
 from ai_migration.entities import registry
 from ai_migration.entities.filtering.payloads import MAX_VALUES, payload_filters
 from ai_migration.exceptions import InvalidRequestError, NotIndexedError
-from ai_migration.stores.database import DatabaseStore
-from ai_migration.types import AnyOf, MigrationFilters, StoreHit
+from ai_migration.types import MigrationFilters
 from tests.integration.embedders import Script
 from tests.integration.odd_models import Typed, table_of
 from tests.integration.rest import Api, error
+from tests.integration.stores import options_of
 from tests.integration.support import Project, collection, counts, make_articles, run
 from tests.integration.test_checks import found
 from tests.testapp.models import Article, Category, Tag
@@ -35,25 +35,6 @@ FIELDS = [
 def titles(**filters: Any) -> list[str]:
     hits = search("article", "x", limit=100, filters=filters)
     return sorted(Article.objects.get(pk=hit.id).title for hit in hits)
-
-
-class NoListStore(DatabaseStore):
-    """A store of somebody else, which compares with one value only."""
-
-    supports_any_of = False
-
-    def search(self, *args: Any, filters: Any = None, **options: Any) -> list[StoreHit]:
-        assert not any(isinstance(value, AnyOf) for value in (filters or {}).values())
-        return super().search(*args, filters=filters, **options)
-
-
-class NoFilterStore(NoListStore):
-    """A store that cannot filter, and does not."""
-
-    supports_filters = False
-
-    def search(self, *args: Any, filters: Any = None, **options: Any) -> list[StoreHit]:
-        return super().search(*args, **options)
 
 
 # Values
@@ -135,23 +116,16 @@ def test_what_does_not_fit_is_refused(typed: Typed, name: str, value: Any, reaso
     [
         "ai_migration.stores.database.DatabaseStore",
         "ai_migration.stores.memory.MemoryStore",
-        f"{__name__}.NoListStore",
-        f"{__name__}.NoFilterStore",
+        "tests.integration.stores.NoListStore",
+        "tests.integration.stores.NoFilterStore",
         "ai_migration.stores.sqlite_vec.SqliteVecStore",
         "ai_migration.stores.qdrant.QdrantStore",
     ],
 )
 @pytest.mark.vendors("sqlite")
 def test_any_of_several_values(project: Project, tmp_path: Path, store: str) -> None:
-    options: dict[str, Any] = {}
-    if "sqlite_vec" in store:
-        pytest.importorskip("apsw")
-        options = {"path": tmp_path / "vectors.sqlite3"}
-    if "qdrant" in store:
-        pytest.importorskip("qdrant_client")
-        options = {"path": tmp_path / "qdrant"}
     project.article("title", metadata_fields=["status"], filterable_fields=["price"])
-    project.store(store, **options)
+    project.store(store, **options_of(store, tmp_path))
     for number in range(30):
         status = ("draft", "published", "hidden")[number % 3]
         Article.objects.create(title=f"{number:02}", status=status, price=number)

@@ -83,7 +83,8 @@ def build_missing() -> None:
     """Build missing indexes in this thread, except those that a running worker can build."""
     using = our_database()
     found = _missing(using)
-    if found and worker_slots(using).filter(last_seen_at__gt=clock.after(-_SEEN.total_seconds())):
+    seen = Q(last_seen_at__gt=clock.after(-_SEEN.total_seconds()))
+    if found and worker_slots(using).filter(seen).exists():
         found = [each for each in found if not _may_be_elsewhere(each, using)]
     if found and _claim(using):
         _builder(found)()

@@ -84,7 +84,7 @@ class EntityReader:
         self.runs_project_code = runs_project_code(entity)
         self._runs_code = self._needs_instances or entity.template is not None
         self._content_hash = content_hasher(entity.hash_salt)
-        self._texts = TextMaker(entity, self._fields)
+        self._texts = TextMaker(entity, self._fields, may_be_errors=self._needs_instances)
         self._metadata = [
             (declaration.name, declaration.type, self._fields.index(field) + 1)
             for field, declaration in entity.metadata_fields

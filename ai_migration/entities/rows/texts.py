@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 from ai_migration.entities.entity import Entity
-from ai_migration.entities.fields import FieldKind, ResolvedField
+from ai_migration.entities.fields import ResolvedField
 from ai_migration.entities.markup import html_as_text
 from ai_migration.entities.text import LineRenderer, as_text, clean_all
 
@@ -23,9 +23,12 @@ class TextMaker:
     Args:
         entity: The entity type.
         fields: The fields of the rows, in the order of their values.
+        may_be_errors: Whether a row may have an error in the place of its values.
     """
 
-    def __init__(self, entity: Entity, fields: Sequence[ResolvedField]) -> None:
+    def __init__(
+        self, entity: Entity, fields: Sequence[ResolvedField], *, may_be_errors: bool
+    ) -> None:
         self._template = entity.template
         self._names = [field.name.replace(".", "__") for field in entity.text_fields]
         labels = {field.name: field.words for field in entity.definition.text_fields}
@@ -45,7 +48,7 @@ class TextMaker:
             [readers.get(field, as_text) for field, _ in entity.context],
         )
         self._has_context = bool(entity.context)
-        self._runs_code = any(field.kind is FieldKind.ATTRIBUTE for field in fields)
+        self._may_be_errors = may_be_errors
 
     def make(
         self, rows: Sequence[RowValues], errors: dict[int, str]
@@ -80,7 +83,7 @@ class TextMaker:
     def _made(
         self, lines: LineRenderer, rows: Sequence[RowValues], errors: dict[int, str]
     ) -> list[str]:
-        if not self._runs_code:  # else a row may be an error in the place of its values
+        if not self._may_be_errors:
             with suppress(Exception):  # an error of some row, which is found one by one
                 return lines.render_all(rows)
 

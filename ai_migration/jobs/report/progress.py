@@ -18,6 +18,7 @@ from ai_migration.jobs.activity import (
     Span,
     common,
     length,
+    per_second,
     running_spans,
     worked,
 )
@@ -49,15 +50,19 @@ def get_progress(job_id: str) -> MigrationProgress:
     return get_progress_of([find_job(job_id, our_database())])[0]
 
 
-def get_progress_of(jobs: Sequence[MigrationJob]) -> list[MigrationProgress]:
+def get_progress_of(
+    jobs: Sequence[MigrationJob], *, spans: Mapping[str, Sequence[Span]] | None = None
+) -> list[MigrationProgress]:
     """Return the progress of several jobs, with as many queries as for one.
 
     Args:
         jobs: Freshly read, with their collections.
+        spans: When each was running, if it is known already.
     """
     using = our_database()
     now = clock.now(using)
-    spans = running_spans(jobs, now, using)
+    if spans is None:
+        spans = running_spans(jobs, now, using)
     rates = recent_rates(jobs, spans, now, using)
     return [
         _progress(job, now, rates.get(job.pk, 0.0), length(spans.get(job.pk, []))) for job in jobs
@@ -166,12 +171,6 @@ def recent_rates(
         since = Span(active[-1].end, now)
         rates[pk] = per_second(entities[pk], [*active, *common([since], spans[pk])])
     return rates
-
-
-def per_second(entities: int, spans: Sequence[Span]) -> float:
-    """Return the rate at which entities were done in some time; 0 if it took none."""
-    seconds = length(spans).total_seconds()
-    return entities / seconds if seconds > 0 else 0.0
 
 
 def duration(length: timedelta) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from time import perf_counter
 
 from ai_migration.embedders.base import Embedder
-from ai_migration.jobs.activity import length, running_spans
+from ai_migration.jobs.activity import per_second, running_spans
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
 from ai_migration.types import Duration, DurationBasis, JobStatus
@@ -92,8 +92,7 @@ def texts_per_second(entity_type: str, embedder: Embedder, using: str) -> float:
     if job is None:
         return 0.0
     spans = running_spans([job], clock.now(using), using).get(job.pk, [])
-    seconds = length(spans).total_seconds()
-    return job.embedded_texts / seconds if seconds > 0 else 0.0
+    return per_second(job.embedded_texts, spans)
 
 
 def _timed(embedder: Embedder, sample: Sequence[str]) -> float:
