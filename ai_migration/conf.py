@@ -90,6 +90,9 @@ class Settings(BaseModel):
     MAX_CONCURRENT_JOBS: PositiveInt = 3
     CLEANUP_COMPLETED_AFTER_DAYS: Days | None = 30
     KEEP_RETIRED_DAYS: Days = 7
+    SYNC: Literal["queue", "immediate", "off"] = "queue"
+    SWEEP_SECONDS: Seconds | None = 900.0
+    ORPHAN_GRACE_SECONDS: Annotated[float, Field(ge=0, le=86_400, strict=True)] = 60.0
     BUILD_INDEX_ABOVE: PositiveInt | None = LARGE_WITHOUT_INDEX
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"
     DISPATCHER: str = NO_MESSAGES

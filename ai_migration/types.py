@@ -110,6 +110,7 @@ class Operation(TextChoices):
 
     INDEX brings the index in line with the source rows: rows that exist are
     indexed, rows that do not are removed. DELETE removes without looking.
+    EXPAND walks the rows that one change touches, and enqueues them in parts.
     SWEEP walks a range of the ledger and removes what the source no longer has.
     RETRY is INDEX for entities that failed in the same job.
     FINISH ends a job: build indexes, verify, activate.
@@ -117,6 +118,7 @@ class Operation(TextChoices):
 
     INDEX = "INDEX", _("Index")
     DELETE = "DELETE", _("Delete")
+    EXPAND = "EXPAND", _("Expand")
     SWEEP = "SWEEP", _("Sweep")
     RETRY = "RETRY", _("Retry")
     FINISH = "FINISH", _("Finish")

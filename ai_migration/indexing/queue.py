@@ -6,22 +6,20 @@ from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from django.db import connections, router, transaction
+from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 
 import ai_migration.entities.registry as registry
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
-from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import InvalidRequestError
+from ai_migration.indexing.outbox import IDS_PER_ENTRY, on_commit_once, written_with
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.redaction import redacted
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
-
-IDS_PER_ENTRY = 1000
 
 
 def enqueue(
@@ -82,23 +80,14 @@ def enqueue(
 
     def write() -> None:
         QueueEntry.objects.using(using).bulk_create(entries)
-        transaction.on_commit(wake, using=using)
+        on_commit_once(wake, using)
 
-    source = _written_in(entity)
+    source = written_with(entity.model, entity.definition.using)
     if source == using:
         write()
     else:
         transaction.on_commit(write, using=source)
     return len(entity_ids)
-
-
-def _written_in(entity: Entity) -> str:
-    """Return the alias of the database whose transaction changes the rows now. The config may name
-    that one, or a replica, in which rows are never changed: it is not queried."""
-    named = entity.definition.using
-    if named and connections[named].in_atomic_block:
-        return named
-    return router.db_for_write(entity.model)
 
 
 def claim(

@@ -20,7 +20,9 @@ OPEN_ENTRIES = (EntryStatus.PENDING, EntryStatus.CLAIMED)
 class QueueEntry(OwnModel):
     """A primary-key range of one entity type (of a job), or explicit ids (of live changes).
 
-    A range is ``lower < key <= upper``; ``lower`` is null for the first one.
+    A range is ``lower < key <= upper``; ``lower`` is null for the first one. An EXPAND entry is
+    one change that touches many rows: those of a range, or those that read the related rows
+    ``entity_ids`` over the relation ``path``.
     A claimed entry belongs to ``claimed_by`` under the slot's token ``fence``.
     """
 
@@ -36,6 +38,18 @@ class QueueEntry(OwnModel):
     lower = models.JSONField(null=True)
     upper = models.JSONField(null=True)
     entity_ids = models.JSONField(null=True)
+    path = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        db_default="",  # workers of the version before do not know it
+        help_text=_("Relation over which rows read the changed ones; empty: their own rows."),
+    )
+    coalescing_key = models.CharField(  # noqa: DJ001  # null: never the same as another
+        null=True,
+        max_length=255,
+        help_text=_("Changes with the same key are one entry until it is claimed."),
+    )
 
     available_at = MomentField(null=True, help_text=_("Not before; null: at once."))
     attempts = models.PositiveIntegerField(
@@ -81,6 +95,9 @@ class QueueEntry(OwnModel):
             # Without the status: MySQL checks the foreign key again with each change of the
             # index it uses for it, and would lock the job's row for each entry.
             models.Index(fields=["job"], name="ai_indexing_queue_of_job"),
+            models.Index(
+                fields=["entity_type", "coalescing_key"], name="ai_indexing_queue_coalesce"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -35,6 +35,43 @@ VECTORS_AFTER = (
     f"AND chunk <> {NO_CHUNK} ORDER BY entity_id, chunk LIMIT {{}}"
 )
 
+# One statement decides: nothing is written for an entity type that was never indexed, or for a
+# change that waits already. An entry that waits is locked until the caller's transaction ends, so
+# that no worker takes it before it can read what the caller wrote; one that is locked by another
+# is not waited for, and gets a second one beside it.
+PUT_CHANGES = """
+INSERT INTO ai_indexing_queue (entity_type, operation, priority, path, coalescing_key, entity_ids,
+    {lower}, {upper}, created_at, status, attempts, claims, fence, error, indexed, skipped, removed,
+    failed)
+SELECT c.entity_type, c.operation, c.priority, c.path, {key}, {entity_ids}, {lower_value},
+    {upper_value}, {now}, 'PENDING', 0, 0, 0, '', 0, 0, 0, 0
+FROM {changes}
+WHERE EXISTS (
+    SELECT 1 FROM ai_collections AS k
+    WHERE k.entity_type = c.entity_type AND k.status IN ('ACTIVE', 'BUILDING')
+) AND NOT EXISTS ({waiting})
+"""
+WAITING = """
+SELECT {what} FROM ai_indexing_queue AS q {join}
+WHERE q.entity_type = c.entity_type AND q.coalescing_key = c.coalescing_key
+    AND q.operation = c.operation AND q.status = 'PENDING' AND q.claims = 0
+    AND q.available_at IS NULL AND q.job_id IS NULL
+"""
+
+
+class QueuedChange(NamedTuple):
+    """A queue entry to write. The ids and the bounds are JSON; changes of an operation with the
+    same coalescing key are one entry until it is claimed, and None is never the same."""
+
+    entity_type: str
+    operation: str
+    priority: int
+    path: str
+    coalescing_key: str | None
+    entity_ids: str
+    lower: str | None = None
+    upper: str | None = None
+
 
 class VectorColumns(NamedTuple):
     """Vectors to write, each column of length n.
@@ -84,6 +121,9 @@ class Dialect:
 
     keeps_zones: ClassVar[bool] = False
     """True if a datetime column holds an instant, not the digits of one."""
+
+    errors_end_transactions: ClassVar[bool] = False
+    """True if nothing more can be done in a transaction after a statement that failed in it."""
 
     can_estimate: ClassVar[bool] = False
     """True if :meth:`estimated` gives estimates."""
@@ -147,6 +187,18 @@ class Dialect:
     def shows(self, position: str) -> bool:
         """Return whether a standby, or a former one, has replayed everything before a position."""
         return True
+
+    # The queue
+
+    def put_changes(self, changes: Sequence[QueuedChange]) -> int:
+        """Write entries of live changes, in one statement. None is written for an entity type
+        without an index, nor where an entry with the same key waits that no other transaction has
+        locked. It waits for no other transaction.
+
+        Returns:
+            The number of entries written.
+        """
+        raise NotImplementedError
 
     # The ledger: rows are (entity id, content hash, metadata hash, chunks, version)
 

@@ -10,7 +10,16 @@ from typing import Any
 
 from django.db import Error
 
-from ai_migration.models.sql.dialects.base import KNOWN, NO_CHUNK, Dialect, LedgerRow, VectorColumns
+from ai_migration.models.sql.dialects.base import (
+    KNOWN,
+    NO_CHUNK,
+    PUT_CHANGES,
+    WAITING,
+    Dialect,
+    LedgerRow,
+    QueuedChange,
+    VectorColumns,
+)
 from ai_migration.models.sql.json_rows import ENTITY_ID, TEXT, execute_rows
 
 _LEDGER = {
@@ -21,6 +30,28 @@ _LEDGER = {
     "known_version": "bigint",
 }
 _VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
+
+_CHANGES = {
+    "entity_type": ENTITY_ID,
+    "operation": ENTITY_ID,
+    "priority": "bigint",
+    "path": ENTITY_ID,
+    "coalescing_key": ENTITY_ID,
+    "entity_ids": TEXT,
+    "lower": TEXT,
+    "upper": TEXT,
+}
+_PUT_CHANGES = PUT_CHANGES.format(
+    lower="`lower`",
+    upper="`upper`",
+    key="c.coalescing_key",
+    entity_ids="c.entity_ids",
+    lower_value="c.`lower`",
+    upper_value="c.`upper`",
+    now="UTC_TIMESTAMP(6)",
+    changes="(SELECT * FROM {rows}) AS c",
+    waiting=WAITING.format(what="1", join="") + "FOR UPDATE SKIP LOCKED",
+)
 
 
 class MySQL(Dialect):
@@ -49,6 +80,12 @@ class MySQL(Dialect):
         """Return whether it is read-only. Not every role may read its position, so none is
         given."""
         return self._value("SELECT @@global.read_only") not in (0, "0", "OFF")
+
+    def put_changes(self, changes: Sequence[QueuedChange]) -> int:
+        if getattr(self.connection, "isolation_level", None) != "read committed":
+            # Locks on gaps could wait for each other.
+            changes = [change._replace(coalescing_key=None) for change in changes]
+        return execute_rows(self.connection, _PUT_CHANGES, _CHANGES, changes)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         return self._fetch(

@@ -24,14 +24,45 @@ from ai_migration.models.sql.dialects.base import (
     INSERT_ENTITIES,
     KNOWN,
     NO_CHUNK,
+    PUT_CHANGES,
     VECTORS_AFTER,
+    WAITING,
     Dialect,
     LedgerRow,
+    QueuedChange,
     VectorColumns,
 )
 
 if TYPE_CHECKING:
     import psycopg
+
+_PUT_CHANGES = (
+    """
+    WITH c AS (
+        SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,
+            priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)
+    ), waiting AS (
+    """
+    # With a snapshot of its own for the whole transaction, a lock can fail.
+    + WAITING.format(what="q.entity_type, q.operation, q.coalescing_key", join=", c")
+    + """
+        AND current_setting('transaction_isolation') = 'read committed'
+        FOR UPDATE OF q SKIP LOCKED
+    )
+    """
+    + PUT_CHANGES.format(
+        lower="lower",
+        upper="upper",
+        key="c.coalescing_key",
+        entity_ids="c.entity_ids::jsonb",
+        lower_value="c.lower::jsonb",
+        upper_value="c.upper::jsonb",
+        now="clock_timestamp()",
+        changes="c",
+        waiting="SELECT 1 FROM waiting AS w WHERE w.entity_type = c.entity_type"
+        " AND w.operation = c.operation AND w.coalescing_key = c.coalescing_key",
+    )
+)
 
 
 class PostgreSQL(Dialect):
@@ -39,6 +70,7 @@ class PostgreSQL(Dialect):
 
     is_typed = True
     keeps_zones = True
+    errors_end_transactions = True
     can_estimate = True
 
     def refused_driver(self) -> str | None:
@@ -99,6 +131,11 @@ class PostgreSQL(Dialect):
                 position,
             )
         )
+
+    def put_changes(self, changes: Sequence[QueuedChange]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(_PUT_CHANGES, [json.dumps([change._asdict() for change in changes])])
+            return int(cursor.rowcount)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         sql = KNOWN.format("$1") + "= ANY($2::text[])"

@@ -11,9 +11,28 @@ from typing import Any
 from ai_migration.models.sql.dialects.base import (
     INSERT_ENTITIES,
     KNOWN,
+    PUT_CHANGES,
+    WAITING,
     Dialect,
     LedgerRow,
+    QueuedChange,
     VectorColumns,
+)
+
+_COLUMNS = ", ".join(
+    f"value ->> {position} AS {name}" for position, name in enumerate(QueuedChange._fields)
+)
+# One connection writes at a time: an entry that waits need not be locked.
+_PUT_CHANGES = PUT_CHANGES.format(
+    lower="lower",
+    upper="upper",
+    key="c.coalescing_key",
+    entity_ids="c.entity_ids",
+    lower_value="c.lower",
+    upper_value="c.upper",
+    now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    changes=f"(SELECT {_COLUMNS} FROM json_each(%s)) AS c",
+    waiting=WAITING.format(what="1", join=""),
 )
 
 
@@ -38,6 +57,11 @@ class SQLite(Dialect):
 
     def now_microseconds(self) -> int:
         return time.time_ns() // 1000  # it lives on one host: its clock is this process's
+
+    def put_changes(self, changes: Sequence[QueuedChange]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(_PUT_CHANGES, [json.dumps(changes)])
+            return int(cursor.rowcount)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         return self._fetch(
