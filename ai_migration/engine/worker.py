@@ -6,6 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 from django.db import connections
 
@@ -30,6 +31,7 @@ def run_worker(
     *,
     should_stop: Callable[[], bool],
     only_jobs: Collection[str] | None = None,
+    only_live: bool = False,
     until_idle: bool = False,
     name: str = "worker",
     on_slice: Callable[[SliceReport], None] = lambda report: None,
@@ -39,6 +41,7 @@ def run_worker(
     Args:
         should_stop: Called often; True ends the work after the requests in flight.
         only_jobs: Work for these jobs only.
+        only_live: Index live changes only.
         until_idle: Also end when there is nothing to claim now: entries that wait for a job that is
             not RUNNING, for a retry or for a limit are left.
         name: Name of the slot; a number is added.
@@ -50,12 +53,17 @@ def run_worker(
     """
     with own_sessions():
         require_ready()
-        _work(should_stop, only_jobs, until_idle, name, on_slice)
+        make_slice = partial(
+            Slice, should_stop=should_stop, only_jobs=only_jobs, only_live=only_live
+        )
+        builds_indexes = only_jobs is None and not only_live
+        _work(should_stop, make_slice, builds_indexes, until_idle, name, on_slice)
 
 
 def _work(
     should_stop: Callable[[], bool],
-    only_jobs: Collection[str] | None,
+    make_slice: Callable[[Lease], Slice],
+    builds_indexes: bool,
     until_idle: bool,
     name: str,
     on_slice: Callable[[SliceReport], None],
@@ -70,10 +78,10 @@ def _work(
                     broken.release()
                     broken = None
                 tick()
-                if only_jobs is None:
+                if builds_indexes:
                     builder.look()
                 lease = lease or take_slot(name)
-                report = Slice(lease, should_stop=should_stop, only_jobs=only_jobs).run()
+                report = make_slice(lease).run()
             except OwnershipLostError as error:
                 logger.warning("%s", error)
                 lease = None

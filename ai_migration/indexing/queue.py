@@ -96,6 +96,7 @@ def claim(
     *,
     only_jobs: AbstractCollection[str] | None = None,
     except_jobs: AbstractCollection[str] = (),
+    only_live: bool = False,
     in_hand: bool = False,
 ) -> list[QueueEntry]:
     """Take the next entries: by priority, then in the order they came.
@@ -110,6 +111,7 @@ def claim(
         only_jobs: Claim only entries of these jobs, and live changes of the entity types they
             index.
         except_jobs: Claim nothing of these.
+        only_live: Claim live changes only.
         in_hand: Whether the worker has entries already: take no suspect.
 
     Returns:
@@ -125,7 +127,9 @@ def claim(
     wanted = _due(lease.using)
     with transaction.atomic(using=lease.using):
         lease.renew()
-        if only_jobs is None:
+        if only_live:
+            wanted = wanted.filter(job=None)
+        elif only_jobs is None:
             wanted = wanted.filter(
                 Q(job=None) | Q(job__in=list(running.filter(ready).values_list("pk")))
             )
