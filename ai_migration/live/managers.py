@@ -65,12 +65,12 @@ class IndexedQuerySet(QuerySet[M, M]):
         if not own and not related:
             return super().update(**kwargs)
         with transaction.atomic(using=self._written, savepoint=False):
-            keys = self._keys()
-            values = {each: self._values(each) for each in related}
+            keys = self._touched_keys()
+            values = [(each, self._read_values(each)) for each in related]
             updated = super().update(**kwargs)
             for each in own:
                 record_rows(each.entity, keys, self.model, self._written)
-            for each, found in values.items():
+            for each, found in values:
                 new = [kwargs[each.dependency.key]] if each.dependency.key in kwargs else []
                 self._record_related(each, [*found, *new])
         return updated
@@ -83,7 +83,7 @@ class IndexedQuerySet(QuerySet[M, M]):
         if not own or self._is_cut:
             return super().delete()
         with transaction.atomic(using=self._written, savepoint=False):
-            keys = self._keys()
+            keys = self._touched_keys()
             if len(keys) > MOST_IDS:  # a walk of the rows would not meet them
                 return super().delete()
             with suspend_sync(*(each.entity.name for each in own)):
@@ -110,12 +110,12 @@ class IndexedQuerySet(QuerySet[M, M]):
     def _related(self, fields: Collection[str] | None = None) -> list[Related]:
         return [each for each in watch_of(self.model).related if each.follows(fields)]
 
-    def _keys(self) -> list[Any]:
+    def _touched_keys(self) -> list[Any]:
         """Return the keys of the rows, at most one more than :data:`MOST_IDS`."""
         keys = self.using(self._written).order_by("pk").values_list("pk", flat=True)
         return list(islice(keys.iterator(), MOST_IDS + 1))
 
-    def _values(self, each: Related) -> list[Any]:
+    def _read_values(self, each: Related) -> list[Any]:
         rows = self.using(self._written).order_by()
         return list(rows.values_list(each.dependency.key, flat=True).distinct())
 

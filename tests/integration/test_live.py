@@ -120,9 +120,9 @@ def test_a_burst_is_one_entry_and_one_embedding(live: Project) -> None:
         article.title = f"Title {number}"
         article.save()
     assert waiting() == [("INDEX", "", [str(article.pk)])]
-    script.asked.clear()
+    script.clear()
     work()
-    assert len(script.asked) == 1
+    assert script.asked == 1
 
 
 def test_what_is_rolled_back_leaves_nothing(live: Project) -> None:

@@ -188,6 +188,10 @@ class Dialect:
         """Return whether a standby, or a former one, has replayed everything before a position."""
         return True
 
+    def column_names(self, table: str) -> set[str]:
+        """Return the names of a table's columns, by one query; none if there is no such table."""
+        raise NotImplementedError
+
     # The queue
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:

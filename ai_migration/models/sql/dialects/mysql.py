@@ -81,6 +81,14 @@ class MySQL(Dialect):
         given."""
         return self._value("SELECT @@global.read_only") not in (0, "0", "OFF")
 
+    def column_names(self, table: str) -> set[str]:
+        rows = self._fetch(
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            [table],
+        )
+        return {name for (name,) in rows}
+
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         if getattr(self.connection, "isolation_level", None) != "read committed":
             # Locks on gaps could wait for each other.

@@ -132,6 +132,14 @@ class PostgreSQL(Dialect):
             )
         )
 
+    def column_names(self, table: str) -> set[str]:
+        rows = self._fetch(
+            "SELECT attname FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+            [self.connection.ops.quote_name(table)],
+        )
+        return {name for (name,) in rows}
+
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(_PUT_CHANGES, [json.dumps([change._asdict() for change in changes])])
