@@ -15,6 +15,7 @@ from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slices.slice import Slice, SliceReport
 from ai_migration.engine.upkeep.indexes import IndexBuilder
 from ai_migration.engine.upkeep.supervisor import tick
+from ai_migration.engine.upkeep.sweeps import sweep
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.models.sql.apart import own_sessions
@@ -56,14 +57,14 @@ def run_worker(
         make_slice = partial(
             Slice, should_stop=should_stop, only_jobs=only_jobs, only_live=only_live
         )
-        builds_indexes = only_jobs is None and not only_live
-        _work(should_stop, make_slice, builds_indexes, until_idle, name, on_slice)
+        is_complete = only_jobs is None and not only_live
+        _work(should_stop, make_slice, is_complete, until_idle, name, on_slice)
 
 
 def _work(
     should_stop: Callable[[], bool],
     make_slice: Callable[[Lease], Slice],
-    builds_indexes: bool,
+    is_complete: bool,
     until_idle: bool,
     name: str,
     on_slice: Callable[[SliceReport], None],
@@ -78,8 +79,9 @@ def _work(
                     broken.release()
                     broken = None
                 tick()
-                if builds_indexes:
+                if is_complete:
                     builder.look()
+                    sweep(at_most_every=60.0)
                 lease = lease or take_slot(name)
                 report = make_slice(lease).run()
             except OwnershipLostError as error:
