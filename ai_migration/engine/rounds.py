@@ -29,8 +29,9 @@ class Round:
 
 def supervise(*, wait: bool = False) -> Round:
     """Recover from dead workers, start waiting jobs, delete what is over, look for changes that
-    were not recorded, and record a sign of life. If the dispatcher sends messages, also wake idle slots
-    while there is work, and send the canary. Last, build the indexes that large collections lack.
+    were not recorded, and record a sign of life. If the dispatcher sends messages, also wake idle
+    slots while there is work, and send the canary. Last, build the indexes that large collections
+    lack.
 
     Args:
         wait: Build them in this thread, unless a worker can; else in one that ends with the

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.core.serializers import deserialize, serialize
 from django.db import connection, transaction
+from django.db.models import Model
 from django.db.models.signals import post_delete, post_save
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration import suspend_sync
+from ai_migration.entities import registry
+from ai_migration.exceptions import EntityConfigError
 from ai_migration.indexing import outbox
 from ai_migration.models import QueueEntry
 from ai_migration.types import Operation
 from tests.integration.support import Project, assert_in_line, make_articles, run, work
-from tests.testapp.models import Article, Category, Country, ProxyArticle, Tag
+from tests.testapp.models import Archive, Article, Category, Country, ProxyArticle, Tag
 
 pytestmark = pytest.mark.vendors("sqlite", "postgresql")
 
@@ -356,4 +361,65 @@ def test_relations_can_be_added_and_switched_off(live: Project) -> None:
     live.article("title", "category__name", reindex_on=[])
     category.name = "Boots"
     category.save()
+    assert waiting() == []
+
+
+# Odd cases
+
+
+@pytest.mark.vendors("sqlite")
+def test_rows_in_another_database_are_recorded_when_they_are_committed(live: Project) -> None:
+    live.article("title", name="archive", model="testapp.Archive", using="other")
+    run("archive")
+    with transaction.atomic(using="other"):
+        kept = Archive.objects.using("other").create(title="kept", text="t")
+        assert waiting() == []
+    assert indexed() == [kept.pk]
+    with transaction.atomic(using="other"):
+        Archive.objects.using("other").create(title="rolled back", text="t")
+        transaction.set_rollback(True, using="other")
+    assert indexed() == [kept.pk]
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_save_that_saves_again_is_one_entry(
+    live: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(self: Article, *args: Any, **kwargs: Any) -> None:
+        Model.save(self, *args, **kwargs)
+        if not self.body.endswith("!"):
+            self.body += "!"
+            self.save()
+
+    monkeypatch.setattr(Article, "save", save)
+    article = Article.objects.latest("pk")
+    article.save()
+    assert waiting() == [("INDEX", "", [str(article.pk)])]
+
+
+@pytest.mark.vendors("sqlite")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("categry", "Did you mean 'category'?"),
+        ("title", "leads to no other table"),
+    ],
+)
+def test_what_reindex_on_cannot_name(live: Project, name: str, words: str) -> None:
+    live.article(reindex_on=[name])
+    [message] = [each for each in run_checks() if each.is_serious()]
+    assert words in message.msg
+    with pytest.raises(EntityConfigError, match=re.escape(words)):
+        registry.get("article")
+    Article.objects.latest("pk").save()
+    assert waiting() == []
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_wrong_config_is_nothing_to_a_save(live: Project) -> None:
+    live.config("ai-entities: {article: {modle: testapp.Article}}")
+    Article.objects.latest("pk").save()
+    live.set(SYNC="sometimes")
+    Article.objects.latest("pk").save()
+    live.set(SYNC="queue")
     assert waiting() == []
