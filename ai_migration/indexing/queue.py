@@ -74,6 +74,7 @@ def enqueue(
             operation=operation,
             priority=priority,
             entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
+            created_at=Now(),
         )
         for start in range(0, len(entity_ids), IDS_PER_ENTRY)
     ]

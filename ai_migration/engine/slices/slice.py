@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.metrics import Tally, add_to_minute
 from ai_migration.engine.slices.finishing import finish_job
 from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
@@ -42,6 +44,7 @@ from ai_migration.indexing.targets import live_collections, serving_target, targ
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql import clock as database_clock
 from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.pace import throttling
@@ -349,8 +352,15 @@ class Slice:
                 batch_seconds=self._busy_since(min(each.since for each in (*self._open, batch))),
                 entities=counts.processed,
                 texts=counts.texts,
+                freshness=self._freshness(counts.changes),
             )
             self._jobs.break_circuit(batch)
+
+    def _freshness(self, changes: Sequence[tuple[datetime, int]]) -> Freshness:
+        """Return the waits of live changes that were committed just now."""
+        return (
+            Freshness.of(changes, database_clock.now(self.lease.using)) if changes else Freshness()
+        )
 
     def _busy_since(self, since: float) -> float:
         """Return the seconds since a moment that were not counted yet, and count them."""
