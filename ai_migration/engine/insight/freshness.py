@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from ai_migration.jobs.report.progress import duration
 from ai_migration.types import JSONValue
 
 ACCURACY = 0.05
@@ -85,6 +86,15 @@ class Freshness:
             if left <= 0:
                 return 2 * _STEP**step / (_STEP + 1)
         return None
+
+
+def seconds(wait: float | None) -> str:
+    """Return a wait for people: ``0.35 s``, ``7 s``, ``3 min 05 s``."""
+    if wait is None:
+        return "–"
+    if wait < 10:
+        return f"{wait:.2g} s"
+    return duration(timedelta(seconds=wait))
 
 
 def _step(seconds: float) -> int:
