@@ -223,7 +223,9 @@ def test_freshness_is_told(project: Project) -> None:
     waits = Freshness.of([(timezone.now() - timedelta(seconds=1), 9)], timezone.now())
     waits += Freshness.of([(timezone.now() - timedelta(seconds=200), 1)], timezone.now())
     add_to_minute(slot.slot_id, Tally(batches=1, freshness=waits), slot.using)
-    said = r"10 live changes of the last hour: half searchable within (1|1.1|0.9\d) s, 95 % within 3"
+    said = (
+        r"10 live changes of the last hour: half searchable within (1|1.1|0.9\d) s, 95 % within 3"
+    )
     assert re.search(said, facts())
     EngineMetrics.objects.update(minute=F("minute") - HOURS)
     assert "freshness" not in facts()

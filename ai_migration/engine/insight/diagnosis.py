@@ -302,4 +302,11 @@ def start_advice() -> str:
     """Return how to get work done that nobody is there for."""
     if get_dispatcher().supports_messages:
         return f"{_CLUSTER}. {_RECOVER}"
-    return "Start a worker: manage.py ai_migration worker"
+    return f"Start a worker: {start_command()}"
+
+
+def start_command() -> str:
+    """Return the command that starts a worker, or the cluster."""
+    return (
+        f"manage.py {'qcluster' if get_dispatcher().supports_messages else 'ai_migration worker'}"
+    )
