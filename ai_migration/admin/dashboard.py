@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from ai_migration.admin import coverage, display
@@ -25,8 +25,11 @@ from ai_migration.admin.base import START, ReadOnlyAdmin
 from ai_migration.admin.charts import BARS, Chart, of_engine
 from ai_migration.admin.order import put_in_order
 from ai_migration.admin.rebuilds import with_reason
+from ai_migration.engine.insight.attendance import LOOKED_AT, Waiting
+from ai_migration.engine.insight.diagnosis import start_command
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.metrics import KEEP_FOR
-from ai_migration.engine.insight.status import LOOKED_AT, EngineStatus, engine_status
+from ai_migration.engine.insight.status import EngineStatus, engine_status
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.service import migration_service
 from ai_migration.pace.limits import CoolDown
@@ -191,6 +194,7 @@ class DashboardAdmin(ReadOnlyAdmin):
         return {
             "tiles": tiles_of(status),
             "chart": _chart(status, SPANS[hours]),
+            "alarms": [_nobody_takes(status.abandoned)] if status.abandoned else [],
             "waits": [_waits(each) for each in status.cool_downs],
             "workers": workers_of(status),
             "hours": hours,
@@ -236,6 +240,10 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
         for p, word in _PRIORITIES.items()
         if status.waiting.get(p)
     ]
+    oldest = []
+    if status.oldest_waiting:
+        wait = display.length(status.at - status.oldest_waiting)
+        oldest = [_("longest wait %(time)s") % {"time": wait}]
     return [
         Tile(
             _("running jobs"),
@@ -263,14 +271,20 @@ def tiles_of(status: EngineStatus) -> Sequence[Tile]:
         Tile(
             _("batches in the queue"),
             display.number(waiting) + ("" if status.waiting_is_all else "+"),
-            ", ".join(queue),
+            ", ".join([*queue, *oldest]),
             url=reverse("admin:ai_migration_queueentry_changelist"),
         ),
-        Tile(
-            _("longest wait in the queue"),
-            display.length(status.at - status.oldest_waiting if status.oldest_waiting else None),
-        ),
+        _freshness(status.freshness),
     ]
+
+
+def _freshness(found: Freshness) -> Tile:
+    name = _("live changes searchable within")
+    if not found:
+        return Tile(name, display.NOTHING, _("no live changes in the last hour"))
+    words = _("95 %% of %(changes)s in the last hour; half within %(half)s")
+    note = {"changes": display.number(found.changes), "half": display.wait(found.p50)}
+    return Tile(name, display.wait(found.p95), words % note)
 
 
 def workers_of(status: EngineStatus) -> list[tuple[str, str, str]]:
@@ -279,6 +293,32 @@ def workers_of(status: EngineStatus) -> list[tuple[str, str, str]]:
         (each.name, display.process(each.holder), display.ago(each.last_seen_at, status.at))
         for each in status.workers[:WORKERS]
     ]
+
+
+def _nobody_takes(waiting: Waiting) -> str:
+    facts = {
+        "changes": display.number(waiting.changes),
+        "types": ", ".join(waiting.entity_types),
+        "age": display.length(waiting.age),
+        "command": start_command(),
+    }
+    if waiting.unseen_for is None:
+        words = ngettext(
+            "%(changes)s live change of %(types)s waits for %(age)s, and there never was a worker. "
+            "Start one: %(command)s",
+            "%(changes)s live changes of %(types)s wait, the oldest for %(age)s, and there never "
+            "was a worker. Start one: %(command)s",
+            waiting.changes,
+        )
+        return words % facts
+    words = ngettext(
+        "%(changes)s live change of %(types)s waits for %(age)s, and no worker was seen for "
+        "%(unseen)s. Start one: %(command)s",
+        "%(changes)s live changes of %(types)s wait, the oldest for %(age)s, and no worker was "
+        "seen for %(unseen)s. Start one: %(command)s",
+        waiting.changes,
+    )
+    return words % {**facts, "unseen": display.length(waiting.unseen_for)}
 
 
 def _waits(each: CoolDown) -> str:

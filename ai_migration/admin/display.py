@@ -152,6 +152,14 @@ def length(span: timedelta | None) -> str:
     return words % {"days": days, "hours": hours}
 
 
+def wait(seconds: float | None) -> str:
+    """Show a short length of time with two digits: ``0.35 s``, ``7.2 s``, ``3 min 05 s``."""
+    if seconds is None or seconds >= 10:
+        return length(None if seconds is None else timedelta(seconds=seconds))
+    decimals = 2 if seconds < 1 else 1
+    return _("%(seconds)s s") % {"seconds": number(seconds, decimals)}
+
+
 def roughly(span: timedelta | None) -> str:
     """Show an estimated length of time, rounded as nobody knows it exactly."""
     if span is None:

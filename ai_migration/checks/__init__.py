@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from django.core.checks import Tags, register
 
+from ai_migration.checks.attendance import check_attendance
 from ai_migration.checks.backends import check_backends, check_servers
 from ai_migration.checks.databases import check_databases, check_indexes
 from ai_migration.checks.entities import check_entities
@@ -19,5 +20,5 @@ TAG = "ai_migration"
 
 for check in (check_settings, check_backends, check_entities, check_databases, check_rest):
     register(check, TAG)
-for check in (check_indexes, check_servers):
+for check in (check_attendance, check_indexes, check_servers):
     register(check, TAG, Tags.database)

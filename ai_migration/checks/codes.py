@@ -112,6 +112,7 @@ REPLICA = Code(
 )
 OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
 OTHER_CONFIG = Code("W051", "Bring the index in line.")
+UNATTENDED = Code("W060", "Start a worker: manage.py ai_migration worker.")
 
 NO_MODEL = Code("I001", "To index one of them, add its 'model'.")
 INERT_KEYS = Code("I002", "They do no harm: other applications may read them.")

@@ -17,6 +17,7 @@ from ai_migration.engine.upkeep.indexes import IndexBuilder
 from ai_migration.engine.upkeep.supervisor import tick
 from ai_migration.engine.upkeep.sweeps import sweep
 from ai_migration.exceptions import OwnershipLostError
+from ai_migration.indexing.queue import live_is_due
 from ai_migration.models.leases import Lease, acquire
 from ai_migration.models.sql.apart import own_sessions
 from ai_migration.models.sql.outages import UNAVAILABLE, is_outage
@@ -25,6 +26,9 @@ logger = logging.getLogger("ai_migration")
 
 MAX_SLOTS = 1000
 _IDLE_SECONDS = 1.0
+"""The longest time between two rounds of a worker without work."""
+_LOOK_EVERY = 0.2
+"""Seconds between its looks for live changes meanwhile: one query each."""
 _RECONNECT_SECONDS = 2.0
 
 
@@ -72,6 +76,7 @@ def _work(
     lease: Lease | None = None
     broken: Lease | None = None
     builder = IndexBuilder()
+    was_called = False  # by a live change
     try:
         while not should_stop():
             try:
@@ -100,10 +105,32 @@ def _work(
                 builder.wait(should_stop)
                 return
             if report.is_idle or not report.batches:
-                _sleep(min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS), should_stop)
+                seconds = min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS)
+                # One it could not take is locked, as until its transaction ends.
+                watches = only_jobs is None and (report.batches or not was_called)
+                was_called = _rest(seconds, should_stop, lease.using if watches else None)
     finally:
         if lease is not None:
             release(lease)
+
+
+def _rest(seconds: float, should_stop: Callable[[], bool], using: str | None) -> bool:
+    """Wait until the next round, or until a live change can be claimed; return whether one can.
+
+    Args:
+        seconds: Until the next round.
+        should_stop: Called often; True ends the rest.
+        using: Database alias of the queue; None: look for no live changes.
+    """
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0 and not should_stop():
+        _sleep(min(left, _LOOK_EVERY), should_stop)
+        try:
+            if using is not None and live_is_due(using):
+                return True
+        except UNAVAILABLE:
+            return False  # the next round deals with it
+    return False
 
 
 def settle_in() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 
 from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
@@ -20,6 +19,9 @@ from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.redaction import redacted
 from ai_migration.types import EntryStatus, JobStatus, Operation, Priority
+
+_SMALLER = 8
+"""How much smaller a group of suspects is after each death."""
 
 
 def enqueue(
@@ -74,6 +76,7 @@ def enqueue(
             operation=operation,
             priority=priority,
             entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
+            created_at=Now(),
         )
         for start in range(0, len(entity_ids), IDS_PER_ENTRY)
     ]
@@ -94,24 +97,29 @@ def claim(
     lease: Lease,
     limit: int,
     *,
+    live_rows: int = 0,
+    only_live: bool = False,
     only_jobs: AbstractCollection[str] | None = None,
     except_jobs: AbstractCollection[str] = (),
-    only_live: bool = False,
     in_hand: bool = False,
 ) -> list[QueueEntry]:
     """Take the next entries: by priority, then in the order they came.
 
     Entries of a job that is not RUNNING, or that is throttled, stay where they are; live ones
     do not wait with it. A suspect, which a worker did not come back from, is claimed alone: if it
-    kills this one too, no other entry becomes a suspect.
+    kills this one too, no other entry becomes a suspect. Of live changes a dead worker may have had
+    hundreds: they are claimed in groups that become smaller with each death, and alone before they
+    are given up.
 
     Args:
         lease: The worker's lease.
         limit: Number of entries, at most.
+        live_rows: If these are all live changes, more of them are claimed, until they have so many
+            rows; those that would exceed it are left.
+        only_live: Claim no entries of jobs.
         only_jobs: Claim only entries of these jobs, and live changes of the entity types they
             index.
         except_jobs: Claim nothing of these.
-        only_live: Claim live changes only.
         in_hand: Whether the worker has entries already: take no suspect.
 
     Returns:
@@ -127,22 +135,23 @@ def claim(
     wanted = _due(lease.using)
     with transaction.atomic(using=lease.using):
         lease.renew()
-        if only_live:
-            wanted = wanted.filter(job=None)
-        elif only_jobs is None:
-            wanted = wanted.filter(
-                Q(job=None) | Q(job__in=list(running.filter(ready).values_list("pk")))
-            )
-        else:
+        if only_jobs is not None:
             is_ready = ExpressionWrapper(ready, BooleanField())
             jobs = running.filter(pk__in=only_jobs).values_list("pk", "entity_type", is_ready)
             live = Q(job=None, entity_type__in={entity_type for _, entity_type, _ in jobs})
             wanted = wanted.filter(Q(job__in=[pk for pk, _, is_ready in jobs if is_ready]) | live)
+        elif not only_live:
+            wanted = wanted.filter(
+                Q(job=None) | Q(job__in=list(running.filter(ready).values_list("pk")))
+            )
+        if only_live:
+            wanted = wanted.filter(job=None)
         wanted = wanted.order_by("priority", "id").select_for_update(skip_locked=True)
         entries = list(wanted[:limit])
-        if entries and entries[0].claims:
-            entries = [] if in_hand else entries[:1]
-        entries[1:] = takewhile(lambda entry: not entry.claims, entries[1:])
+        if entries and entries[0].claims and in_hand:
+            entries = []
+        elif entries:
+            entries = _together(entries, wanted, limit, live_rows)
         QueueEntry.objects.using(lease.using).filter(pk__in=[entry.pk for entry in entries]).update(
             status=EntryStatus.CLAIMED,
             claimed_by=lease.slot_id,
@@ -153,9 +162,55 @@ def claim(
     return entries
 
 
+def _together(
+    entries: list[QueueEntry], wanted: QuerySet[QueueEntry], limit: int, live_rows: int
+) -> list[QueueEntry]:
+    """Return the entries that may be claimed at once, with more live ones if only live ones came
+    first."""
+    first = entries[0]
+    if first.claims:
+        is_last_chance = first.claims + 1 >= get_settings().MAX_CRASHES
+        live_rows //= _SMALLER**first.claims
+        if first.job_id or is_last_chance or live_rows <= 1:
+            return [first]
+    if len(entries) == limit and all(entry.job_id is None for entry in entries):
+        more = live_rows - sum(map(_rows, entries))
+        if more > 0:
+            known = [entry.pk for entry in entries]
+            entries += wanted.filter(job=None).exclude(pk__in=known)[:more]
+    taken, rows = [first], _rows(first)
+    for entry in entries[1:]:
+        is_alike = entry.claims == first.claims and not (first.claims and entry.job_id)
+        if not is_alike:
+            break
+        if entry.job_id is None and live_rows:
+            rows += _rows(entry)
+            if rows > live_rows:
+                break
+        taken.append(entry)
+    return taken
+
+
+def _rows(entry: QueueEntry) -> int:
+    return max(1, len(entry.entity_ids or ()))
+
+
 def suspects_wait(using: str) -> bool:
     """Return whether there is a suspect, which only a worker without entries claims."""
     return _due(using).filter(claims__gt=0).exists()
+
+
+def live_is_due(using: str, entity_types: AbstractCollection[str] | None = None) -> bool:
+    """Return whether a live change can be claimed now, by one look at an index.
+
+    Args:
+        using: Database alias of our tables.
+        entity_types: Look for changes of these only; default: of all.
+    """
+    live = _due(using).filter(job=None)
+    if entity_types is not None:
+        live = live.filter(entity_type__in=entity_types)
+    return live.exists()
 
 
 def _due(using: str) -> QuerySet[QueueEntry]:

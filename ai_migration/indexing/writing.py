@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 from django.db import transaction
@@ -33,7 +34,8 @@ logger = logging.getLogger("ai_migration")
 
 @dataclass(frozen=True)
 class Counts:
-    """The counts of a batch: its entities by result, and the texts and tokens embedded."""
+    """The counts of a batch: its entities by result, and the texts and tokens embedded. Of live
+    changes also when they were made, and how many of them are searchable now."""
 
     indexed: int = 0
     skipped: int = 0
@@ -41,6 +43,7 @@ class Counts:
     failed: int = 0
     texts: int = 0
     tokens: int = 0
+    changes: tuple[tuple[datetime, int], ...] = ()
 
     @property
     def processed(self) -> int:
@@ -140,6 +143,7 @@ def _settle_entries(
         skipped = unchanged - carried + len(first.plan.removed) - len(removed)
         counts = Counts(indexed, skipped, len(removed), len(first.failures))
         if batch.job is None:
+            counts = replace(counts, changes=_changes(batch, first))
             updated, _ = owned.delete()
         else:
             updated = owned.update(
@@ -159,6 +163,14 @@ def _settle_entries(
             f"their result is dropped"
         )
     return counts
+
+
+def _changes(batch: Batch, outcome: Outcome) -> tuple[tuple[datetime, int], ...]:
+    failures = outcome.failures
+    return tuple(
+        (entry.created_at, sum(item not in failures for item in entry.entity_ids or ()))
+        for entry in batch.entries
+    )
 
 
 def _announce(batch: Batch, outcome: Outcome, lease: Lease) -> set[str]:
@@ -263,12 +275,15 @@ def _read_again(
                 collection=outcome.plan.target.collection,
                 entity_id__in=entity_ids,
             ).update(content_hash=b"")
+        # Of live changes the oldest, so that none is taken for fresher than it is.
+        made = Now() if batch.job else min(entry.created_at for entry in batch.entries)
         QueueEntry.objects.using(using).bulk_create(
             QueueEntry(
                 entity_type=batch.entity.name,
                 operation=Operation.INDEX,
                 priority=Priority.STANDARD,
                 entity_ids=entity_ids[start : start + queue.IDS_PER_ENTRY],
+                created_at=made,
             )
             for start in range(0, len(entity_ids), queue.IDS_PER_ENTRY)
         )

@@ -10,6 +10,7 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import CommandParser
 
+from ai_migration.checks.codes import UNATTENDED
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.insight.diagnosis import diagnose
 from ai_migration.engine.insight.heartbeats import is_cluster_alive, is_worker_alive
@@ -82,7 +83,9 @@ def examine(wait: float) -> list[Finding]:
     findings = [
         _finding(message)
         for message in sorted(messages, key=lambda message: -message.level)
-        if message.level >= checks.WARNING and not message.is_silenced()
+        if message.level >= checks.WARNING
+        and not message.is_silenced()
+        and message.id != UNATTENDED.id  # the queue's own finding says more
     ]
     try:
         get_dispatcher()

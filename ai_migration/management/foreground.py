@@ -14,7 +14,7 @@ from django.core.management.base import OutputWrapper
 from django.db import InterfaceError, OperationalError, connections
 from django.utils.translation import gettext_noop
 
-from ai_migration.engine.insight.diagnosis import FOREGROUND
+from ai_migration.engine.insight.attendance import FOREGROUND
 from ai_migration.engine.recovery import recover_opportunistically
 from ai_migration.engine.worker import run_worker, settle_in
 from ai_migration.jobs.service import migration_service

@@ -32,6 +32,10 @@ class EngineMetrics(OwnModel):
         default=0,
         help_text="Results dropped because another worker owned the work by then.",
     )
+    freshness = models.JSONField(
+        null=True,
+        help_text="Live changes that became searchable, by their wait; see Freshness.",
+    )
 
     class Meta(OwnModel.Meta):
         db_table = "ai_engine_metrics"

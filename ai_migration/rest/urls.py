@@ -19,6 +19,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/failures", views.FailuresView.as_view(), name="failures"),
     path("jobs/<str:job_id>/events", views.EventsView.as_view(), name="events"),
     path("entities", views.EntitiesView.as_view(), name="entities"),
+    path("engine", views.EngineView.as_view(), name="engine"),
     path("search", views.SearchView.as_view(), name="search"),
     path("schema", documentation.SchemaView.as_view(), name="schema"),
     path("docs", documentation.DocsView.as_view(), name="docs"),

@@ -10,9 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
+from ai_migration.engine.insight.status import engine_status
 from ai_migration.indexing.permission import may_search
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import (
+    Engine,
     EntityType,
     EventPage,
     FailurePage,
@@ -173,6 +175,16 @@ class EntitiesView(MigrationView):
     def get(self, request: Request) -> Response:
         """List the entity types: model, fields, backends, index, last job."""
         return Response([EntityType.of(each) for each in migration_service.list_entities()])
+
+
+class EngineView(MigrationView):
+    tag = Tag.INDEX
+    access = {"GET": VIEW}
+
+    @operation("getEngine", Engine)
+    def get(self, request: Request) -> Response:
+        """Return the state of workers and queue, and how soon live changes are searchable."""
+        return Response(Engine.of(engine_status()))
 
 
 class SearchView(MigrationView):

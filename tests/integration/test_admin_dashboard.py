@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 from django.contrib.admin import AdminSite  # noqa: TID251  (its own test)
 from django.core.cache import cache
+from django.db.models import F
 
 from ai_migration import enqueue, migration_service
 from ai_migration.admin.order import put_in_order
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.status import engine_status
-from ai_migration.models import EngineMetrics, MigrationJob, RateLimitState
+from ai_migration.models import (
+    EngineMetrics,
+    MigrationJob,
+    QueueEntry,
+    RateLimitState,
+    WorkerSlot,
+)
 from ai_migration.models.sql import clock
 from ai_migration.types import JobStatus, Priority
 from tests.integration.admin import few_queries, operator, said, url, words
@@ -33,6 +41,8 @@ pytestmark = pytest.mark.vendors("sqlite")
 on_both = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
 PAGE = "dashboard_changelist"
+SHARES = ((0.2, 900), (5, 99), (7000, 1))
+"""Seconds, and how many changes took so long."""
 
 
 @pytest.fixture(autouse=True)
@@ -306,3 +316,42 @@ def _refuse(mark: str) -> Any:
             raise ValueError("no")
 
     return react
+
+
+@on_both
+def test_it_says_when_nobody_takes_live_changes(project: Project) -> None:
+    make_articles(2)
+    enqueue("article", [1])
+    client = operator("view")
+    assert "no worker was" not in words(client.get(url(PAGE))), "it has just been made"
+    QueueEntry.objects.update(created_at=F("created_at") - timedelta(hours=2))
+    shown = words(client.get(url("dashboard_panel")))
+    never = "1 live change of article waits for 2 h 00 min, and there never was a worker."
+    assert f"{never} Start one: manage.py ai_migration worker" in shown
+    enqueue("article", [2])
+    lease("worker-1").release()
+    assert "Start one" not in words(client.get(url(PAGE))), "between two slices it holds no slot"
+    WorkerSlot.objects.update(last_seen_at=F("last_seen_at") - timedelta(hours=3))
+    with few_queries():
+        shown = words(client.get(url(PAGE)))
+    assert "2 live changes of article wait, the oldest for 2 h 00 min" in shown
+    assert "and no worker was seen for 3 h 00 min. Start one" in shown
+
+
+@on_both
+def test_it_shows_how_soon_live_changes_are_searchable(project: Project) -> None:
+    client = operator("view")
+    tile = "live changes searchable within"
+    assert f"{tile} – no live changes in the last hour" in words(client.get(url(PAGE)))
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    waits = [Freshness.of([(minute - timedelta(seconds=s), n)], minute) for s, n in SHARES]
+    for number, freshness in enumerate(waits):
+        slot = lease(f"worker-{number}").slot_id
+        EngineMetrics.objects.create(minute=minute, slot_id=slot, freshness=freshness.to_json())
+    shown = words(client.get(url(PAGE)))
+    found = re.search(
+        rf"{tile} ([\d.]+) s 95 % of 1,000 in the last hour; half within (\S+) s", shown
+    )
+    assert found is not None
+    assert float(found[1]) == pytest.approx(5, rel=0.06)
+    assert float(found[2]) == pytest.approx(0.2, rel=0.06)

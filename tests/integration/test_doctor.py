@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connections
 from django.db.models import F
@@ -19,6 +21,7 @@ from ai_migration.dispatchers import _django_q_diagnosis as diagnosis
 from ai_migration.dispatchers.django_q import DjangoQDispatcher
 from ai_migration.engine.holders import holder_name
 from ai_migration.engine.insight.diagnosis import diagnose
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.heartbeats import (
     CANARY,
     SUPERVISOR,
@@ -27,10 +30,11 @@ from ai_migration.engine.insight.heartbeats import (
     is_worker_alive,
     send_canary,
 )
+from ai_migration.engine.insight.metrics import Tally, add_to_minute
 from ai_migration.engine.rounds import supervise
 from ai_migration.findings import Finding, Level
 from ai_migration.management.doctor import examine
-from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
+from ai_migration.models import EngineMetrics, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire
 from ai_migration.models.sql import clock
 from ai_migration.types import EntryStatus, JobStatus
@@ -173,18 +177,64 @@ def test_live_changes_that_nobody_takes(project: Project) -> None:
     assert errors() == []
     age()
     (error,) = errors()
-    assert "1 live change waits, the oldest for 2 h 00 min, and no worker is running" in error
-    assert acquire("worker-1", "here:1")
+    assert "1 live change of article waits since 20" in error
+    assert " UTC, and no worker was ever seen" in error
+    held = acquire("worker-1", "here:1")
+    assert held
     assert errors() == []
-    assert "warning queue: 1 live change waits, the oldest for 2 h 00 min" in facts()
+    assert "warning queue: 1 live change of article waits, the oldest for 2 h 00 min" in facts()
     QueueEntry.objects.update(created_at=F("created_at") + HOURS)
-    assert "ok queue: 1 live change waits" in facts()
+    assert "ok queue: 1 live change of article waits" in facts()
+    held.release()
+    assert errors() == [], "between two slices nobody holds a slot"
+    age()
+    (error,) = errors()
+    assert "and no worker was seen for 2 h 00 min" in error
+    QueueEntry.objects.update(available_at=timezone.now() + HOURS)
+    assert errors() == [], "it is tried again later"
+
+
+def test_check_says_that_nobody_takes_live_changes(project: Project) -> None:
+    """With ``--database`` only: it asks the tables."""
+
+    def found(*databases: str) -> list[Any]:
+        messages = run_checks(tags=["ai_migration"], databases=list(databases))
+        return [each for each in messages if each.id == "ai_migration.W060"]
+
+    make_articles(2)
+    enqueue("article", [1])
+    assert found("default") == [], "it has just been made"
+    age()
+    assert found() == []
+    (message,) = found("default")
+    assert "1 live change of article waits since" in message.msg
+    assert message.hint == "Start a worker: manage.py ai_migration worker."
+    assert "W060" not in doctor()[1], "it says so itself"
+    assert acquire("worker-1", "here:1")
+    assert found("default") == []
+    drop_table(QueueEntry)
+    assert found("default") == [], "Django says that tables are missing"
+
+
+def test_freshness_is_told(project: Project) -> None:
+    assert "freshness" not in facts()
+    slot = acquire("worker-1", "here:1")
+    assert slot
+    waits = Freshness.of([(timezone.now() - timedelta(seconds=1), 9)], timezone.now())
+    waits += Freshness.of([(timezone.now() - timedelta(seconds=200), 1)], timezone.now())
+    add_to_minute(slot.slot_id, Tally(batches=1, freshness=waits), slot.using)
+    said = (
+        r"10 live changes of the last hour: half searchable within (1|1.1|0.9\d) s, 95 % within 3"
+    )
+    assert re.search(said, facts())
+    EngineMetrics.objects.update(minute=F("minute") - HOURS)
+    assert "freshness" not in facts()
 
 
 def test_fresh_work_without_a_worker_is_not_well(project: Project) -> None:
     make_articles(2)
     enqueue("article", [1])
-    assert "warning queue: 1 live change waits" in facts()
+    assert "warning queue: 1 live change of article waits" in facts()
     assert "and no worker is running" in facts()
     returncode, out = doctor()
     assert (returncode, "in order" in out) == (0, False)
@@ -219,8 +269,8 @@ def test_a_command_in_the_foreground_takes_live_changes_of_its_own_type_only(
     age()
     assert acquire("foreground-1", "here:1")
     (error,) = errors()
-    assert "2 live changes wait" in error
-    assert "no worker is running" in error
+    assert "2 live changes of again wait since" in error
+    assert "no worker was ever seen" in error
 
 
 @pytest.mark.usefixtures("installed")
@@ -228,9 +278,9 @@ def test_a_cluster_that_is_alive_takes_fresh_work(project: Project) -> None:
     make_articles(2)
     WorkerSlot.objects.filter(name=CANARY).delete()
     enqueue("article", [1])
-    assert "warning queue: 1 live change waits" in facts()
+    assert "warning queue: 1 live change of article waits" in facts()
     returns()
-    assert "ok queue: 1 live change waits" in facts()
+    assert "ok queue: 1 live change of article waits" in facts()
 
 
 def test_entries_that_come_back_again_and_again(project: Project) -> None:

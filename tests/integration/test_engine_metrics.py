@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
+from ai_migration import enqueue
 from ai_migration.engine.insight.metrics import (
     KEEP_FOR,
     EngineMinute,
     Tally,
     add_to_minute,
     engine_minutes,
+    freshness,
 )
 from ai_migration.engine.slices import slice as slices
 from ai_migration.engine.slices.slice import Slice
 from ai_migration.engine.upkeep.supervisor import clean_up, tick
-from ai_migration.exceptions import OwnershipLostError
+from ai_migration.exceptions import (
+    InputRefusedError,
+    OwnershipLostError,
+    TransientEmbedderError,
+)
 from ai_migration.indexing import queue
 from ai_migration.jobs.feed.ranges import feed
-from ai_migration.models import EngineMetrics, WorkerSlot
+from ai_migration.models import EngineMetrics, EntityFailure, QueueEntry, WorkerSlot
 from ai_migration.models.leases import acquire, our_database
-from tests.integration.support import Project, die, lease, make_articles, run, start
+from ai_migration.models.sql import clock
+from tests.integration.support import Project, die, lease, make_articles, run, start, work
+from tests.testapp.models import Article
 
 
 def total() -> Tally:
@@ -117,3 +127,80 @@ def test_nothing_fails_because_it_cannot_be_counted(project: Project) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE ai_engine_metrics RENAME TO elsewhere")
     assert run().indexed == 3
+
+
+def age_entries(seconds: float) -> None:
+    """Live changes were made so long ago."""
+    QueueEntry.objects.filter(job=None).update(created_at=clock.after(-seconds), available_at=None)
+
+
+def test_freshness_is_from_the_change_to_the_commit(project: Project) -> None:
+    make_articles(20)
+    run()
+    assert not total().freshness, "a job makes nothing fresh"
+    Article.objects.update(body="New.")
+    keys = list(Article.objects.values_list("pk", flat=True))
+    enqueue("article", keys[:15])
+    age_entries(100)
+    Slice(lease("worker")).run()
+    assert 95 < (freshness().p50 or 0) < 400
+    enqueue("article", keys[15:16])
+    Article.objects.filter(pk=keys[16]).delete()
+    enqueue("article", keys[16:17])
+    Slice(lease("other")).run()
+    found = freshness()
+    assert (found.changes, engine_minutes()[-1].tally.freshness.changes in (2, 17)) == (17, True)
+    assert found == total().freshness
+    assert (found.p95 or 0) > 95
+    assert (found.within(2 / 17) or 99) < 60
+
+
+def test_a_change_counts_from_when_it_was_made_however_often_it_is_requeued(
+    project: Project,
+) -> None:
+    script = project.embedder()
+    make_articles(3)
+    run()
+    Article.objects.update(body="New.")
+    enqueue("article", Article.objects.values_list("pk", flat=True))
+    age_entries(100)
+
+    errors = iter([TransientEmbedderError("not now"), TransientEmbedderError("nor now")])
+
+    def refuse(texts: Sequence[str]) -> None:
+        if error := next(errors, None):
+            raise error
+
+    script.react = refuse
+    work()
+    assert script.asked == 4
+    assert freshness().changes == 3
+    assert (freshness().within(0.1) or 0) > 95
+
+
+def test_what_could_not_be_indexed_is_not_fresh(project: Project) -> None:
+    script = project.embedder()
+    make_articles(4)
+    run()
+    Article.objects.filter(title="Title 2").update(body="Poison.")
+
+    def refuse(texts: Sequence[str]) -> None:
+        if any("Poison" in text for text in texts):
+            raise InputRefusedError("refused")
+
+    script.react = refuse
+    enqueue("article", Article.objects.values_list("pk", flat=True))
+    work(rounds=1)
+    assert EntityFailure.objects.count() == 1
+    assert freshness().changes == 3
+
+
+def test_moments_of_changes_are_by_the_databases_clock(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_articles(2)
+    host = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: host() - timedelta(days=1))
+    enqueue("article", Article.objects.values_list("pk", flat=True))
+    entry = QueueEntry.objects.get()
+    assert abs(entry.created_at - clock.now(our_database())) < timedelta(minutes=5)

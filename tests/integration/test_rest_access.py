@@ -167,7 +167,7 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
     schema = api.get("schema").json()
     assert schema["openapi"].startswith("3.1")
     operations = [item for calls in schema["paths"].values() for item in calls.values()]
-    assert len(operations) == 13
+    assert len(operations) == 14
     for item in operations:
         assert re.search(r"Needs the permissions? `ai_migration\.", item["description"])
         assert re.fullmatch(r"[A-Z][^\n]{5,80}[^.]", item["summary"])
@@ -220,7 +220,7 @@ def test_our_calls_take_no_name_of_the_hosts() -> None:
         for item in calls.values()
     }
     assert names.pop("search") == "/search"
-    assert len(names) == 13
+    assert len(names) == 14
     assert all(name.startswith("migration") for name in names)
     assert names["migrationSearch"] == "/a/search"
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from ai_migration import enqueue
 from ai_migration.exceptions import InputRefusedError
-from ai_migration.models import JobEvent, MigrationJob
+from ai_migration.models import JobEvent, MigrationJob, QueueEntry, WorkerSlot
 from tests.integration.embedders import Script
 from tests.integration.rest import ROOT, Api, error
 from tests.integration.support import make_articles, run, start, work
+from tests.testapp.models import Article
 
 pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql"])
 
@@ -153,6 +156,29 @@ def test_entity_types(api: Api) -> None:
     assert (article["rows"], article["indexed"], article["state"]) == (2, 2, "config_unchanged")
     assert article["lastJob"]["status"] == "COMPLETED"
     assert article["collection"]["name"].startswith("ai_vectors_")
+
+
+def test_the_engine(api: Api) -> None:
+    make_articles(3)
+    run()
+    Article.objects.update(body="New.")
+    enqueue("article", Article.objects.values_list("pk", flat=True))
+    found = api.get("engine").json()
+    assert (found["waiting"], found["workers"], found["jobs"]) == (1, 0, {})
+    assert found["oldestWaiting"]
+    assert found["freshness"] == {"changes": 0, "p50": None, "p95": None}
+    assert found["abandoned"] is None
+    work()
+    found = api.get("engine").json()
+    assert (found["waiting"], found["oldestWaiting"]) == (0, None)
+    assert found["freshness"]["changes"] == 3
+    assert 0 <= found["freshness"]["p50"] <= found["freshness"]["p95"] < 600
+    enqueue("article", [1])
+    QueueEntry.objects.update(created_at=F("created_at") - timedelta(hours=2))
+    WorkerSlot.objects.update(last_seen_at=F("last_seen_at") - timedelta(hours=2))
+    abandoned = api.get("engine").json()["abandoned"]
+    assert (abandoned["changes"], abandoned["entityTypes"]) == (1, ["article"])
+    assert abandoned["since"]
 
 
 def test_search(api: Api, project: Any) -> None:

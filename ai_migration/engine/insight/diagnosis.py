@@ -13,6 +13,14 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import get_dispatcher
+from ai_migration.engine.insight.attendance import (
+    LOOKED_AT,
+    PATIENCE,
+    Waiting,
+    is_worker_seen,
+    waiting_changes,
+)
+from ai_migration.engine.insight.freshness import seconds
 from ai_migration.engine.insight.heartbeats import (
     LATE,
     SUPERVISOR,
@@ -20,22 +28,18 @@ from ai_migration.engine.insight.heartbeats import (
     is_cluster_alive,
     worker_slots,
 )
+from ai_migration.engine.insight.metrics import freshness
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.findings import Diagnosis, Finding, Level
 from ai_migration.jobs.report.overview import list_entities
 from ai_migration.jobs.report.progress import duration
 from ai_migration.models import MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
-from ai_migration.models.sql.clock import Now
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus
 from ai_migration.words import counted
 
-PATIENCE = timedelta(minutes=1)
-"""Work that makes no progress for this long is taken for abandoned."""
 BACKLOG = timedelta(minutes=10)
 """Live changes that wait this long although workers run are more than these can do."""
-FOREGROUND = "foreground"
-"""Slots of workers that only work for their own job, and for live changes of its entity type."""
 MANY_CLAIMS = 3
 MANY_ATTEMPTS = 3
 _AT_MOST = 10
@@ -59,6 +63,7 @@ def diagnose(wait: float = 0) -> list[Finding]:
         Workers(using),
         Jobs(using),
         Entries(using),
+        Searchable(),
         Indexes(),
         *dispatcher.diagnoses(wait),
     ]
@@ -120,7 +125,7 @@ class Jobs:
             idle=ago("last_updated_at"), until=ago("throttled_until")
         )
         running = list(jobs.filter(status=JobStatus.RUNNING).order_by("pk"))
-        is_worked = bool(_workers(self.using))
+        is_worked = is_worker_seen(self.using)
         for job in running:
             fact = f"{job.pk} ({job.entity_type}) is RUNNING"
             if job.until is not None and job.until < timedelta():
@@ -128,7 +133,7 @@ class Jobs:
                 yield Finding("job", f"{fact}, throttled for {duration(-job.until)}{reason}")
             elif job.idle > PATIENCE and not is_worked:
                 fact += f", and no worker has worked on it for {duration(job.idle)}"
-                yield Finding("job", fact, _start_advice(), Level.ERROR)
+                yield Finding("job", fact, start_advice(), Level.ERROR)
             elif not is_worked and not _is_cluster():
                 yield _unattended("job", fact)
             else:
@@ -156,7 +161,8 @@ class Entries:
     def run(self) -> Iterator[Finding]:
         entries = QueueEntry.objects.using(self.using)
         yield from self._claimed(entries.filter(status=EntryStatus.CLAIMED))
-        yield from self._live(entries.filter(job=None))
+        yield from self._live()
+        yield from self._given_up(entries.filter(job=None, status=EntryStatus.FAILED))
         yield from self._restless(entries)
 
     def _claimed(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
@@ -173,36 +179,20 @@ class Entries:
             fact = counted(count, "entry is", "entries are")
             yield Finding("queue", f"{fact} in progress")
 
-    def _live(self, entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
-        due = Q(available_at=None) | Q(available_at__lte=Now())
-        waiting = entries.filter(due, status=EntryStatus.PENDING)
-        workers = _workers(self.using)
-        if workers and all(name.startswith(f"{FOREGROUND}-") for name in workers):
-            running = MigrationJob.objects.using(self.using).filter(status=JobStatus.RUNNING)
-            theirs = Q(entity_type__in=list(running.values_list("entity_type", flat=True)))
-            yield from self._waiting(waiting.filter(theirs), is_worked=True)
-            yield from self._waiting(waiting.exclude(theirs), is_worked=False)
-        else:
-            yield from self._waiting(waiting, is_worked=bool(workers))
-        yield from self._given_up(entries.filter(status=EntryStatus.FAILED))
-
     @staticmethod
-    def _waiting(waiting: QuerySet[QueueEntry], *, is_worked: bool) -> Iterator[Finding]:
-        oldest = waiting.annotate(age=ago("created_at")).order_by("created_at").first()
-        if oldest is None:
-            return
-        fact = counted(waiting.count(), "live change waits", "live changes wait")
-        fact += f", the oldest for {duration(oldest.age)}"
-        if is_worked and oldest.age > BACKLOG:
-            advice = "The workers cannot keep up: start more, or see their log for the cause."
-            yield Finding("queue", fact, advice, Level.WARNING)
-        elif not is_worked and oldest.age > PATIENCE:
-            fact += ", and no worker is running"
-            yield Finding("queue", fact, _start_advice(), Level.ERROR)
-        elif not is_worked and not _is_cluster():
-            yield _unattended("queue", fact)
-        else:
-            yield Finding("queue", fact)
+    def _live() -> Iterator[Finding]:
+        for waiting in waiting_changes():
+            if waiting.is_abandoned:
+                yield Finding("queue", abandoned_fact(waiting), start_advice(), Level.ERROR)
+                continue
+            fact = f"{_changes(waiting)}, the oldest for {duration(waiting.age)}"
+            if waiting.is_worked and waiting.age > BACKLOG:
+                advice = "The workers cannot keep up: start more, or see their log for the cause."
+                yield Finding("queue", fact, advice, Level.WARNING)
+            elif not waiting.is_worked and not _is_cluster():
+                yield _unattended("queue", fact)
+            else:
+                yield Finding("queue", fact)
 
     @staticmethod
     def _given_up(entries: QuerySet[QueueEntry]) -> Iterator[Finding]:
@@ -229,6 +219,19 @@ class Entries:
             if entry.error:
                 advice = "It is tried again. If the error persists, correct its cause."
             yield Finding("queue", fact, advice, Level.WARNING)
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """The freshness of live changes."""
+
+    def run(self) -> Iterator[Finding]:
+        if found := freshness():
+            fact = counted(found.changes, "live change") + " of the last hour: half searchable"
+            yield Finding(
+                "freshness",
+                f"{fact} within {seconds(found.p50)}, 95 % within {seconds(found.p95)}",
+            )
 
 
 @dataclass(frozen=True)
@@ -264,11 +267,19 @@ class Indexes:
             yield Finding("index", fact, advice, Level.WARNING if advice else Level.OK)
 
 
-def _workers(using: str) -> list[str]:
-    """Return the slots of workers that were seen recently: between two slices they hold none."""
-    slots = worker_slots(using).annotate(seen=ago("last_seen_at"))
-    alive = slots.filter(Q(lease_expires_at__gt=Now()) | Q(seen__lt=PATIENCE))
-    return list(alive.values_list("name", flat=True))
+def abandoned_fact(waiting: Waiting) -> str:
+    """Return what is known of live changes that nobody takes."""
+    fact = f"{_changes(waiting)} since {waiting.since:%Y-%m-%d %H:%M} UTC, and no worker was "
+    if waiting.unseen_for is None:
+        return f"{fact}ever seen"
+    return f"{fact}seen for {duration(waiting.unseen_for)}"
+
+
+def _changes(waiting: Waiting) -> str:
+    is_one = waiting.changes == 1
+    count = f"{waiting.changes:,}{'+' if waiting.changes == LOOKED_AT else ''}"
+    noun, verb = ("change", "waits") if is_one else ("changes", "wait")
+    return f"{count} live {noun} of {', '.join(waiting.entity_types)} {verb}"
 
 
 def _is_cluster() -> bool:
@@ -278,7 +289,7 @@ def _is_cluster() -> bool:
 
 def _unattended(name: str, fact: str) -> Finding:
     """Return the finding about fresh work that nobody is there for."""
-    return Finding(name, f"{fact}, and no worker is running", _start_advice(), Level.WARNING)
+    return Finding(name, f"{fact}, and no worker is running", start_advice(), Level.WARNING)
 
 
 def _index_advice(entity_type: str) -> str:
@@ -287,7 +298,15 @@ def _index_advice(entity_type: str) -> str:
     return "A worker builds it within minutes. If none does, see its log, or: " + _RECOVER
 
 
-def _start_advice() -> str:
+def start_advice() -> str:
+    """Return how to get work done that nobody is there for."""
     if get_dispatcher().supports_messages:
         return f"{_CLUSTER}. {_RECOVER}"
-    return "Start a worker: manage.py ai_migration worker"
+    return f"Start a worker: {start_command()}"
+
+
+def start_command() -> str:
+    """Return the command that starts a worker, or the cluster."""
+    return (
+        f"manage.py {'qcluster' if get_dispatcher().supports_messages else 'ai_migration worker'}"
+    )

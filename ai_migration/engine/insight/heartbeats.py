@@ -21,6 +21,8 @@ from ai_migration.models.sql.clock import Now
 
 SUPERVISOR = "supervisor"
 CANARY = "canary"
+WORKER_NAME = r"-[0-9]+$"
+"""The end of a worker's name; others are heartbeats and locks."""
 LATE = timedelta(minutes=3)
 """Whatever happens every minute is late after this time."""
 LOST_AFTER = timedelta(minutes=1)
@@ -36,9 +38,8 @@ def ago(field: str) -> Combinable:
 
 
 def worker_slots(using: str) -> QuerySet[WorkerSlot]:
-    """Return the rows of workers, whose names end with a number; others are heartbeats and
-    locks."""
-    return WorkerSlot.objects.using(using).filter(name__regex=r"-[0-9]+$")
+    """Return the rows of workers."""
+    return WorkerSlot.objects.using(using).filter(name__regex=WORKER_NAME)
 
 
 def beat(name: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, astuple, dataclass, fields
+from collections import defaultdict
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from django.db import Error, IntegrityError, transaction
 from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncHour
 
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.models import EngineMetrics
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
@@ -35,6 +37,7 @@ class Tally:
         texts: Texts that were embedded.
         recoveries: Entries of dead workers that were requeued.
         leases_lost: Results dropped because another worker owned the work by then.
+        freshness: The waits of the live changes that became searchable.
     """
 
     slices: int = 0
@@ -45,9 +48,19 @@ class Tally:
     texts: int = 0
     recoveries: int = 0
     leases_lost: int = 0
+    freshness: Freshness = field(default_factory=Freshness)
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The counts that are not zero, except the freshness."""
+        found = {name: getattr(self, name) for name in _NUMBERS}
+        return {name: number for name, number in found.items() if number}
+
+
+_NUMBERS = [each.name for each in fields(Tally) if each.name != "freshness"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +99,8 @@ def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
         tally: The counts.
         using: Database alias of our tables.
     """
-    counted = {name: number for name, number in asdict(tally).items() if number}
-    if not counted:
+    counted = tally.numbers
+    if not counted and not tally.freshness:
         return
     try:
         with transaction.atomic(using=using):
@@ -100,6 +113,9 @@ def add_to_minute(slot_id: int, tally: Tally, using: str) -> None:
                         rows.create(minute=minute, slot_id=slot_id, **counted)
                 except IntegrityError:  # another process was faster
                     rows.update(**more)
+            if tally.freshness:
+                kept = rows.select_for_update().values_list("freshness", flat=True).get()
+                rows.update(freshness=(Freshness.from_json(kept) + tally.freshness).to_json())
     except Error as error:
         logger.info("Metrics of slot %s were not written: %s", slot_id, error)
 
@@ -111,16 +127,39 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
         last: How far to look back, :data:`KEEP_FOR` at most.
     """
     using = our_database()
-    sums = {f"sum_{field.name}": Sum(field.name) for field in fields(Tally)}
+    sums = {f"sum_{name}": Sum(name) for name in _NUMBERS}
+    since = clock.now(using) - last
+    waits = _freshness_by_minute(since, using)
     rows = (
         EngineMetrics.objects.using(using)
-        .filter(minute__gt=clock.now(using) - last)
+        .filter(minute__gt=since)
         .values("minute")
         .annotate(**sums)
         .order_by("minute")
         .values_list("minute", *sums)
     )
-    return [EngineMinute(at, Tally(*numbers)) for at, *numbers in rows]
+    return [
+        EngineMinute(at, Tally(*numbers, freshness=waits.get(at, Freshness())))
+        for at, *numbers in rows
+    ]
+
+
+def freshness(last: timedelta = timedelta(hours=1)) -> Freshness:
+    """Return the waits of the live changes that became searchable recently.
+
+    Args:
+        last: How far to look back, :data:`KEEP_FOR` at most.
+    """
+    using = our_database()
+    return sum(_freshness_by_minute(clock.now(using) - last, using).values(), Freshness())
+
+
+def _freshness_by_minute(since: datetime, using: str) -> dict[datetime, Freshness]:
+    rows = EngineMetrics.objects.using(using).filter(minute__gt=since, freshness__isnull=False)
+    found: defaultdict[datetime, Freshness] = defaultdict(Freshness)
+    for minute, document in rows.values_list("minute", "freshness"):
+        found[minute] += Freshness.from_json(document)
+    return found
 
 
 def entities_done(since: datetime, *, hourly: bool = False) -> list[Done]:

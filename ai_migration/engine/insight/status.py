@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ai_migration.engine.insight.attendance import LOOKED_AT, Waiting, sort_out
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.heartbeats import SUPERVISOR
-from ai_migration.engine.insight.metrics import Done, entities_done
+from ai_migration.engine.insight.metrics import Done, entities_done, freshness
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, WorkerSlot
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
@@ -16,8 +18,6 @@ from ai_migration.models.sql.counting import bounded_count
 from ai_migration.pace.limits import CoolDown, cool_downs
 from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, Priority
 
-LOOKED_AT = 10_000
-"""Entries and failures that are counted, at most."""
 _SLOTS = 1_000
 _DAY = timedelta(days=1)
 
@@ -53,6 +53,9 @@ class EngineStatus:
         cool_downs: Embedders that are in a cool-down.
         done: What was done, oldest first: by the minute, or by the hour for more than a day.
         entities_per_second: In the last whole minute, while somebody worked.
+        freshness: The waits of the live changes that became searchable in the last hour.
+        abandoned: The live changes that no worker takes, though they wait for a while; None: there
+            are none.
     """
 
     at: datetime
@@ -66,6 +69,8 @@ class EngineStatus:
     cool_downs: Sequence[CoolDown]
     done: Sequence[Done]
     entities_per_second: float
+    freshness: Freshness
+    abandoned: Waiting | None
 
 
 def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
@@ -77,19 +82,27 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
     using = our_database()
     now = clock.now(using)
     jobs = MigrationJob.objects.using(using).filter(status__in=OPEN_STATUSES)
-    status_of = dict(jobs.values_list("pk", "status")[:LOOKED_AT])
+    known = list(jobs.values_list("pk", "status", "entity_type")[:LOOKED_AT])
+    status_of = {pk: status for pk, status, _ in known}
     pending = QueueEntry.objects.using(using).filter(status=EntryStatus.PENDING)
-    columns = ("priority", "created_at", "job")
+    columns = ("priority", "created_at", "job", "entity_type", "available_at")
     looked_at = list(pending.order_by("priority", "id").values_list(*columns)[:LOOKED_AT])
     waiting = [
         (priority, since)
-        for priority, since, job in looked_at
+        for priority, since, job, *_ in looked_at
         if job is None or status_of.get(job) == JobStatus.RUNNING
+    ]
+    live = [
+        (entity_type, since)
+        for _, since, job, entity_type, due in looked_at
+        if job is None and (due is None or due <= now)
     ]
     failures = EntityFailure.objects.using(using)
     recent = failures.filter(last_failed_at__gt=now - timedelta(hours=1))
     slots = WorkerSlot.objects.using(using).exclude(last_seen_at=None).order_by("-last_seen_at")
     seen = list(slots[:_SLOTS])
+    running = {kind for _, status, kind in known if status == JobStatus.RUNNING}
+    sorted_out = sort_out(live, seen, running, now)
     return EngineStatus(
         at=now,
         jobs=Counter(JobStatus(status) for status in status_of.values()),
@@ -106,6 +119,8 @@ def engine_status(last: timedelta = timedelta(hours=3)) -> EngineStatus:
         cool_downs=cool_downs(using),
         done=entities_done(now - last, hourly=last > _DAY),
         entities_per_second=_rate(now),
+        freshness=freshness(),
+        abandoned=next((each for each in sorted_out if each.is_abandoned), None),
     )
 
 

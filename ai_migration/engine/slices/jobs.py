@@ -83,6 +83,13 @@ class JobWatch:
         """Return the rows in an entry of the running jobs, at most."""
         return max((job.batch_size for job in self._look().values()), default=1)
 
+    @property
+    def entity_types(self) -> set[str] | None:
+        """The entity types of which the worker takes live changes; None: all."""
+        if self._only_jobs is None:
+            return None
+        return {job.entity_type for job in self._look().values()}
+
     def note_claims(self, entries: Iterable[QueueEntry]) -> None:
         """Remember how far the jobs' windows were emptied."""
         self._claimed.update(entry.job_id for entry in entries if entry.job_id)

@@ -57,6 +57,11 @@ class ReadAhead:
         """The batches that are being read, or wait to be."""
         return [future for _, future in self._line]
 
+    @property
+    def entries(self) -> list[list[QueueEntry]]:
+        """The entries of these batches."""
+        return [entries for entries, _ in self._line]
+
     def start(
         self,
         entries: list[QueueEntry],

@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError
 
 from ai_migration.conf import get_settings
+from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.metrics import Tally, add_to_minute
 from ai_migration.engine.slices.finishing import finish_job
 from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
@@ -43,6 +45,7 @@ from ai_migration.indexing.targets import live_collections, serving_target, targ
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
+from ai_migration.models.sql import clock as database_clock
 from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.outages import is_outage
 from ai_migration.pace import throttling
@@ -51,13 +54,20 @@ from ai_migration.types import Operation
 logger = logging.getLogger("ai_migration")
 
 CLAIM_SIZE = 8
-"""Entries claimed at once, at most. More would wait here while live entries come."""
+"""Entries claimed at once, at most; of live changes more, until they have ``LIVE_ROWS`` rows. More
+would wait here while live entries come."""
+LIVE_ROWS = 500
+"""Rows of live changes claimed at once, which are one batch."""
+LIVE_AHEAD = 4
+"""Batches of live changes in hand, at most, that are claimed beside those of a job."""
 ROWS_AHEAD = 8_000
 """Rows claimed at once, at most, unless one batch has more: they are held in memory."""
 MAX_OPEN = 64
 """Batches that wait for vectors, at most: they are held in memory."""
 _LONGEST_WAIT = 0.25
 """Seconds between looks at pause, cancel and shutdown while providers are silent."""
+_LOOK_EVERY = 0.2
+"""Seconds between looks for live changes while nothing else is claimed."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +110,12 @@ class Slice:
         self.lease = lease
         self._should_stop = should_stop
         self._only_live = only_live
-        self._only_jobs = only_jobs = () if only_live else only_jobs
+        self._only_jobs = only_jobs
         self._clock = clock
         self._ends = clock() + (seconds or get_settings().SLICE_SECONDS)
         self._renewed = clock()
-        self._jobs = JobWatch(lease, only_jobs, clock)
+        self._looked = clock()
+        self._jobs = JobWatch(lease, () if only_live else only_jobs, clock)
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
@@ -146,6 +157,8 @@ class Slice:
                 queue.requeue(self.lease, [entry.pk for entry in self._reading.cancel()])
             elif not is_dry and self._wants_more:
                 is_dry = not self._claim()
+            elif self._live_is_due:
+                self._claim(only_live=True)
             self._take_read()
             halted = self._halt(stopping)
             # Whether nothing more comes for now.
@@ -183,6 +196,20 @@ class Slice:
     def _in_hand(self) -> bool:
         return bool(self._open or self._reading)
 
+    @property
+    def _live_is_due(self) -> bool:
+        """Return whether live changes wait that may be taken now: they wait neither for the texts
+        that were read ahead of a busy provider, nor for the last batches of a job. Looks at most
+        five times a second."""
+        in_hand = (*self._reading.entries, *(batch.entries for batch in self._open))
+        live = sum(not entries[0].job_id for entries in in_hand)
+        if (self._has_suspect and self._in_hand) or live >= LIVE_AHEAD:
+            return False
+        if self._clock() - self._looked < _LOOK_EVERY:
+            return False
+        self._looked = self._clock()
+        return queue.live_is_due(self.lease.using, self._jobs.entity_types)
+
     def _wait(self) -> None:
         """Wait for an answer, a batch that is read, or the clock."""
         pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
@@ -192,19 +219,22 @@ class Slice:
         elif self._pools.wakes_in:
             time.sleep(min(timeout, 0.05))
 
-    def _claim(self) -> bool:
+    def _claim(self, *, only_live: bool = False) -> bool:
         """Claim the next entries and start to read them; return whether there were any, or will be
         once nothing is in hand."""
-        throttling.hold_jobs(self.lease.using)
-        self._jobs.feed_if_low()
+        self._looked = self._clock()
+        if not only_live:
+            throttling.hold_jobs(self.lease.using)
+            self._jobs.feed_if_low()
         limit = min(CLAIM_SIZE, max(1, ROWS_AHEAD // self._jobs.largest_batch))
         in_hand = self._in_hand
         entries = queue.claim(
             self.lease,
             limit,
+            live_rows=LIVE_ROWS,
+            only_live=only_live or self._only_live,
             only_jobs=self._only_jobs,
             except_jobs=self._jobs.left,
-            only_live=self._only_live,
             in_hand=in_hand,
         )
         waits = in_hand and not entries and queue.suspects_wait(self.lease.using)
@@ -277,12 +307,14 @@ class Slice:
     # Embedding
 
     def _send(self, *, flush: bool) -> None:
+        live_comes = any(not entries[0].job_id for entries in self._reading.entries)
         for job_id, pool in self._pools:
             try:
                 pool.collect()
                 if job_id is not None and pool.budget is not None:
                     pool.budget.limit = self._jobs.get(job_id).token_limit
-                pool.pump(flush=flush)
+                # A live change does not wait until others fill its request.
+                pool.pump(flush=flush or (job_id is None and not live_comes))
             except FatalEmbedderError as error:
                 pool.drop_waiting()
                 self._jobs.fail(job_id, error.message)
@@ -359,8 +391,15 @@ class Slice:
                 batch_seconds=self._busy_since(min(each.since for each in (*self._open, batch))),
                 entities=counts.processed,
                 texts=counts.texts,
+                freshness=self._freshness(counts.changes),
             )
             self._jobs.break_circuit(batch)
+
+    def _freshness(self, changes: Sequence[tuple[datetime, int]]) -> Freshness:
+        """Return the waits of live changes that were committed just now."""
+        return (
+            Freshness.of(changes, database_clock.now(self.lease.using)) if changes else Freshness()
+        )
 
     def _busy_since(self, since: float) -> float:
         """Return the seconds since a moment that were not counted yet, and count them."""

@@ -14,7 +14,7 @@ from django.db import Error, connections
 from django.db.models import Q
 
 from ai_migration.conf import get_settings
-from ai_migration.engine.insight.heartbeats import worker_slots
+from ai_migration.engine.insight.attendance import is_worker_seen
 from ai_migration.engine.slices.building import may_build_elsewhere
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.jobs.feed.indexes import missing_indexes
@@ -33,7 +33,6 @@ AGAIN_AFTER = timedelta(minutes=10)
 """The time between two attempts, over all processes. A store knows of a build that takes longer:
 then it needs no index. One that died, or failed, is tried again."""
 _LOOK_EVERY = 60.0
-_SEEN = timedelta(minutes=1)
 
 
 class IndexBuilder:
@@ -83,8 +82,7 @@ def build_missing() -> None:
     """Build missing indexes in this thread, except those that a running worker can build."""
     using = our_database()
     found = _missing(using)
-    seen = Q(last_seen_at__gt=clock.after(-_SEEN.total_seconds()))
-    if found and worker_slots(using).filter(seen).exists():
+    if found and is_worker_seen(using):
         found = [each for each in found if not _may_be_elsewhere(each, using)]
     if found and _claim(using):
         _builder(found)()

@@ -126,6 +126,7 @@ def _part(entry: QueueEntry, size: int, **where: Any) -> QueueEntry:
         attempts=entry.attempts,
         claims=1 if size == 1 else get_settings().MAX_CRASHES - 1,
         indexed=min(entry.indexed, size),
+        created_at=entry.created_at,
         **where,
     )
 

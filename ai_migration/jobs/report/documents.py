@@ -51,6 +51,9 @@ Moment = Annotated[
 Link = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 Money = Annotated[Decimal, PlainSerializer(str), WithJsonSchema({"type": "string"})]
 Length = Annotated[timedelta, PlainSerializer(iso_duration), WithJsonSchema({"type": "string"})]
+Wait = Annotated[float, PlainSerializer(lambda seconds: round(seconds, 3), return_type=float)]
+Count = Annotated[int, BeforeValidator(len)]
+Total = Annotated[int, BeforeValidator(lambda counts: sum(counts.values()))]
 Score = Annotated[float, PlainSerializer(lambda score: round(score, 6), return_type=float)]
 
 
@@ -308,6 +311,38 @@ class EntityType(Document):
     )
     last_job: LastJob | None = told("The newest job.", example_of(LastJob))
     problem: OrNone[str] = told("The problem with its config or its table.", None)
+
+
+class Freshness(Document):
+    """Live changes that became searchable, and how soon; to 5 %."""
+
+    changes: int = told("Their number.", 1_240)
+    p50: Wait | None = told("Seconds within which half of them were; null: there were none.", 0.21)
+    p95: Wait | None = told("Seconds within which 95 % of them were.", 0.48)
+
+
+class Abandoned(Document):
+    """Live changes that no worker takes."""
+
+    changes: int = told("Their number, at most 10,000.", 12)
+    entity_types: list[str] = told("Their entity types.", ["product"])
+    since: Moment = told("When the oldest was made.", _AT)
+
+
+class Engine(Document):
+    """The workers and the queue."""
+
+    at: Moment = told("The present time, by the database's clock.", _AT)
+    jobs: dict[str, int] = told("Open jobs by their state.", {"RUNNING": 1})
+    waiting: Total = told("Queue entries that can be claimed, at most 10,000.", 3)
+    oldest_waiting: Moment | None = told("When the oldest of them was made.", _AT)
+    workers: Count = told("Workers that hold a slot.", 1)
+    entities_per_second: float = told("In the last whole minute, while somebody worked.", 775.3)
+    failures_last_hour: int = told("Entities that failed in the last hour.", 0)
+    freshness: Freshness = told("Of the last hour.", example_of(Freshness))
+    abandoned: Abandoned | None = told(
+        "Live changes that wait and that no worker takes; null: there are none.", None
+    )
 
 
 class Hit(Document):

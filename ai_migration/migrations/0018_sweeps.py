@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ai_migration', '0016_changes_are_coalesced'),
+        ('ai_migration', '0017_freshness'),
     ]
 
     operations = [
