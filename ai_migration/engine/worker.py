@@ -107,7 +107,7 @@ def _work(
             if report.is_idle or not report.batches:
                 seconds = min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS)
                 # One it could not take is locked, as until its transaction ends.
-                watches = only_jobs is None and (report.batches or not was_called)
+                watches = is_complete and (report.batches or not was_called)
                 was_called = _rest(seconds, should_stop, lease.using if watches else None)
     finally:
         if lease is not None:
