@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ai_migration.engine.slices.slice import Slice
@@ -32,11 +32,16 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article, Category
 
-ROWS = 3
+ROWS = 2
 ACTS = (
-    *("save", "roll back", "delete", "create", "rename"),
-    *("claim", "read", "write", "crash", "work"),
+    *("save", "save", "roll back", "delete", "create", "rename"),
+    *("claim", "read", "claim and read", "write", "write", "crash", "work"),
 )
+LATE = [("save", 0), ("claim and read", 0), ("save", 0), ("write", 0)]
+"""A worker writes what it read before the row was saved again."""
+GONE = [("save", 0), ("claim and read", 0), ("delete", 0), ("write", 0), ("create", 0)]
+OVERTAKEN = [*LATE[:2], ("crash", 0), ("save", 0), ("work", 0), ("write", 0)]
+"""Another has its lease, and has written by then."""
 
 
 class Application:
@@ -97,6 +102,10 @@ class Application:
             self._read.append(read_batch([entry], entity, reader, targets, None, "default"))
         self._claimed = []
 
+    def claim_and_read(self, which: int) -> None:
+        self.claim(ROWS)
+        self.read(which)
+
     def write(self, which: int) -> None:
         batches, self._read = self._read, []
         for batch in batches:
@@ -137,6 +146,9 @@ def test_the_newest_committed_row_is_found(project: Project, examples: int) -> N
     @settings(
         max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
+    @example(LATE)
+    @example(GONE)
+    @example(OVERTAKEN)
     @given(st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, ROWS - 1)), max_size=25))
     def histories(acts: Sequence[tuple[str, int]]) -> None:
         application = Application()
