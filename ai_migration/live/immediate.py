@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from django.db import connections
 
 from ai_migration.engine.worker import run_worker
 
 logger = logging.getLogger("ai_migration")
+
+PATIENCE = 10.0
+"""Seconds that the end of the process waits; then what is left stays in the queue."""
 
 _lock = threading.Lock()
 _is_asked = False
@@ -26,7 +30,8 @@ def drain() -> None:
     with _lock:
         _is_asked = True
         if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_run, name="ai_migration immediate", daemon=True)
+            # No daemon: a script that saves and ends waits a moment for what it saved.
+            _thread = threading.Thread(target=_run, name="ai_migration immediate")
             _thread.start()
 
 
@@ -44,9 +49,10 @@ def wait(seconds: float) -> bool:
 
 def _run() -> None:
     global _thread
+    should_stop = _EndOfProcess()
     try:
         while _take():
-            run_worker(should_stop=lambda: False, until_idle=True, only_live=True, name="immediate")
+            run_worker(should_stop=should_stop, until_idle=True, only_live=True, name="immediate")
     except Exception:
         logger.exception("Live changes stay in the queue: this process could not index them")
         with _lock:
@@ -63,3 +69,16 @@ def _take() -> bool:
         if not asked:
             _thread = None
         return asked
+
+
+class _EndOfProcess:
+    """Whether the main thread ended a while ago."""
+
+    def __init__(self) -> None:
+        self._ended: float | None = None
+
+    def __call__(self) -> bool:
+        if threading.main_thread().is_alive():
+            return False
+        self._ended = self._ended or time.monotonic()
+        return time.monotonic() - self._ended > PATIENCE
