@@ -68,7 +68,7 @@ class Comparison:
             self._confirm_rows(suspects, result)
         return result
 
-    def of_ledger(self, lower: str | None, upper: str) -> Compared:
+    def of_ledger(self, lower: str | None, upper: str | None) -> Compared:
         """Compare a range of the ledger with the source and the store."""
         known = ledger.in_range(self.using, self.collection.pk, lower, upper)
         result = Compared(ledger_rows=len(known))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ai_migration.entities.keys import in_order
 from ai_migration.indexing.differences import Compared, Difference
 from ai_migration.models import MigrationJob
 from ai_migration.types import JobStatus, JSONValue
@@ -74,12 +75,14 @@ class Findings:
 
 def findings_of(job: MigrationJob) -> Findings:
     """Return what a verify has found so far."""
+    kept = job.findings or {}
+    samples = {name: in_order(ids) for name, ids in kept.get("samples", {}).items()}
     return Findings(
         job_id=job.pk,
         entity_type=job.entity_type,
         status=JobStatus(job.status),
         repair=job.repair,
-        **(job.findings or {}),
+        **{**kept, "samples": samples},
     )
 
 

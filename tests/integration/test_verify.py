@@ -35,7 +35,7 @@ from ai_migration.indexing.motion import in_motion
 from ai_migration.indexing.outbox import Change, record, record_range
 from ai_migration.indexing.queue import enqueue
 from ai_migration.jobs.feed import ranges, removals
-from ai_migration.jobs.findings import Findings
+from ai_migration.jobs.findings import Findings, merged
 from ai_migration.jobs.start import verify as verifying
 from ai_migration.models import Collection, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.sql import clock
@@ -431,7 +431,7 @@ def test_it_is_paused_killed_and_resumed(world: World, monkeypatch: pytest.Monke
     run_slice()
     assert migration_service.get_findings(job.pk).source_rows == 0
     migration_service.resume_migration(job.pk)
-    merged, deaths = slices.merged, [1, 3, 5, 8]
+    deaths = [1, 3, 5, 8]
     counted = itertools.count(1)
 
     def die_now_and_then(*args: Any) -> Any:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic.alias_generators import to_camel
+
 from ai_migration.exceptions import InvalidRequestError
 from ai_migration.jobs.findings import Findings, findings_of
 from ai_migration.jobs.report.documents import JOB_ID, Document, told
@@ -26,6 +31,12 @@ def get_findings(job_id: str) -> Findings:
     return findings_of(job)
 
 
+Samples = Annotated[
+    dict[str, list[str]],
+    BeforeValidator(lambda by_kind: {to_camel(name): ids for name, ids in by_kind.items()}),
+]
+
+
 class Verification(Document):
     """The result of a verify: exact counts, and up to 20 of the entities of each kind."""
 
@@ -47,7 +58,7 @@ class Verification(Document):
     wrong_vectors: int = told("Entities with other vectors than were written.", 0)
     pending: int = told("Entities that a change in the queue will bring in line.", 12)
     failed: int = told("Rows that differ and are listed as failed.", 0)
-    samples: dict[str, list[str]] = told(
+    samples: Samples = told(
         "Up to 20 entities of each kind.",
         {"missing": ["17", "18", "19"], "orphaned": ["4711"], "vectorWithoutLedger": ["9000"]},
     )

@@ -53,10 +53,10 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
 
 
 def in_range(
-    using: str, collection_id: int, lower: str | None, upper: str
+    using: str, collection_id: int, lower: str | None, upper: str | None
 ) -> dict[str, KnownEntity]:
     """Return the ledger rows of the entities that have vectors and are in a range of ids:
-    ``lower < id <= upper``; no lower: from the first."""
+    ``lower < id <= upper``; None: no bound."""
     rows = listed(using, collection_id, lower, upper)
     return {
         entity_id: KnownEntity(entity_id, bytes(content), bytes(metadata), *rest)
