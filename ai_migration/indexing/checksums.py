@@ -33,22 +33,24 @@ def checksums(
 
     Args:
         vectors: float32, shape ``(n, dimensions)``.
-        spans: The rows of each entity's vectors, ``(start, stop)``, in the order of its chunks.
+        spans: The rows of each entity's vectors, ``(start, stop)``, in the order of its chunks;
+            they do not overlap.
         content_hashes: The content hash of each entity.
     """
     if not spans:
         return []
-    bounds = np.array(spans, dtype=np.int64)
-    counts = bounds[:, 1] - bounds[:, 0]
-    if (counts == 1).all():  # the usual case
-        sums = _projected(vectors if len(vectors) == len(spans) else vectors[bounds[:, 0]])
+    if len(spans) == len(vectors):  # one chunk each, the usual case
+        sums = _projected(vectors)
     else:
+        bounds = np.array(spans, dtype=np.int64)
+        counts = bounds[:, 1] - bounds[:, 0]
         owners = np.repeat(np.arange(len(spans)), counts)
         chunks = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = np.repeat(bounds[:, 0], counts) + chunks
         sums = project(vectors[rows], owners, chunks, len(spans))
     steps = _steps(sums).astype(np.uint64)
-    packed = np.array([int.from_bytes(each[:2], "big") for each in content_hashes], dtype=np.uint64)
+    tags = b"".join([content_hash[:2] for content_hash in content_hashes])
+    packed = np.frombuffer(tags, dtype=">u2").astype(np.uint64)
     for column in range(PROJECTIONS):
         packed = packed << np.uint64(16) | steps[:, column]
     result: list[int] = packed.view(np.int64).tolist()
@@ -97,7 +99,9 @@ def differs(
 def _projected(vectors: Vectors) -> NDArray[np.float64]:
     """Return the projections of each vector, brought to length 1."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors).astype(np.float64))
-    sums = (vectors @ _signs(vectors.shape[1])).astype(np.float64)
+    # Not by BLAS: its threads wait for each other where all cores are busy.
+    columns = [np.einsum("ij,j->i", vectors, signs) for signs in _signs(vectors.shape[1])]
+    sums = np.stack(columns, axis=1).astype(np.float64)
     np.divide(sums, lengths[:, np.newaxis], out=sums, where=lengths[:, np.newaxis] > 0)
     return sums
 
@@ -110,8 +114,8 @@ def _steps(projections: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=16)
 def _signs(dimensions: int) -> Vectors:
-    """Return the fixed signs, shape ``(dimensions, PROJECTIONS)``. They may never change."""
+    """Return the fixed signs, shape ``(PROJECTIONS, dimensions)``. They may never change."""
     length = dimensions * PROJECTIONS
     bits = shake_256(b"ai_migration").digest(-(-length // 8))
     ones = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=length)
-    return (ones.reshape(dimensions, PROJECTIONS) * 2.0 - 1.0).astype(np.float32)
+    return (ones.reshape(PROJECTIONS, dimensions) * 2.0 - 1.0).astype(np.float32)
