@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 @dataclass(frozen=True)
 class Run:
     """What one process measured. ``peak_memory`` and ``wal_bytes`` in bytes; ``pauses``: seconds
-    from a pause to the last write."""
+    from a pause to the last write. ``verify_memory``: the peak after a verify, bytes."""
 
     rows: int
     seconds: float
@@ -35,6 +35,9 @@ class Run:
     peak_memory: int
     warm_rows: int = 0
     warm_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    verify_memory: int = 0
     pauses: Sequence[float] = ()
 
 

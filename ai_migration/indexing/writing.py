@@ -202,7 +202,7 @@ def _write_target(batch: Batch, outcome: Outcome, lease: Lease, *, is_shared: bo
     if not is_shared:  # they were marked just now
         rows = [row._replace(known_version=batch.read_started) for row in rows]
     if batch.job is None:
-        rows += outcome.unchanged_rows
+        rows = rows + outcome.unchanged_rows
     collection = outcome.plan.target.collection
     newer = ledger.upsert(
         lease.using,

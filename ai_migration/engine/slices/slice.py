@@ -26,6 +26,7 @@ from ai_migration.engine.slices.finishing import finish_job
 from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
 from ai_migration.engine.slices.pools import EmbedPools
 from ai_migration.engine.slices.reading import ReadAhead
+from ai_migration.engine.slices.verifying import compare_part, is_comparison
 from ai_migration.entities import registry
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import (
@@ -257,6 +258,9 @@ class Slice:
             entity = registry.get(first.entity_type)
             if first.entity_type not in self._readers:
                 self._readers[first.entity_type] = EntityReader(entity)
+            if first.job_id and is_comparison(first, self._jobs.get(first.job_id)):
+                self._compare(first)
+                return
             targets = self._targets(first)
             if not targets:  # never indexed: the first backfill will read these rows
                 queue.owned(self.lease, [entry.pk for entry in entries]).delete()
@@ -275,6 +279,18 @@ class Slice:
             self.lease.renew()  # perhaps only the entry is no longer ours
         except Exception as error:
             self._give_up(entries, error)
+
+    def _compare(self, entry: QueueEntry) -> None:
+        """Compare a part for a verify, unless it was paused or the slice ends meanwhile."""
+        job = self._jobs.get(entry.job_id)
+        if self._should_stop() or not self._jobs.is_running(job.pk):
+            queue.requeue(self.lease, [entry.pk])
+            return
+        since = time.monotonic()
+        seen = compare_part(entry, job, self._readers[entry.entity_type], self.lease)
+        self._written += 1
+        self._renewed = self._clock()
+        self._tally += Tally(batches=1, batch_seconds=self._busy_since(since), entities=seen)
 
     def _take_read(self) -> None:
         """Open the batches that were read."""

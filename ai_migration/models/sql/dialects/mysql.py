@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,6 @@ from typing import Any
 from django.db import Error
 
 from ai_migration.models.sql.dialects.base import (
-    KNOWN,
     NO_CHUNK,
     PUT_CHANGES,
     WAITING,
@@ -28,6 +26,7 @@ _LEDGER = {
     "metadata_hash": "varchar(32)",
     "chunk_count": "bigint",
     "known_version": "bigint",
+    "checksum": "bigint",
 }
 _VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
 
@@ -56,6 +55,8 @@ _PUT_CHANGES = PUT_CHANGES.format(
 
 class MySQL(Dialect):
     """MySQL 8 or MariaDB 10.6."""
+
+    among = f"IN (SELECT id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id {ENTITY_ID} PATH '$')) AS ids)"
 
     def now_microseconds(self) -> int:
         return int(self._value("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"))
@@ -95,20 +96,13 @@ class MySQL(Dialect):
             changes = [change._replace(coalescing_key=None) for change in changes]
         return execute_rows(self.connection, _PUT_CHANGES, _CHANGES, changes)
 
-    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
-        return self._fetch(
-            KNOWN.format("%s") + "IN (SELECT id FROM JSON_TABLE(%s, '$[*]' "
-            f"COLUMNS (id {ENTITY_ID} PATH '$')) AS t)",
-            (collection_id, json.dumps(entity_ids)),
-        )
-
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         return execute_rows(
             self.connection,
             "INSERT IGNORE INTO ai_searchable_entities "
-            "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version) "
-            "SELECT %(collection)s, entity_id, UNHEX(content_hash), UNHEX(metadata_hash), "
-            "chunk_count, %(version)s FROM {rows}",
+            "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version, "
+            "checksum) SELECT %(collection)s, entity_id, UNHEX(content_hash), "
+            "UNHEX(metadata_hash), chunk_count, %(version)s, checksum FROM {rows}",
             _LEDGER,
             map(_hexed, rows),
             collection=collection_id,
@@ -122,7 +116,8 @@ class MySQL(Dialect):
             "ON l.entity_id = t.entity_id AND l.version = t.known_version "
             "SET l.content_hash = UNHEX(t.content_hash), "
             "l.metadata_hash = UNHEX(t.metadata_hash), "
-            "l.chunk_count = t.chunk_count, l.version = %(version)s "
+            "l.chunk_count = t.chunk_count, l.version = %(version)s, "
+            "l.checksum = coalesce(t.checksum, l.checksum) "
             "WHERE l.collection_id = %(collection)s",
             _LEDGER,
             map(_hexed, rows),

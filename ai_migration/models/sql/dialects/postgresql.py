@@ -18,6 +18,7 @@ from ai_migration.models.sql.arrays import (
     Int4Array,
     Int8Array,
     JsonbArray,
+    OptionalInt8Array,
     TextArray,
 )
 from ai_migration.models.sql.dialects.base import (
@@ -26,6 +27,7 @@ from ai_migration.models.sql.dialects.base import (
     NO_CHUNK,
     PUT_CHANGES,
     VECTORS_AFTER,
+    VECTORS_OF,
     WAITING,
     Dialect,
     LedgerRow,
@@ -166,7 +168,7 @@ class PostgreSQL(Dialect):
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         source = (
             "SELECT $1::bigint, unnest($3::text[]), unnest($4::bytea[]), unnest($5::bytea[]), "
-            "unnest($6::int[]), $2::bigint"
+            "unnest($6::int[]), $2::bigint, unnest($7::bigint[])"
         )
         sql = INSERT_ENTITIES.format(source)
         return self._execute(sql, collection_id, version, *_arrays(rows)).rowcount
@@ -175,9 +177,11 @@ class PostgreSQL(Dialect):
         return self._execute(
             """
             UPDATE ai_searchable_entities AS l SET content_hash = t.content_hash,
-                metadata_hash = t.metadata_hash, chunk_count = t.chunk_count, version = $2::bigint
-            FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[], $7::bigint[])
-                AS t(entity_id, content_hash, metadata_hash, chunk_count, known_version)
+                metadata_hash = t.metadata_hash, chunk_count = t.chunk_count, version = $2::bigint,
+                checksum = coalesce(t.checksum, l.checksum)
+            FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[], $7::bigint[],
+                    $8::bigint[])
+                AS t(entity_id, content_hash, metadata_hash, chunk_count, checksum, known_version)
             WHERE l.collection_id = $1::bigint AND l.entity_id = t.entity_id
                 AND l.version = t.known_version
             """,
@@ -237,6 +241,27 @@ class PostgreSQL(Dialect):
             binary=True,
         ).fetchall()
 
+    def vector_keys_after(
+        self, collection_id: int, after: tuple[str, int], limit: int
+    ) -> list[tuple[str, int]]:
+        return self._execute(
+            "SELECT entity_id, chunk "
+            + VECTORS_AFTER.format("$1::bigint", "$2::text", "$3::text", "$4::int", "$5::bigint"),
+            collection_id,
+            after[0],
+            *after,
+            limit,
+        ).fetchall()
+
+    def vectors_of(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        return self._execute(
+            "SELECT entity_id, chunk, vector, metadata::text "
+            + VECTORS_OF.format("$1::bigint", "= ANY($2::text[])"),
+            collection_id,
+            TextArray(entity_ids),
+            binary=True,
+        ).fetchall()
+
     def _execute(
         self, sql: str, *parameters: Any, binary: bool = False
     ) -> psycopg.RawCursor[tuple[Any, ...]]:
@@ -251,6 +276,7 @@ def _arrays(rows: Sequence[LedgerRow]) -> tuple[Any, ...]:
         ByteaArray([row.content_hash for row in rows]),
         ByteaArray([row.metadata_hash for row in rows]),
         Int4Array([row.chunk_count for row in rows]),
+        OptionalInt8Array([row.checksum for row in rows]),
     )
 
 
