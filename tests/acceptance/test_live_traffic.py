@@ -197,3 +197,5 @@ def test_the_index_is_what_the_rows_say(followed: World, manage: Manage, seed: i
     )
     assert found.vectors == control.vectors
     assert found.ledger == control.ledger
+    verify = manage("ai_migration", "verify", "article", "--json", ai_migration=followed.settings)
+    assert verify.returncode == 0, verify.stdout + verify.stderr
