@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -23,7 +24,7 @@ def here(database: FreshDatabase) -> Dialect:
     return dialect("default")
 
 
-def change(key: str | None = "5", entity_type: str = "article", **values: str) -> QueuedChange:
+def change(key: str | None = "5", entity_type: str = "article", **values: Any) -> QueuedChange:
     return QueuedChange(entity_type, "INDEX", 1, "", key, f'["{key}"]')._replace(**values)
 
 
