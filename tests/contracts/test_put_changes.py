@@ -31,7 +31,9 @@ def keys() -> list[str | None]:
     return list(QueueEntry.objects.order_by("pk").values_list("coalescing_key", flat=True))
 
 
-def test_what_waits_is_not_written_again(here: Dialect) -> None:
+def test_what_waits_is_not_written_again(here: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    if here.connection.vendor == "mysql":
+        monkeypatch.setattr(here.connection, "mysql_is_mariadb", False)
     assert here.put_changes([change("5"), change("6"), change(None)]) == 3
     assert here.put_changes([change("5"), change("7"), change(None)]) == 2
     assert keys() == ["5", "6", None, "7", None]
@@ -74,7 +76,7 @@ def test_it_is_one_statement_and_a_part_of_the_transaction(here: Dialect) -> Non
     assert keys() == []
 
 
-@pytest.mark.vendors("postgresql", "mysql")
+@pytest.mark.vendors("postgresql")
 def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> None:
     """A worker could read the row before the change is committed."""
     here.put_changes([change("5"), change("6")])
@@ -94,3 +96,25 @@ def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> No
         thread.start()
         thread.join(30)
         assert written == [0, 1]
+
+
+@pytest.mark.vendors("mysql")
+def test_mariadb_writes_each_change_and_locks_none(here: Dialect) -> None:
+    """Its SKIP LOCKED now and then waits: the caller's transaction could be rolled back."""
+    assert here.put_changes([change("5"), change("6")]) == 2
+    with transaction.atomic():
+        assert here.put_changes([change("5")]) == 1
+        other: list[int] = []
+
+        def look() -> None:
+            try:
+                with transaction.atomic():
+                    other.append(len(QueueEntry.objects.select_for_update(skip_locked=True)))
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(30)
+    assert other == [2]
+    assert keys() == ["5", "6", "5"]
