@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ai_migration.indexing.queue import enqueue
     from ai_migration.indexing.search import asearch, search
     from ai_migration.jobs.service import migration_service
+    from ai_migration.live.managers import IndexedManager, IndexedQuerySet
+    from ai_migration.live.suspension import suspend_sync
     from ai_migration.types import (
         JobChanges,
         MigrationFilters,
@@ -27,6 +29,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AIMigrationError": "ai_migration.exceptions",
+    "IndexedManager": "ai_migration.live.managers",
+    "IndexedQuerySet": "ai_migration.live.managers",
     "JobChanges": "ai_migration.types",
     "MigrationFilters": "ai_migration.types",
     "MigrationMode": "ai_migration.types",
@@ -41,10 +45,13 @@ _HOMES = {
     "run_worker": "ai_migration.engine.worker",
     "search": "ai_migration.indexing.search",
     "supervise": "ai_migration.engine.rounds",
+    "suspend_sync": "ai_migration.live.suspension",
 }
 
 __all__ = [
     "AIMigrationError",
+    "IndexedManager",
+    "IndexedQuerySet",
     "JobChanges",
     "MigrationFilters",
     "MigrationMode",
@@ -59,6 +66,7 @@ __all__ = [
     "run_worker",
     "search",
     "supervise",
+    "suspend_sync",
 ]
 
 

@@ -21,11 +21,13 @@ class AIMigrationConfig(AppConfig):
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
         from ai_migration.entities.rows import routing
+        from ai_migration.live import signals
         from ai_migration.redaction import guard_loggers
 
         guard_loggers()
         post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
         routing.install()
+        signals.install()
         _prepare_dispatcher()
 
 

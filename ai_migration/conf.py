@@ -92,6 +92,7 @@ class Settings(BaseModel):
     KEEP_RETIRED_DAYS: Days = 7
     SYNC: Literal["queue", "immediate", "off"] = "queue"
     SWEEP_SECONDS: Seconds | None = 900.0
+    FULL_SWEEP_SECONDS: Annotated[float, Field(gt=0, le=31_536_000, strict=True)] | None = 86_400.0
     ORPHAN_GRACE_SECONDS: Annotated[float, Field(ge=0, le=86_400, strict=True)] = 60.0
     BUILD_INDEX_ABOVE: PositiveInt | None = LARGE_WITHOUT_INDEX
     ON_CONFIG_CHANGE: Literal["ignore", "warn", "migrate"] = "warn"

@@ -247,6 +247,21 @@ class ReplicaBehindError(AIMigrationError):
     code = "replica_behind"
 
 
+class UnsettledError(AIMigrationError):
+    """Transactions that began before an index was created are still open: its first job waits.
+
+    Args:
+        message: What happened.
+        horizon: The transactions it waits for are older than this one.
+    """
+
+    code = "unsettled"
+
+    def __init__(self, message: str, horizon: int) -> None:
+        super().__init__(message)
+        self.horizon = horizon
+
+
 class StoreError(AIMigrationError):
     """The vector store refused or failed.
 

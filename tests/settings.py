@@ -118,5 +118,6 @@ AI_MIGRATION: dict[str, Any] = {
     },
     "STORES": {"default": {"BACKEND": "ai_migration.stores.database.DatabaseStore"}},
     "TARGET_BATCH_SECONDS": None,  # batches of the size that a test says
+    "SYNC": "off",  # unless it is what a test is about
     **json.loads(os.environ.get("AI_MIGRATION_JSON", "{}")),
 }

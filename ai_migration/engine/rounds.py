@@ -9,6 +9,7 @@ from ai_migration.engine.insight.heartbeats import SUPERVISOR, beat, send_canary
 from ai_migration.engine.slots import wake_all
 from ai_migration.engine.upkeep.indexes import build_missing, start_missing
 from ai_migration.engine.upkeep.supervisor import TickReport, clean_up, tick
+from ai_migration.engine.upkeep.sweeps import sweep
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Round:
 
 
 def supervise(*, wait: bool = False) -> Round:
-    """Recover from dead workers, start waiting jobs, delete what is over, and record a sign of
-    life. If the dispatcher sends messages, also wake idle slots while there is work, and send the
-    canary. Last, build the indexes that large collections lack.
+    """Recover from dead workers, start waiting jobs, delete what is over, look for changes that
+    were not recorded, and record a sign of life. If the dispatcher sends messages, also wake idle
+    slots while there is work, and send the canary. Last, build the indexes that large collections
+    lack.
 
     Args:
         wait: Build them in this thread, unless a worker can; else in one that ends with the
@@ -41,6 +43,7 @@ def supervise(*, wait: bool = False) -> Round:
     done = tick()
     beat(SUPERVISOR)
     deleted = clean_up()
+    sweep()
     dispatcher = get_dispatcher()
     woken = 0
     if dispatcher.supports_messages:

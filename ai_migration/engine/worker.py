@@ -6,6 +6,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 from django.db import connections
 
@@ -14,6 +15,7 @@ from ai_migration.engine.readiness import require_ready
 from ai_migration.engine.slices.slice import Slice, SliceReport
 from ai_migration.engine.upkeep.indexes import IndexBuilder
 from ai_migration.engine.upkeep.supervisor import tick
+from ai_migration.engine.upkeep.sweeps import sweep
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.indexing.queue import live_is_due
 from ai_migration.models.leases import Lease, acquire
@@ -34,6 +36,7 @@ def run_worker(
     *,
     should_stop: Callable[[], bool],
     only_jobs: Collection[str] | None = None,
+    only_live: bool = False,
     until_idle: bool = False,
     name: str = "worker",
     on_slice: Callable[[SliceReport], None] = lambda report: None,
@@ -43,6 +46,7 @@ def run_worker(
     Args:
         should_stop: Called often; True ends the work after the requests in flight.
         only_jobs: Work for these jobs only.
+        only_live: Index live changes only.
         until_idle: Also end when there is nothing to claim now: entries that wait for a job that is
             not RUNNING, for a retry or for a limit are left.
         name: Name of the slot; a number is added.
@@ -54,12 +58,17 @@ def run_worker(
     """
     with own_sessions():
         require_ready()
-        _work(should_stop, only_jobs, until_idle, name, on_slice)
+        make_slice = partial(
+            Slice, should_stop=should_stop, only_jobs=only_jobs, only_live=only_live
+        )
+        is_complete = only_jobs is None and not only_live
+        _work(should_stop, make_slice, is_complete, until_idle, name, on_slice)
 
 
 def _work(
     should_stop: Callable[[], bool],
-    only_jobs: Collection[str] | None,
+    make_slice: Callable[[Lease], Slice],
+    is_complete: bool,
     until_idle: bool,
     name: str,
     on_slice: Callable[[SliceReport], None],
@@ -75,10 +84,11 @@ def _work(
                     broken.release()
                     broken = None
                 tick()
-                if only_jobs is None:
+                if is_complete:
                     builder.look()
+                    sweep(at_most_every=60.0)
                 lease = lease or take_slot(name)
-                report = Slice(lease, should_stop=should_stop, only_jobs=only_jobs).run()
+                report = make_slice(lease).run()
             except OwnershipLostError as error:
                 logger.warning("%s", error)
                 lease = None
@@ -97,7 +107,7 @@ def _work(
             if report.is_idle or not report.batches:
                 seconds = min(report.wait or _IDLE_SECONDS, _IDLE_SECONDS)
                 # One it could not take is locked, as until its transaction ends.
-                watches = only_jobs is None and (report.batches or not was_called)
+                watches = is_complete and (report.batches or not was_called)
                 was_called = _rest(seconds, should_stop, lease.using if watches else None)
     finally:
         if lease is not None:

@@ -37,6 +37,7 @@ class Entity:
         filterable_fields: Those of them that migrations can be filtered by: database fields.
         conditions: The conditions of ``filter``: only rows that match all are indexed.
         created_at: The field of filters by date; None when the model has none.
+        updated_at: The field of a row's last change; None: it has none, or none with an index.
     """
 
     definition: EntityDefinition
@@ -50,6 +51,7 @@ class Entity:
     filterable_fields: tuple[ResolvedField, ...]
     conditions: tuple[RowCondition, ...]
     created_at: ResolvedField | None
+    updated_at: ResolvedField | None = None
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ from ai_migration.entities.fields import (
 )
 from ai_migration.entities.filtering.conditions import row_condition
 from ai_migration.entities.keys import KeyCodec
+from ai_migration.entities.relations import reindexed_field
 from ai_migration.entities.sources import RowCondition, RowSource
 from ai_migration.entities.templates import TextTemplate
 from ai_migration.entities.text_fields import context_of, html_fields, require_html_library
@@ -150,7 +151,9 @@ class _Resolver:
         created = self._try(
             FaultKind.DATE, _date, model, definition.created_at_field, "created_at", self.name
         )
-        self._try(FaultKind.DATE, _date, model, definition.updated_at_field, "", self.name)
+        updated = self._try(
+            FaultKind.DATE, _date, model, definition.updated_at_field, _indexed(model), self.name
+        )
         entity = Entity(
             definition=definition,
             model=model,
@@ -163,8 +166,11 @@ class _Resolver:
             filterable_fields=tuple(filterable),
             conditions=tuple(conditions),
             created_at=created,
+            updated_at=updated,
         )
         json.dumps(entity.snapshot)
+        for name in definition.reindex_on or ():
+            self._try(FaultKind.FIELD, reindexed_field, entity, name)
         return self.faults or entity
 
     def _look_at_rows(self, source: RowSource) -> None:
@@ -342,6 +348,15 @@ def _unfilterable(model: type[Model], field: ResolvedField) -> str:
     if any('"' in key for key in field.keys):
         return "has a double quote in a key of JSON, which SQLite and MySQL never find"
     return ""
+
+
+def _indexed(model: type[Model]) -> str:
+    """Return the usual name of the field of a row's last change, if it has an index: without one,
+    a look for changes would read the whole table."""
+    field = next((f for f in model._meta.concrete_fields if f.name == "updated_at"), None)
+    firsts = {index.fields[0].removeprefix("-") for index in model._meta.indexes if index.fields}
+    is_indexed = field is not None and (field.db_index or field.unique or field.name in firsts)
+    return "updated_at" if is_indexed else ""
 
 
 def _date(

@@ -191,15 +191,8 @@ def is_ready(using: str) -> bool:
     looked = _missing.get(key)
     if looked is not None and time.monotonic() - looked < _LOOK_AGAIN:
         return False
-    connection = connections[using]
-    table = QueueEntry._meta.db_table
     wanted = {field.column for field in QueueEntry._meta.concrete_fields}
-    with connection.cursor() as cursor:
-        introspection = connection.introspection
-        found = set()
-        if table in introspection.table_names(cursor):
-            found = {column.name for column in introspection.get_table_description(cursor, table)}
-    if wanted <= found:
+    if wanted <= dialect(using).column_names(QueueEntry._meta.db_table):
         _ready.add(key)
         _missing.pop(key, None)
         return True

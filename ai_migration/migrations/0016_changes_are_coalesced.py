@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='queueentry',
             name='path',
-            field=models.CharField(blank=True, default='', help_text='Relation over which rows read the changed ones; empty: their own rows.', max_length=255),
+            field=models.CharField(blank=True, db_default='', default='', help_text='Relation over which rows read the changed ones; empty: their own rows.', max_length=255),
         ),
         migrations.AlterField(
             model_name='queueentry',

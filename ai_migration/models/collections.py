@@ -34,6 +34,11 @@ class Collection(OwnModel):
     created_at = MomentField(auto_now_add=True)
     activated_at = MomentField(null=True)
     retired_at = MomentField(null=True)
+    swept_at = MomentField(null=True, help_text=_("When changes were last looked for."))
+    swept_to = MomentField(
+        null=True, help_text=_("The latest change of a row that was found by then.")
+    )
+    compared_at = MomentField(null=True, help_text=_("When a full comparison was last due."))
     dropped_at = MomentField(
         null=True, help_text=_("When its vectors were removed: no way back to it since.")
     )

@@ -102,6 +102,10 @@ class MigrationJob(OwnModel):
         default="",
         help_text=_("What a standby has to have replayed before its rows are read."),
     )
+    horizon = models.BigIntegerField(
+        null=True,
+        help_text=_("Transactions before this one have to end before rows are read."),
+    )
     rate_limit = models.PositiveIntegerField(null=True, help_text=_("Embedding requests a minute."))
     breaker_processed = models.PositiveBigIntegerField(
         default=0, help_text=_("processed_entities when the job was last (re)started.")

@@ -93,6 +93,8 @@ DATABASES = {"default": _database()}
 _use_pgvector = "postgresql" in DATABASES["default"]["ENGINE"] and find_spec("psycopg")
 
 AI_MIGRATION = {
+    # What is saved, in the admin say, is indexed by the same process: no worker is needed.
+    "SYNC": "immediate",
     "ENTITY_CONFIG": "ai-entity-config.yml",
     "EMBEDDERS": {"default": {"BACKEND": "ai_migration.embedders.local.LocalEmbedder"}},
     "STORES": {

@@ -44,6 +44,7 @@ def assert_settled(clusters: Clusters, job: str) -> None:
     assert index_state("article") == control
 
 
+@pytest.mark.gate
 def test_a_cluster_does_a_detached_job(clusters: Clusters) -> None:
     with clusters.started():
         job = clusters.start_job()

@@ -97,6 +97,7 @@ def settings_for(vendor: str, log: Path) -> dict[str, Any]:
     }
     return {
         "ENTITY_CONFIG": str(ENTITY_CONFIG),
+        "SYNC": "off",
         "EMBEDDERS": {"default": embedder},
         "STORES": {"default": {"BACKEND": STORES[vendor]}},
         "LEASE_SECONDS": 2,

@@ -50,6 +50,12 @@ def test_the_databases_of_the_tests_lack_nothing(here: Dialect) -> None:
     assert here.lacks_for_writers() == []
 
 
+def test_the_columns_of_a_table(here: Dialect) -> None:
+    assert {"id", "title", "category_id"} < here.column_names("testapp_article")
+    assert here.column_names("no such table") == set()
+    assert "role" in here.column_names("ai_collections")  # a generated one
+
+
 def test_its_clock_goes_on_within_a_transaction(here: Dialect) -> None:
     with transaction.atomic():
         times = [here.now_microseconds() for _ in range(3)]

@@ -25,6 +25,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article, Country, Document
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 
 def test_empty_texts_are_skipped_and_counted(project: Project, script: Script) -> None:
     make_articles(3)

@@ -38,6 +38,8 @@ from tests.integration.support import (
     work,
 )
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 TOKENS = 10
 """Of each text."""
 

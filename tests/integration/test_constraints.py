@@ -123,6 +123,7 @@ def test_django_has_nothing_to_say_about_our_tables() -> None:
     assert checks.run_checks(app_configs=ours, tags=["models"], databases=["default"]) == []
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
 def test_the_tables_can_go_back_and_forth() -> None:
     job = open_job(make())

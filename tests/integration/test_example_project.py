@@ -297,3 +297,33 @@ def repeated(section: object) -> Iterator[str]:
             if value == type(section).model_fields[name].get_default(call_default_factory=True):
                 yield name
             yield from repeated(value)
+
+
+SAVES_IN_THE_ADMIN = """
+from django.contrib.auth import get_user_model
+from django.test import Client
+from catalog.models import Product
+get_user_model().objects.create_superuser("admin", password="secret")
+client = Client(HTTP_HOST="localhost")
+assert client.login(username="admin", password="secret")
+product = Product.objects.first()
+page = f"/admin/catalog/product/{product.pk}/change/"
+values = {name: getattr(product, name) for name in ("name", "sku", "brand", "price")}
+values |= {"category": product.category_id, "attributes": "{}"}
+values |= {"created_at_0": "2026-01-31", "created_at_1": "12:00:00"}
+values |= {"description": "A submarine made of chocolate.", "_save": "Save"}
+assert client.post(page, values).status_code == 302
+"""
+
+
+def test_a_product_that_is_saved_in_the_admin_is_found(sqlite_example: Example) -> None:
+    """Without a worker, and although the process ends at once."""
+    for command in (
+        ("seed_catalog", "--products", "20", "--orders", "0"),
+        ("migrate_ai_entities", "product"),
+        ("shell", "--no-imports", "-c", SAVES_IN_THE_ADMIN),
+    ):
+        done = sqlite_example(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    found = sqlite_example("ai_migration", "search", "product", "chocolate submarine", "--json")
+    assert "made of chocolate" in json.loads(found.stdout)[0]["text"]

@@ -10,6 +10,8 @@ from ai_migration.types import JobStatus
 from tests.databases import FreshDatabase
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 
 @pytest.mark.parametrize("rows", [0, 1, 1203])
 def test_rows_become_a_searchable_index(database: FreshDatabase, rows: int) -> None:

@@ -20,6 +20,8 @@ from tests.integration.embedders import Script
 from tests.integration.support import GLOBAL, Project, finish, make_articles, run, start
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 NOON = datetime(2025, 12, 18, 12, tzinfo=UTC)
 TYPES = """
 ai-entities:

@@ -253,6 +253,7 @@ CHAOS = settings(
 )
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
 @pytest.mark.parametrize("store", [STORES[0], pytest.param(STORES[1], marks=pytest.mark.gate)])
 def test_anything_in_any_order(project: Project, store: str) -> None:

@@ -88,6 +88,7 @@ def is_service_refusal(response: Any) -> bool:
     return all(error["code"] == "invalid_request" for error in response.json()["errors"])
 
 
+@pytest.mark.gate
 @api.parametrize()
 @few
 @pytest.mark.vendors("sqlite")

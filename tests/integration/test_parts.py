@@ -37,6 +37,7 @@ def run(directory: Path, installed: str, used: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("installed", "used", "loaded", "answers"),
     [

@@ -27,6 +27,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 if TYPE_CHECKING:
     from tests.integration.rest import Api
 

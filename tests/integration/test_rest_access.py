@@ -263,6 +263,7 @@ def test_the_docs_come_from_local_files(database: FreshDatabase) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.gate
 def test_spectacular_has_nothing_to_say(database: FreshDatabase) -> None:
     done = in_a_host(
         database, "-m", "django", "spectacular", "--validate", "--fail-on-warn", "--file=/dev/null"

@@ -25,6 +25,8 @@ from tests.integration.support import Project, collection, counts, make_articles
 from tests.integration.test_checks import found
 from tests.testapp.models import Article, Category, Tag
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 FIELDS = [
     *("id", "title", "small", "integer", "weight", "price", "flag", "day", "at", "clock", "span"),
     *("uid", "attrs", "attrs__n", "attrs__size", "ip", "category", "category__name"),

@@ -141,6 +141,7 @@ def reconnected(**settings: Any) -> Iterator[None]:
 ISOLATION = {level.name: level for level in psycopg.IsolationLevel}
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("postgresql")
 @pytest.mark.parametrize(
     "given",

@@ -34,6 +34,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 HERE = __name__
 LOAD = f"{HERE}.load"
 BUSY = "the database is busy"

@@ -20,6 +20,8 @@ from tests.databases import FreshDatabase
 from tests.integration.odd_models import Logged, Measured, table_of
 from tests.integration.support import Project, collection, finish, run, start, stored, work
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 VALUES = {
     "postgresql": [
         ("at", "'infinity'"),

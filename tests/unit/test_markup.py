@@ -78,6 +78,7 @@ def test_no_text_is_refused(html: str) -> None:
 SIZE = 1_000_000
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "html",
     [

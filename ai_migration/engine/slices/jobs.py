@@ -17,6 +17,7 @@ from ai_migration.exceptions import (
     InvalidTransitionError,
     RemovalsRefusedError,
     ReplicaBehindError,
+    UnsettledError,
 )
 from ai_migration.indexing.batches import Batch
 from ai_migration.jobs.feed.following import is_superseded
@@ -35,6 +36,8 @@ _LOOK_EVERY = 0.05
 """Seconds for which the jobs' states are cached."""
 STANDBY_SECONDS = 2.0
 """Seconds between looks at a standby that is behind."""
+UNSETTLED_SECONDS = 1.0
+"""Seconds between looks at transactions that are older than an index."""
 MIN_ROWS_TO_BREAK = 50
 """Rows since the last start from which on the failure ratio counts."""
 
@@ -189,6 +192,10 @@ class JobWatch:
             return feed(job_id, self._using)
         except ReplicaBehindError as error:
             self.throttle(job_id, STANDBY_SECONDS, error.message)
+            return 0
+        except UnsettledError as error:
+            MigrationJob.objects.using(self._using).filter(pk=job_id).update(horizon=error.horizon)
+            self.throttle(job_id, UNSETTLED_SECONDS, error.message)
             return 0
         except RemovalsRefusedError as error:
             self.fail(job_id, error.message, cursor=None)  # a resume compares from the start

@@ -40,6 +40,7 @@ from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch, Target
 from ai_migration.indexing.embedding.pool import EmbedPool
 from ai_migration.indexing.embedding.retries import backoff
+from ai_migration.indexing.expanding import expand
 from ai_migration.indexing.targets import live_collections, serving_target, target_of
 from ai_migration.indexing.writing import write_batch
 from ai_migration.models import QueueEntry
@@ -91,6 +92,7 @@ class Slice:
         lease: The worker's slot, held.
         should_stop: Called between steps; True ends the slice after the requests in flight.
         only_jobs: Work for these jobs only; default: for everything in the queue.
+        only_live: Index live changes only.
         seconds: Its length; default: the setting ``SLICE_SECONDS``.
         clock: Seconds, monotonic.
     """
@@ -101,17 +103,19 @@ class Slice:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         only_jobs: Collection[str] | None = None,
+        only_live: bool = False,
         seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lease = lease
         self._should_stop = should_stop
+        self._only_live = only_live
         self._only_jobs = only_jobs
         self._clock = clock
         self._ends = clock() + (seconds or get_settings().SLICE_SECONDS)
         self._renewed = clock()
         self._looked = clock()
-        self._jobs = JobWatch(lease, only_jobs, clock)
+        self._jobs = JobWatch(lease, () if only_live else only_jobs, clock)
         self._open: list[Batch] = []
         self._readers: dict[str, EntityReader] = {}
         self._written = 0
@@ -228,7 +232,7 @@ class Slice:
             self.lease,
             limit,
             live_rows=LIVE_ROWS,
-            only_live=only_live,
+            only_live=only_live or self._only_live,
             only_jobs=self._only_jobs,
             except_jobs=self._jobs.left,
             in_hand=in_hand,
@@ -256,6 +260,11 @@ class Slice:
             targets = self._targets(first)
             if not targets:  # never indexed: the first backfill will read these rows
                 queue.owned(self.lease, [entry.pk for entry in entries]).delete()
+                return
+            if first.operation == Operation.EXPAND:
+                self._written += len(entries)
+                for entry in entries:
+                    expand(entry, entity, self.lease)
                 return
             job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]

@@ -46,6 +46,7 @@ class AICapableOptions(TypedDict, total=False):
     indexable: bool
     enable_search: bool
     crud_operations: Mapping[str, Mapping[str, bool]]
+    reindex_on: Sequence[str]
     batch_size: int
 
 

@@ -18,7 +18,10 @@ from ai_migration.types import JSONValue
 
 _TEXT = {"embeddable_fields", "searchable_fields", "template", "chunking"}
 _METADATA = {"metadata_fields", "filterable_fields", "tenant_field"}
+_LIVE = {"auto_process", "auto_embedding", "crud_operations", "updated_at_field", "reindex_on"}
+"""Keys that say when rows are indexed, and not how: an index is the same with any of them."""
 _INERT = {name for name, field in EntityConfig.model_fields.items() if is_inert(field)}
+_UNKEPT = _LIVE | _INERT
 
 
 class EntityDefinition(EntityConfig):
@@ -45,6 +48,16 @@ class EntityDefinition(EntityConfig):
         older = (MetadataField(name=field.name) for field in self.filterable_fields)
         return once([*self.metadata_fields, *older])
 
+    def follows(self, operation: str) -> bool:
+        """Return whether the index follows an operation on a row at once: ``create``, ``update`` or
+        ``delete``."""
+        if not (self.indexable and self.auto_process and self.auto_embedding):
+            return False
+        declared = self.crud_operations.get(operation)  # type: ignore[call-overload]
+        if declared is None:
+            return True
+        return declared.removes if operation == "delete" else declared.adds
+
     def text_snapshot(self) -> dict[str, JSONValue]:
         """Return the keys of the text: when they differ, texts are rendered and compared again."""
         return {
@@ -65,7 +78,9 @@ class EntityDefinition(EntityConfig):
         the place nor keys without effect; what the model decides is in ``Entity.snapshot``."""
         unset = set() if self.filter else {"filter"}  # earlier versions did not have it
         return {
-            **self.model_dump(mode="json", exclude={"source"} | unset | _TEXT | _METADATA | _INERT),
+            **self.model_dump(
+                mode="json", exclude={"source"} | unset | _TEXT | _METADATA | _UNKEPT
+            ),
             "text": self.text_snapshot(),
             "metadata": self.metadata_snapshot(),
         }
@@ -83,7 +98,7 @@ def payload_types(snapshot: Mapping[str, JSONValue]) -> dict[str, str] | None:
 def comparable(snapshot: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
     """Return a stored snapshot as :meth:`EntityDefinition.snapshot` writes it now: earlier versions
     kept keys without effect in it, and fields to filter by that are not in the metadata."""
-    unkept = _INERT | {"filterable_fields"}
+    unkept = _UNKEPT | {"filterable_fields"}
     kept = {key: value for key, value in snapshot.items() if key not in unkept}
     match kept.get("metadata"):
         case {"fields": [*fields], **others}:

@@ -199,21 +199,32 @@ class CrudOperation(Section):
     """The effect of an operation on a row on the index."""
 
     enabled: bool | None = None
-    """false: the operation leaves the index alone."""
+    """false: the operation leaves the index alone, until the next migration."""
     generate_embedding: bool | None = None
-    """false: the row is not embedded."""
+    """The same, of create and update."""
     auto_embedding: bool | None = None
     """The same as generate-embedding."""
     index_for_search: bool | None = None
-    """false: the row is not put into the index."""
+    """The same, of create and update."""
     auto_indexing: bool | None = None
     """The same as index-for-search."""
     enable_analysis: Annotated[bool | None, INERT] = None
     ai_processing: Annotated[bool | None, INERT] = None
     remove_from_search: bool | None = None
-    """false: a deleted row stays in the index."""
+    """The same, of delete: a deleted row stays in the index until the next migration."""
     cleanup_embeddings: bool | None = None
-    """false: the vectors of a deleted row are kept."""
+    """The same as remove-from-search."""
+
+    @property
+    def adds(self) -> bool:
+        """Return whether a row that is created or updated is indexed."""
+        embeds = False not in (self.generate_embedding, self.auto_embedding)
+        return embeds and False not in (self.enabled, self.index_for_search, self.auto_indexing)
+
+    @property
+    def removes(self) -> bool:
+        """Return whether a row that is deleted leaves the index."""
+        return False not in (self.enabled, self.remove_from_search, self.cleanup_embeddings)
 
     @model_validator(mode="after")
     def _spellings_agree(self) -> CrudOperation:
@@ -248,13 +259,13 @@ class EntityConfig(Section):
     """Repeats the entity type's name."""
     features: Annotated[Listed[str], INERT] = ()
     """Free words: embedding, search, analysis..."""
-    auto_process: Annotated[bool, INERT] = True
+    auto_process: bool = True
     """false: live changes are ignored."""
     enable_search: bool = True
     """false: the entity type cannot be searched."""
     enable_recommendations: Annotated[bool | None, INERT] = None
-    auto_embedding: Annotated[bool, INERT] = True
-    """false: live changes are not embedded."""
+    auto_embedding: bool = True
+    """The same as auto-process: false: live changes are ignored."""
     indexable: bool = True
     """false: the entity type is not indexed."""
     searchable_fields: Listed[SearchableField] = ()
@@ -263,8 +274,8 @@ class EntityConfig(Section):
     """The text that is embedded, in this order."""
     metadata_fields: ListedOnce[MetadataField] = ()
     """The metadata kept beside the vectors, to filter migrations and searches by."""
-    crud_operations: Annotated[dict[OperationName, CrudOperation | None], INERT] = {}
-    """The effects of operations on a row: create, update, delete, search, analyze."""
+    crud_operations: dict[OperationName, CrudOperation | None] = {}
+    """The effects of operations on a row: create, update, delete; search and analyze have none."""
 
     model: ModelLabel | None = None
     """Label of the Django model: shop.Product."""
@@ -278,8 +289,9 @@ class EntityConfig(Section):
     """The chunks of a long text."""
     created_at_field: Name | None = None
     """Date field of the filters created-before and created-after."""
-    updated_at_field: Annotated[Name | None, INERT] = None
-    """Date field of a row's last change."""
+    updated_at_field: Name | None = None
+    """Date field of a row's last change, by which changes are found that no signal told of;
+    default: updated_at, if it has an index."""
     tenant_field: Name | None = None
     """Field of the row's tenant."""
     filterable_fields: ListedOnce[NamedField] = ()
@@ -293,6 +305,9 @@ class EntityConfig(Section):
     """Alias of the database the rows are in."""
     batch_size: Rows | None = None
     """Source rows in one queue entry."""
+    reindex_on: Listed[Name] | None = None
+    """Relations that properties, methods or the template's code read, whose rows' changes reindex
+    the row; those of plain fields are known. An empty list: changes of related rows are ignored."""
 
     @field_validator("crud_operations", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.standbys import require_shown
 from ai_migration.jobs.feed.following import follow_config, is_superseded, start_over_if_refused
 from ai_migration.jobs.feed.removals import require_few_removals
+from ai_migration.jobs.feed.settling import require_settled
 from ai_migration.models import (
     EntityFailure,
     MigrationJob,
@@ -56,6 +57,7 @@ def feed(job_id: str, using: str) -> int:
     Raises:
         EntityConfigError: The entity type is gone or its config is wrong.
         ReplicaBehindError: Its rows come from a standby that is behind its start.
+        UnsettledError: Transactions that do not know of its new index are still open.
         RemovalsRefusedError: Its index would lose more than it may.
         AIMigrationError: The collection it fills was replaced.
         UnusableKeyError: The rows cannot be walked by their primary key.
@@ -74,6 +76,7 @@ def feed(job_id: str, using: str) -> int:
             return 0
         start_over_if_refused(job)
         require_shown(job, entity)
+        require_settled(job, entity)
         follow_config(job, entity)
         adapt_batch_size(job)
         open_entries = job.entries.filter(status__in=OPEN_ENTRIES).count()

@@ -188,6 +188,21 @@ class Dialect:
         """Return whether a standby, or a former one, has replayed everything before a position."""
         return True
 
+    def column_names(self, table: str) -> set[str]:
+        """Return the names of a table's columns, by one query; none if there is no such table."""
+        raise NotImplementedError
+
+    # Transactions
+
+    def horizon(self) -> int | None:
+        """Return a number that is greater than those of all transactions that have written by now;
+        None: a transaction that writes sees what others committed before."""
+        return None
+
+    def is_past(self, horizon: int) -> bool:
+        """Return whether all transactions before a horizon have ended, this one aside."""
+        return True
+
     # The queue
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:

@@ -88,6 +88,14 @@ class MySQL(Dialect):
         given."""
         return self._value("SELECT @@global.read_only") not in (0, "0", "OFF")
 
+    def column_names(self, table: str) -> set[str]:
+        rows = self._fetch(
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name = %s",
+            [table],
+        )
+        return {name for (name,) in rows}
+
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         # Locks on gaps could wait for each other. MariaDB's SKIP LOCKED waits now and then, for a
         # moment: two transactions that do are a deadlock, and one of them is rolled back.

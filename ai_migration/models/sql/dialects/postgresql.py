@@ -132,6 +132,28 @@ class PostgreSQL(Dialect):
             )
         )
 
+    def column_names(self, table: str) -> set[str]:
+        rows = self._fetch(
+            "SELECT attname FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+            [self.connection.ops.quote_name(table)],
+        )
+        return {name for (name,) in rows}
+
+    # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+
+    def horizon(self) -> int | None:
+        return int(self._value("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))
+
+    def is_past(self, horizon: int) -> bool:
+        return bool(
+            self._value(
+                "SELECT NOT EXISTS (SELECT FROM pg_snapshot_xip(pg_current_snapshot()) AS x "
+                "WHERE x < %s::text::xid8 AND x IS DISTINCT FROM pg_current_xact_id_if_assigned())",
+                str(horizon),
+            )
+        )
+
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(_PUT_CHANGES, [json.dumps([change._asdict() for change in changes])])

@@ -58,6 +58,9 @@ class SQLite(Dialect):
     def now_microseconds(self) -> int:
         return time.time_ns() // 1000  # it lives on one host: its clock is this process's
 
+    def column_names(self, table: str) -> set[str]:
+        return {name for (name,) in self._fetch("SELECT name FROM pragma_table_xinfo(%s)", [table])}
+
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(_PUT_CHANGES, [json.dumps(changes)])
