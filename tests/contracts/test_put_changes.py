@@ -38,12 +38,16 @@ def test_what_waits_is_not_written_again(here: Dialect, monkeypatch: pytest.Monk
     assert here.put_changes([change("5"), change("7"), change(None)]) == 2
     assert keys() == ["5", "6", None, "7", None]
     assert here.put_changes([change("5", operation="EXPAND")]) == 1
+    assert here.put_changes([change("5")]) == 0, "alone it is another statement"
+    assert here.put_changes([change(None)]) == 1
 
 
-def test_an_entry_is_whole(here: Dialect) -> None:
+@pytest.mark.parametrize("with_another", [False, True])
+def test_an_entry_is_whole(here: Dialect, with_another: bool) -> None:
     odd = 'it\'s "%s" \\ é😀'
-    here.put_changes([change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')])
-    entry = QueueEntry.objects.get()
+    whole = change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')
+    here.put_changes([whole, whole._replace(path="alone")][: 1 + with_another])
+    entry = QueueEntry.objects.get(path="tags")
     assert (entry.coalescing_key, entry.path, entry.entity_ids) == (odd, "tags", ["1", "é"])
     assert (entry.lower, entry.upper, entry.status) == ([1], "z", EntryStatus.PENDING)
     other = QueueEntry.objects.create(entity_type="article", priority=1, entity_ids=[])
