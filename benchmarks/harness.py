@@ -63,6 +63,14 @@ class Bench:
         **environment: str,
     ) -> Run:
         """Run a script on a fresh copy of a database with that many products."""
+        with self.copied(rows) as url:
+            command = [sys.executable, str(HERE / script), what, *arguments]
+            printed = self.process(command, url, **environment)
+            return Run(**json.loads(printed.splitlines()[-1]))
+
+    @contextmanager
+    def copied(self, rows: int) -> Iterator[str]:
+        """A fresh copy of a database with that many products; gone afterwards."""
         template = self.seeded(rows)
         if self._server is None:
             copy = self._directory / "run.sqlite3"
@@ -72,9 +80,7 @@ class Bench:
             url = self._server.create("run", template=f"seeded_{rows}")
             self._sql(url, "CHECKPOINT")  # so that none falls into the run
         try:
-            command = [sys.executable, str(HERE / script), what, *arguments]
-            printed = self.process(command, url, **environment)
-            return Run(**json.loads(printed.splitlines()[-1]))
+            yield url
         finally:
             if self._server is None:
                 for file in self._directory.glob("run.sqlite3*"):

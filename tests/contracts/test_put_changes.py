@@ -32,17 +32,23 @@ def keys() -> list[str | None]:
     return list(QueueEntry.objects.order_by("pk").values_list("coalescing_key", flat=True))
 
 
-def test_what_waits_is_not_written_again(here: Dialect) -> None:
+def test_what_waits_is_not_written_again(here: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    if here.connection.vendor == "mysql":
+        monkeypatch.setattr(here.connection, "mysql_is_mariadb", False)
     assert here.put_changes([change("5"), change("6"), change(None)]) == 3
     assert here.put_changes([change("5"), change("7"), change(None)]) == 2
     assert keys() == ["5", "6", None, "7", None]
     assert here.put_changes([change("5", operation="EXPAND")]) == 1
+    assert here.put_changes([change("5")]) == 0, "alone it is another statement"
+    assert here.put_changes([change(None)]) == 1
 
 
-def test_an_entry_is_whole(here: Dialect) -> None:
+@pytest.mark.parametrize("with_another", [False, True])
+def test_an_entry_is_whole(here: Dialect, with_another: bool) -> None:
     odd = 'it\'s "%s" \\ é😀'
-    here.put_changes([change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')])
-    entry = QueueEntry.objects.get()
+    whole = change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')
+    here.put_changes([whole, whole._replace(path="alone")][: 1 + with_another])
+    entry = QueueEntry.objects.get(path="tags")
     assert (entry.coalescing_key, entry.path, entry.entity_ids) == (odd, "tags", ["1", "é"])
     assert (entry.lower, entry.upper, entry.status) == ([1], "z", EntryStatus.PENDING)
     other = QueueEntry.objects.create(entity_type="article", priority=1, entity_ids=[])
@@ -75,7 +81,7 @@ def test_it_is_one_statement_and_a_part_of_the_transaction(here: Dialect) -> Non
     assert keys() == []
 
 
-@pytest.mark.vendors("postgresql", "mysql")
+@pytest.mark.vendors("postgresql")
 def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> None:
     """A worker could read the row before the change is committed."""
     here.put_changes([change("5"), change("6")])
@@ -95,3 +101,25 @@ def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> No
         thread.start()
         thread.join(30)
         assert written == [0, 1]
+
+
+@pytest.mark.vendors("mysql")
+def test_mariadb_writes_each_change_and_locks_none(here: Dialect) -> None:
+    """Its SKIP LOCKED now and then waits: the caller's transaction could be rolled back."""
+    assert here.put_changes([change("5"), change("6")]) == 2
+    with transaction.atomic():
+        assert here.put_changes([change("5")]) == 1
+        other: list[int] = []
+
+        def look() -> None:
+            try:
+                with transaction.atomic():
+                    other.append(len(QueueEntry.objects.select_for_update(skip_locked=True)))
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(30)
+    assert other == [2]
+    assert keys() == ["5", "6", "5"]

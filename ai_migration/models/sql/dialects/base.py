@@ -216,8 +216,8 @@ class Dialect:
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         """Write entries of live changes, in one statement. None is written for an entity type
-        without an index, nor where an entry with the same key waits that no other transaction has
-        locked. It waits for no other transaction.
+        without an index, nor, except on MariaDB, where an entry with the same key waits that no
+        other transaction has locked. It waits for no other transaction.
 
         Returns:
             The number of entries written.

@@ -7,6 +7,7 @@ with the end of a transaction. What is set on it therefore ends with the transac
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,21 @@ from ai_migration.models.sql.dialects.base import (
 if TYPE_CHECKING:
     import psycopg
 
+# With a snapshot of its own for the whole transaction, a lock can fail.
+_LOCKED = """
+    AND current_setting('transaction_isolation') = 'read committed'
+    FOR UPDATE OF q SKIP LOCKED
+)
+"""
+_VALUES = {
+    "lower": "lower",
+    "upper": "upper",
+    "key": "c.coalescing_key",
+    "entity_ids": "c.entity_ids::jsonb",
+    "lower_value": "c.lower::jsonb",
+    "upper_value": "c.upper::jsonb",
+    "now": "clock_timestamp()",
+}
 _PUT_CHANGES = (
     """
     WITH c AS (
@@ -45,25 +61,24 @@ _PUT_CHANGES = (
             priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)
     ), waiting AS (
     """
-    # With a snapshot of its own for the whole transaction, a lock can fail.
     + WAITING.format(what="q.entity_type, q.operation, q.coalescing_key", join=", c")
-    + """
-        AND current_setting('transaction_isolation') = 'read committed'
-        FOR UPDATE OF q SKIP LOCKED
-    )
-    """
+    + _LOCKED
     + PUT_CHANGES.format(
-        lower="lower",
-        upper="upper",
-        key="c.coalescing_key",
-        entity_ids="c.entity_ids::jsonb",
-        lower_value="c.lower::jsonb",
-        upper_value="c.upper::jsonb",
-        now="clock_timestamp()",
         changes="c",
         waiting="SELECT 1 FROM waiting AS w WHERE w.entity_type = c.entity_type"
         " AND w.operation = c.operation AND w.coalescing_key = c.coalescing_key",
+        **_VALUES,
     )
+)
+# One change is the usual case of a save. Without a table to join, the statement is planned and run
+# in half the time.
+_PUT_CHANGE = re.sub(
+    r"\bc\.(\w+)",
+    r"%(\1)s",
+    "WITH waiting AS ("
+    + WAITING.format(what="1", join="")
+    + _LOCKED
+    + PUT_CHANGES.format(changes="(SELECT 1) AS one", waiting="SELECT 1 FROM waiting", **_VALUES),
 )
 
 
@@ -158,7 +173,10 @@ class PostgreSQL(Dialect):
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         with self.connection.cursor() as cursor:
-            cursor.execute(_PUT_CHANGES, [json.dumps([change._asdict() for change in changes])])
+            if len(changes) == 1:
+                cursor.execute(_PUT_CHANGE, changes[0]._asdict())
+            else:
+                cursor.execute(_PUT_CHANGES, [json.dumps([each._asdict() for each in changes])])
             return int(cursor.rowcount)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
