@@ -61,7 +61,8 @@ def are_of(checksums: Sequence[int | None], content_hashes: Sequence[bytes]) -> 
     of none."""
     tags = _packed(checksums) >> np.uint64(48)
     is_known = np.array([each is not None for each in checksums], dtype=np.bool_)
-    return is_known & (tags == _tags(content_hashes))
+    result: NDArray[np.bool_] = is_known & (tags == _tags(content_hashes))
+    return result
 
 
 def project(

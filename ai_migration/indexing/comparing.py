@@ -250,7 +250,7 @@ class _Seen:
         chunks = np.array(page.chunks, dtype=np.int64)
         self._counts += np.bincount(owners, minlength=len(self._rows))
         self._sums += checksums.project(page.vectors, owners, chunks, len(self._rows))
-        for i in np.flatnonzero((chunks != 0) | (self._expected[owners] > 1)):
+        for i in np.flatnonzero((chunks != 0) | (self._expected[owners] > 1)).tolist():
             self.chunks[page.entity_ids[i]].append(int(chunks[i]))
         payloads = [_NO_PAYLOAD] * len(page) if page.metadata is None else page.metadata
         for owner, payload in zip(owners.tolist(), payloads, strict=True):

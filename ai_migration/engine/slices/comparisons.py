@@ -28,7 +28,7 @@ class Comparisons:
 
     def __init__(self, using: str) -> None:
         self._using = using
-        self._lines = (ReadAhead(using), ReadAhead(using))
+        self._lines = (ReadAhead[Part](using), ReadAhead[Part](using))
         self._waiting: deque[tuple[QueueEntry, MigrationJob, EntityReader]] = deque()
 
     def __enter__(self) -> Comparisons:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Generic, TypeVar
@@ -12,8 +12,7 @@ from django.db import connections, router
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.rows.reader import EntityReader
-from ai_migration.indexing.batches import Batch, Target, read_batch
-from ai_migration.models import MigrationJob, QueueEntry
+from ai_migration.models import QueueEntry
 from ai_migration.models.sql.apart import is_reproducible
 from ai_migration.models.sql.dialects import dialect
 
@@ -40,7 +39,7 @@ class ReadAhead(Generic[Work]):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="read") if is_apart else None
         self._line: deque[tuple[list[QueueEntry], Future[Work]]] = deque()
 
-    def __enter__(self) -> ReadAhead:
+    def __enter__(self) -> ReadAhead[Work]:
         if self._executor is not None:  # connecting takes a while: meanwhile entries are claimed
             self._executor.submit(lambda: connections[self._using].ensure_connection())
         return self
@@ -58,20 +57,6 @@ class ReadAhead(Generic[Work]):
     def futures(self) -> list[Future[Work]]:
         """The batches that are being read, or wait to be."""
         return [future for _, future in self._line]
-
-    def start(
-        self,
-        entries: list[QueueEntry],
-        reader: EntityReader,
-        targets: Sequence[Target],
-        job: MigrationJob | None,
-    ) -> None:
-        """Start to read entries; see ``read_batch``."""
-
-        def read(entity: Entity) -> Batch:
-            return read_batch(entries, entity, reader, targets, job, self._using)
-
-        self.submit(entries, reader, read)
 
     def submit(
         self,

@@ -27,6 +27,7 @@ from ai_migration.engine.slices.pools import EmbedPools
 from ai_migration.engine.slices.reading import ReadAhead
 from ai_migration.engine.slices.verifying import is_comparison, settle
 from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -37,7 +38,7 @@ from ai_migration.exceptions import (
     StoreError,
 )
 from ai_migration.indexing import queue
-from ai_migration.indexing.batches import Batch, Target
+from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.indexing.embedding.pool import EmbedPool
 from ai_migration.indexing.embedding.retries import backoff
 from ai_migration.indexing.targets import live_collections, serving_target, target_of
@@ -232,15 +233,21 @@ class Slice:
             if first.entity_type not in self._readers:
                 self._readers[first.entity_type] = EntityReader(entity)
             if first.job_id and is_comparison(first, self._jobs.get(first.job_id)):
-                job, reader = self._jobs.get(first.job_id), self._readers[first.entity_type]
-                self._compared.add(first, job, reader)
+                self._compared.add(
+                    first, self._jobs.get(first.job_id), self._readers[first.entity_type]
+                )
                 return
             targets = self._targets(first)
             if not targets:  # never indexed: the first backfill will read these rows
                 queue.owned(self.lease, [entry.pk for entry in entries]).delete()
                 return
             job = self._jobs.get(first.job_id) if first.job_id else None
-            self._reading.start(entries, self._readers[first.entity_type], targets, job)
+            reader = self._readers[first.entity_type]
+
+            def read(entity: Entity) -> Batch:
+                return read_batch(entries, entity, reader, targets, job, self.lease.using)
+
+            self._reading.submit(entries, reader, read)
         except OwnershipLostError as error:
             logger.warning("%s", error)
             self._tally += Tally(leases_lost=1)
