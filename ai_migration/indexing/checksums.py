@@ -49,19 +49,20 @@ def checksums(
         rows = np.repeat(bounds[:, 0], counts) + chunks
         sums = project(vectors[rows], owners, chunks, len(spans))
     steps = _steps(sums).astype(np.uint64)
-    tags = b"".join([content_hash[:2] for content_hash in content_hashes])
-    packed = np.frombuffer(tags, dtype=">u2").astype(np.uint64)
+    packed = _tags(content_hashes)
     for column in range(PROJECTIONS):
         packed = packed << np.uint64(16) | steps[:, column]
     result: list[int] = packed.view(np.int64).tolist()
     return result
 
 
-def is_of(checksum: int | None, content_hash: bytes) -> bool:
-    """Return whether a checksum is of the vectors that were written with a content hash."""
-    if checksum is None or not content_hash:
-        return False
-    return (checksum >> 48) & 0xFFFF == int.from_bytes(content_hash[:2], "big")
+def are_of(checksums: Sequence[int | None], content_hashes: Sequence[bytes]) -> NDArray[np.bool_]:
+    """Return whether each checksum is of vectors that were written with that content hash. None is
+    of none."""
+    tags = _packed(checksums) >> np.uint64(48)
+    is_known = np.array([each is not None for each in checksums], dtype=np.bool_)
+    result: NDArray[np.bool_] = is_known & (tags == _tags(content_hashes))
+    return result
 
 
 def project(
@@ -82,18 +83,30 @@ def project(
 
 
 def differs(
-    projections: NDArray[np.float64], checksums: Sequence[int], chunk_counts: Sequence[int]
+    projections: NDArray[np.float64],
+    checksums: Sequence[int | None],
+    chunk_counts: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Return for each entity whether its vectors differ from those of its checksum."""
-    packed = np.array(checksums, dtype=np.int64).view(np.uint64)
+    """Return whether the vectors of each entity differ from those of its checksum."""
+    packed = _packed(checksums)
     shifts = np.array([16 * (PROJECTIONS - 1 - column) for column in range(PROJECTIONS)])
     before = (packed[:, np.newaxis] >> shifts.astype(np.uint64) & np.uint64(0xFFFF)).astype(
         np.int64
     )
     apart = (_steps(projections) - before + 0x8000) % 0x10000 - 0x8000
-    allowed = TOLERANCE * _STEPS * np.sqrt(np.array(chunk_counts, dtype=np.float64))
+    allowed = TOLERANCE * _STEPS * np.sqrt(chunk_counts)
     result: NDArray[np.bool_] = (np.abs(apart) > allowed[:, np.newaxis]).any(axis=1)
     return result
+
+
+def _tags(content_hashes: Sequence[bytes]) -> NDArray[np.uint64]:
+    tags = b"".join([content_hash[:2] for content_hash in content_hashes])
+    return np.frombuffer(tags, dtype=">u2").astype(np.uint64)
+
+
+def _packed(checksums: Sequence[int | None]) -> NDArray[np.uint64]:
+    known = [0 if each is None else each for each in checksums]
+    return np.array(known, dtype=np.int64).view(np.uint64)
 
 
 def _projected(vectors: Vectors) -> NDArray[np.float64]:

@@ -14,11 +14,12 @@ import time
 from collections import defaultdict
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from django.db import router
 from django.db.models import F
+from numpy.typing import NDArray
 
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.rows.reader import EntityReader, SourceRow
@@ -32,10 +33,12 @@ from ai_migration.models.sql import ledger
 from ai_migration.models.sql.ledger import KnownEntity
 from ai_migration.models.sql.lookups import AmongKeys
 from ai_migration.stores import VectorStore
-from ai_migration.types import JSONValue, Vectors
+from ai_migration.types import JSONValue, VectorBatch
 
 APART_SECONDS = 1.0
 """Time in which a change of a row in another database gets into the queue after its commit."""
+
+_NO_PAYLOAD: Mapping[str, JSONValue] = {}
 
 Known = Mapping[str, KnownEntity]
 
@@ -68,7 +71,7 @@ class Comparison:
             self._confirm_rows(suspects, result)
         return result
 
-    def of_ledger(self, lower: str | None, upper: str | None) -> Compared:
+    def of_ledger(self, lower: str | None, upper: str) -> Compared:
         """Compare a range of the ledger with the source and the store."""
         known = ledger.in_range(self.using, self.collection.pk, lower, upper)
         result = Compared(ledger_rows=len(known))
@@ -159,7 +162,7 @@ class Comparison:
                 result.found[difference].append(entity_id)
                 row = known[entity_id]
                 if difference is Difference.WRONG_CHUNKS:  # all of them have to go
-                    chunks = max(row.chunk_count, len(seen.chunks[entity_id])) + 1
+                    chunks = max(row.chunk_count, seen.number_of(entity_id)) + 1
                     row = row._replace(chunk_count=chunks)
                 result.known[entity_id] = row
 
@@ -193,7 +196,8 @@ class Comparison:
         seen = _Seen(trusted, known)
         if trusted:
             for page in self.store.fetch(self.collection.ref, trusted):
-                seen.add(page.entity_ids, page.chunks, page.vectors, page.metadata)
+                if len(page):
+                    seen.add(page)
             seen.judge()
         return seen
 
@@ -217,81 +221,67 @@ class Comparison:
         return ledger.lookup(self.using, self.collection.pk, [*entity_ids])
 
 
-@dataclass
 class _Seen:
-    """What the store has of some entities.
+    """What the store has of some entities, compared with their ledger rows column by column.
 
-    Attributes:
+    Args:
         entity_ids: The entities.
         known: Their ledger rows.
-        chunks: The chunks of each that the store has.
+
+    Attributes:
+        chunks: The chunks that the store has of those with several, or with another than the first.
         payloads: The payloads of those with one that is not as the ledger says.
         differences: The differences of those that have any, after :meth:`judge`.
     """
 
-    entity_ids: Sequence[str]
-    known: Known
-    chunks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    payloads: dict[str, list[Mapping[str, JSONValue]]] = field(default_factory=dict)
-    differences: dict[str, Difference] = field(default_factory=dict)
+    def __init__(self, entity_ids: Sequence[str], known: Known) -> None:
+        self._rows = [known[entity_id] for entity_id in entity_ids]
+        self._positions = {entity_id: i for i, entity_id in enumerate(entity_ids)}
+        self._expected = np.array([row.chunk_count for row in self._rows], dtype=np.int64)
+        self._counts = np.zeros(len(entity_ids), dtype=np.int64)
+        self._sums = np.zeros((len(entity_ids), checksums.PROJECTIONS))
+        self.chunks: dict[str, list[int]] = defaultdict(list)
+        self.payloads: dict[str, list[Mapping[str, JSONValue]]] = {}
+        self.differences: dict[str, Difference] = {}
 
-    def __post_init__(self) -> None:
-        self._positions = {entity_id: i for i, entity_id in enumerate(self.entity_ids)}
-        self._sums = np.zeros((len(self.entity_ids), checksums.PROJECTIONS))
-
-    def add(
-        self,
-        entity_ids: Sequence[str],
-        chunks: Sequence[int],
-        vectors: Vectors,
-        metadata: Sequence[Mapping[str, JSONValue]] | None,
-    ) -> None:
+    def add(self, page: VectorBatch) -> None:
         """Note vectors of the store."""
-        owners = np.array([self._positions[each] for each in entity_ids], dtype=np.int64)
-        self._sums += checksums.project(
-            vectors, owners, np.array(chunks, dtype=np.int64), len(self.entity_ids)
-        )
-        payloads = [{}] * len(entity_ids) if metadata is None else metadata
-        for entity_id, chunk, payload in zip(entity_ids, chunks, payloads, strict=True):
-            self.chunks[entity_id].append(chunk)
-            if metadata_hash(payload) != self.known[entity_id].metadata_hash:
-                self.payloads.setdefault(entity_id, []).append(payload)
+        owners = np.array([self._positions[each] for each in page.entity_ids], dtype=np.int64)
+        chunks = np.array(page.chunks, dtype=np.int64)
+        self._counts += np.bincount(owners, minlength=len(self._rows))
+        self._sums += checksums.project(page.vectors, owners, chunks, len(self._rows))
+        for i in np.flatnonzero((chunks != 0) | (self._expected[owners] > 1)).tolist():
+            self.chunks[page.entity_ids[i]].append(int(chunks[i]))
+        payloads = [_NO_PAYLOAD] * len(page) if page.metadata is None else page.metadata
+        for owner, payload in zip(owners.tolist(), payloads, strict=True):
+            row = self._rows[owner]
+            if (metadata_hash(payload) if payload else b"") != row.metadata_hash:
+                self.payloads.setdefault(row.entity_id, []).append(payload)
+
+    def number_of(self, entity_id: str) -> int:
+        """Return the number of vectors of an entity."""
+        return int(self._counts[self._positions[entity_id]])
 
     def judge(self) -> None:
-        """Find the differences."""
-        for entity_id, sums in zip(self.entity_ids, self._sums, strict=True):
-            chunks = self.chunks.get(entity_id)
-            if not chunks:
-                self.differences[entity_id] = Difference.LEDGER_WITHOUT_VECTOR
-            elif sums[0] != sums[0]:
-                self.differences[entity_id] = Difference.WRONG_DIMENSIONS
-            elif len(chunks) != (count := self.known[entity_id].chunk_count) or (
-                sorted(chunks) != list(range(count))
-            ):
-                self.differences[entity_id] = Difference.WRONG_CHUNKS
-            elif entity_id in self.payloads:
-                self.differences[entity_id] = Difference.STALE
-        for entity_id in self._replaced():
-            self.differences[entity_id] = Difference.WRONG_VECTORS
+        """Find the differences; of several, the gravest counts."""
+        found = dict.fromkeys(self.payloads, Difference.STALE)
+        found |= self._at(self._replaced(), Difference.WRONG_VECTORS)
+        found |= self._at(self._counts != self._expected, Difference.WRONG_CHUNKS)
+        for entity_id, chunks in self.chunks.items():
+            if sorted(chunks) != list(range(self._expected[self._positions[entity_id]])):
+                found[entity_id] = Difference.WRONG_CHUNKS
+        found |= self._at(np.isnan(self._sums[:, 0]), Difference.WRONG_DIMENSIONS)
+        found |= self._at(self._counts == 0, Difference.LEDGER_WITHOUT_VECTOR)
+        self.differences = found
 
-    def _replaced(self) -> list[str]:
-        """Return those with other vectors than were written, among those with all chunks."""
-        rows = [
-            (position, self.known[entity_id])
-            for entity_id, position in self._positions.items()
-            if self.differences.get(entity_id, Difference.STALE) is Difference.STALE
-            and checksums.is_of(self.known[entity_id].checksum, self.known[entity_id].content_hash)
-        ]
-        if not rows:
-            return []
-        are_others = checksums.differs(
-            self._sums[[position for position, _ in rows]],
-            [row.checksum or 0 for _, row in rows],
-            [row.chunk_count for _, row in rows],
-        )
-        return [
-            row.entity_id for (_, row), is_other in zip(rows, are_others, strict=True) if is_other
-        ]
+    def _at(self, flags: NDArray[np.bool_], difference: Difference) -> dict[str, Difference]:
+        return {self._rows[i].entity_id: difference for i in np.flatnonzero(flags)}
+
+    def _replaced(self) -> NDArray[np.bool_]:
+        """Return whether each has other vectors than were written."""
+        sums = [row.checksum for row in self._rows]
+        is_known = checksums.are_of(sums, [row.content_hash for row in self._rows])
+        return is_known & checksums.differs(self._sums, sums, self._expected)
 
 
 def _unlike(rows: Iterable[SourceRow], known: Known) -> dict[str, Difference]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 from django.db import transaction
 
+from ai_migration.entities.entity import Entity
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.indexing import queue
@@ -27,29 +31,46 @@ def is_comparison(entry: QueueEntry, job: MigrationJob) -> bool:
     return job.kind == JobKind.VERIFY and entry.operation in _OPERATIONS
 
 
-def compare_part(entry: QueueEntry, job: MigrationJob, reader: EntityReader, lease: Lease) -> int:
-    """Do a claimed entry of a verify. Its counts, its repairs and its end are one transaction.
+@dataclass(frozen=True)
+class Part:
+    """A part that was compared.
 
-    Args:
-        entry: The entry.
-        job: The verify.
-        reader: The reader of its entity type.
-        lease: The worker's lease.
+    Attributes:
+        compared: The result.
+        comparison: Where it was compared.
+        started: When that began, microseconds by our database's clock.
+        since: The same by this process's monotonic clock, seconds.
+    """
 
-    Returns:
-        The number of rows, entities and vectors that were compared.
+    compared: Compared
+    comparison: Comparison
+    started: int
+    since: float
+
+
+def compare(
+    entry: QueueEntry, job: MigrationJob, reader: EntityReader, entity: Entity, *, using: str
+) -> Part:
+    """Compare what a claimed entry of a verify names. It writes nothing.
 
     Raises:
-        OwnershipLostError: Another worker does it; nothing was changed.
         ReplicaBehindError: The rows come from a standby that is behind the job's start.
         StoreError: The store does not answer, or the collection is gone.
     """
-    started = clock.now_microseconds(lease.using)
-    collection = job.collection
-    comparison = Comparison(
-        reader.entity, reader, collection, stores[collection.store], lease.using
-    )
-    compared = _compared(entry, job, comparison)
+    since, started = time.monotonic(), clock.now_microseconds(using)
+    store = stores[job.collection.store]
+    comparison = Comparison(entity, reader, job.collection, store, using)
+    return Part(_compared(entry, job, comparison), comparison, started, since)
+
+
+def settle(entry: QueueEntry, job: MigrationJob, part: Part, lease: Lease) -> None:
+    """Count what was found, repair it if the job does, and complete the entry: in one transaction.
+
+    Raises:
+        OwnershipLostError: Another worker does it; nothing was changed.
+        StoreError: The store did not remove what it has to.
+    """
+    compared = part.compared
     with transaction.atomic(using=lease.using):
         lease.renew()
         done = queue.owned(lease, [entry.pk]).update(
@@ -65,11 +86,10 @@ def compare_part(entry: QueueEntry, job: MigrationJob, reader: EntityReader, lea
                 f"Entry {entry.pk} no longer belongs to worker slot {lease.slot_id}: its result is "
                 f"dropped"
             )
-        put = mend(compared, comparison, job, started) if job.repair else 0
+        put = mend(compared, part.comparison, job, part.started) if job.repair else 0
         if compared.following is not None:
             _go_on(entry, compared.following, lease.using)
         _count(job.pk, compared, put, lease.using)
-    return compared.seen
 
 
 def _compared(entry: QueueEntry, job: MigrationJob, comparison: Comparison) -> Compared:
@@ -78,6 +98,7 @@ def _compared(entry: QueueEntry, job: MigrationJob, comparison: Comparison) -> C
             require_shown(job, comparison.entity)
             return comparison.of_rows(entry.lower, entry.upper)
         case Operation.SWEEP:
+            assert entry.upper is not None
             return comparison.of_ledger(entry.lower, entry.upper)
     return comparison.of_store(entry.lower, WALK_SIZE, whole=job.repair)
 

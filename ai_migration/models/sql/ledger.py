@@ -53,15 +53,12 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
 
 
 def in_range(
-    using: str, collection_id: int, lower: str | None, upper: str | None
+    using: str, collection_id: int, lower: str | None, upper: str
 ) -> dict[str, KnownEntity]:
     """Return the ledger rows of the entities that have vectors and are in a range of ids:
-    ``lower < id <= upper``; None: no bound."""
-    rows = listed(using, collection_id, lower, upper)
-    return {
-        entity_id: KnownEntity(entity_id, bytes(content), bytes(metadata), *rest)
-        for entity_id, content, metadata, *rest in rows.values_list(*KnownEntity._fields)
-    }
+    ``lower < id <= upper``; no lower: from the first."""
+    rows = dialect(using).entities_between(collection_id, lower, upper)
+    return {row[0]: _known(row) for row in rows}
 
 
 def listed(

@@ -23,6 +23,7 @@ KNOWN = (
     "SELECT entity_id, content_hash, metadata_hash, chunk_count, version, checksum "
     "FROM ai_searchable_entities WHERE collection_id = {} AND entity_id "
 )
+BETWEEN = KNOWN + "{} {} AND entity_id <= {} AND chunk_count > 0"
 INSERT_ENTITIES = """
 INSERT INTO ai_searchable_entities
     (collection_id, entity_id, content_hash, metadata_hash, chunk_count, version, checksum)
@@ -230,6 +231,14 @@ class Dialect:
         """Return the rows of these entities; unknown ones are absent."""
         return self._fetch(
             KNOWN.format("%s") + self.among, (collection_id, json.dumps(list(entity_ids)))
+        )
+
+    def entities_between(self, collection_id: int, lower: str | None, upper: str) -> list[Any]:
+        """Return the rows of the entities with vectors whose id is above ``lower``, which may be
+        None, and at most ``upper``."""
+        return self._fetch(
+            BETWEEN.format("%s", ">=" if lower is None else ">", "%s", "%s"),
+            (collection_id, lower or "", upper),
         )
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:

@@ -23,6 +23,7 @@ from ai_migration.models.sql.arrays import (
     TextArray,
 )
 from ai_migration.models.sql.dialects.base import (
+    BETWEEN,
     INSERT_ENTITIES,
     KNOWN,
     NO_CHUNK,
@@ -182,6 +183,10 @@ class PostgreSQL(Dialect):
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         sql = KNOWN.format("$1") + "= ANY($2::text[])"
         return self._execute(sql, collection_id, TextArray(entity_ids), binary=True).fetchall()
+
+    def entities_between(self, collection_id: int, lower: str | None, upper: str) -> list[Any]:
+        sql = BETWEEN.format("$1::bigint", ">=" if lower is None else ">", "$2::text", "$3::text")
+        return self._execute(sql, collection_id, lower or "", upper, binary=True).fetchall()
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         source = (
