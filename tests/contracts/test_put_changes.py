@@ -38,6 +38,11 @@ def test_what_waits_is_not_written_again(here: Dialect) -> None:
     assert here.put_changes([change("5", operation="EXPAND")]) == 1
 
 
+def test_keys_are_the_same_byte_by_byte(here: Dialect) -> None:
+    assert here.put_changes([change("a")]) == 1
+    assert here.put_changes([change(key) for key in ("a", "A", "a ", "\xe1", "a")]) == 3
+
+
 def test_an_entry_is_whole(here: Dialect) -> None:
     odd = 'it\'s "%s" \\ é😀'
     here.put_changes([change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')])
@@ -72,6 +77,18 @@ def test_it_is_one_statement_and_a_part_of_the_transaction(here: Dialect) -> Non
         transaction.set_rollback(True)
     assert len(queries) == 1
     assert keys() == []
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_long_queue_is_not_read(here: Dialect) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        here.put_changes([change()])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}")
+        plan = [row[3] for row in cursor.fetchall() if " q " in row[3]]
+    assert plan == [
+        "SEARCH q USING INDEX ai_indexing_queue_coalesce (entity_type=? AND coalescing_key=?)"
+    ]
 
 
 @pytest.mark.vendors("postgresql", "mysql")

@@ -9,11 +9,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import Error
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.models.sql.dialects.base import (
+    COLLECTIONS,
     KNOWN,
     NO_CHUNK,
+    OF_CHANGE,
     PUT_CHANGES,
+    QUEUE,
     WAITING,
     Dialect,
     LedgerRow,
@@ -32,26 +36,46 @@ _LEDGER = {
 _VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
 
 _CHANGES = {
-    "entity_type": ENTITY_ID,
-    "operation": ENTITY_ID,
+    "entity_type": f"{ENTITY_ID} COLLATE {{by_byte}}",
+    "operation": f"{ENTITY_ID} COLLATE {{by_byte}}",
     "priority": "bigint",
     "path": ENTITY_ID,
-    "coalescing_key": ENTITY_ID,
+    "coalescing_key": f"{ENTITY_ID} COLLATE {{by_byte}}",
     "entity_ids": TEXT,
     "lower": TEXT,
     "upper": TEXT,
 }
-_PUT_CHANGES = PUT_CHANGES.format(
-    lower="`lower`",
-    upper="`upper`",
-    key="c.coalescing_key",
-    entity_ids="c.entity_ids",
-    lower_value="c.`lower`",
-    upper_value="c.`upper`",
-    now="UTC_TIMESTAMP(6)",
-    changes="(SELECT * FROM {rows}) AS c",
-    waiting=WAITING.format(what="1", join="") + "FOR UPDATE SKIP LOCKED",
-)
+
+
+def put_changes_sql(changes: str) -> str:
+    """Return the statement that puts changes in the queue.
+
+    Args:
+        changes: Their source, a table with the columns of :class:`QueuedChange`.
+    """
+    return PUT_CHANGES.format(
+        queue=QUEUE,
+        collections=COLLECTIONS,
+        lower="`lower`",
+        upper="`upper`",
+        key="c.coalescing_key",
+        entity_ids="c.entity_ids",
+        lower_value="c.`lower`",
+        upper_value="c.`upper`",
+        now="UTC_TIMESTAMP(6)",
+        changes=f"({changes}) AS c",
+        waiting=WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE)
+        + "FOR UPDATE SKIP LOCKED",
+    )
+
+
+_PUT_CHANGES = put_changes_sql("SELECT * FROM {rows}")
+
+
+def by_byte(connection: BaseDatabaseWrapper) -> str:
+    """Return the collation in which texts are equal only if all their bytes are."""
+    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+    return "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
 
 
 class MySQL(Dialect):
@@ -93,7 +117,10 @@ class MySQL(Dialect):
         if getattr(self.connection, "isolation_level", None) != "read committed":
             # Locks on gaps could wait for each other.
             changes = [change._replace(coalescing_key=None) for change in changes]
-        return execute_rows(self.connection, _PUT_CHANGES, _CHANGES, changes)
+        # The server remembers what a subquery gave, for values that their collation has for equal.
+        collation = by_byte(self.connection)
+        columns = {name: kind.format(by_byte=collation) for name, kind in _CHANGES.items()}
+        return execute_rows(self.connection, _PUT_CHANGES, columns, changes)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         return self._fetch(

@@ -7,7 +7,7 @@ with the end of a transaction. What is set on it therefore ends with the transac
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,13 @@ from ai_migration.models.sql.arrays import (
     TextArray,
 )
 from ai_migration.models.sql.dialects.base import (
+    COLLECTIONS,
     INSERT_ENTITIES,
     KNOWN,
     NO_CHUNK,
+    OF_CHANGE,
     PUT_CHANGES,
+    QUEUE,
     VECTORS_AFTER,
     WAITING,
     Dialect,
@@ -36,21 +39,39 @@ from ai_migration.models.sql.dialects.base import (
 if TYPE_CHECKING:
     import psycopg
 
-_PUT_CHANGES = (
+
+def put_changes_sql(
+    changes: str,
+    *,
+    before: str = "",
+    only: Mapping[str, str] | None = None,
+    queue: str = QUEUE,
+    collections: str = COLLECTIONS,
+) -> str:
+    """Return the statement that puts changes in the queue.
+
+    Args:
+        changes: Their source, a query with the columns of :class:`QueuedChange`.
+        before: Other queries that it reads, each ``name AS (query),``.
+        only: Entity type, operation and key, if only one of them has a coalescing key: then that is
+            looked up whatever the planner expects of the others.
+        queue: The queue's table.
+        collections: The table of collections.
     """
-    WITH c AS (
-        SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,
-            priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)
-    ), waiting AS (
-    """
+    waiting = WAITING.format(
+        queue=queue,
+        what="q.entity_type, q.operation, q.coalescing_key",
+        join="" if only else ", c",
+        **(only or OF_CHANGE),
+    )
     # With a snapshot of its own for the whole transaction, a lock can fail.
-    + WAITING.format(what="q.entity_type, q.operation, q.coalescing_key", join=", c")
-    + """
+    waiting += """
         AND current_setting('transaction_isolation') = 'read committed'
         FOR UPDATE OF q SKIP LOCKED
-    )
     """
-    + PUT_CHANGES.format(
+    put = PUT_CHANGES.format(
+        queue=queue,
+        collections=collections,
         lower="lower",
         upper="upper",
         key="c.coalescing_key",
@@ -62,6 +83,12 @@ _PUT_CHANGES = (
         waiting="SELECT 1 FROM waiting AS w WHERE w.entity_type = c.entity_type"
         " AND w.operation = c.operation AND w.coalescing_key = c.coalescing_key",
     )
+    return f"WITH {before} c AS ({changes}), waiting AS ({waiting}) {put}"
+
+
+_PUT_CHANGES = put_changes_sql(
+    "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,"
+    " priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)"
 )
 
 
