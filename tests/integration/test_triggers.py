@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
+from ai_migration.checks.triggers import check_triggers
 from ai_migration.entities.keys import KeyCodec
 from ai_migration.indexing.triggers import service
 from ai_migration.indexing.triggers.service import TriggerState
@@ -379,6 +380,22 @@ def service_triggers() -> Any:
 
 def triggers_here() -> list[Any]:
     return list(service_triggers().found())
+
+
+def test_outdated_and_left_over_triggers_are_a_warning(project: Project) -> None:
+    def warnings() -> list[str]:
+        return [each.msg for each in check_triggers(databases=["default"])]
+
+    assert warnings() == []
+    service.install(["article"])
+    assert warnings() == []
+    project.article("title")
+    [outdated] = warnings()
+    assert "'article' are not those of its present config" in outdated
+    project.article("title", name="other")
+    [left] = warnings()
+    assert "are left over: not in the config" in left
+    assert check_triggers() == []
 
 
 def test_the_command(project: Project, manage_here: ManageHere) -> None:

@@ -221,29 +221,32 @@ class PostgreSQLTriggers(Triggers):
     def _changed(self, watched: WatchedTable, places: Mapping[str, str], *, compare: bool) -> str:
         """Return the query of the keys of updated rows, old and new."""
         on = " AND ".join(f"o.{each} = n.{each}" for each in map(self.quoted, watched.identity))
-        one = self.quoted(watched.identity[0])
-        where = "TRUE"
-        if compare and watched.columns is not None:
-            keys = () if watched.via else (each.column for each in watched.key)
-            names = list(map(self.quoted, dict.fromkeys([*keys, *watched.columns])))
-            old, new = (", ".join(f"{side}.{each}" for each in names) for side in "on")
-            where = (
-                f"o.{one} IS NULL OR n.{one} IS NULL OR ROW({old})::record *<> ROW({new})::record"
-            )
-        gone = f"n.{one} IS NULL" if watched.is_own else str(bool(watched.path))
+        new_one = f"n.{self.quoted(watched.identity[0])}"
+        gone = f"{new_one} IS NULL" if watched.is_own else str(bool(watched.path))
         via, own = watched.via, [each.column for each in watched.key]
         columns = [via.own_column] if via else own
+        where = self._is_changed(watched) if compare else "TRUE"
         sides = ", ".join(
             f"({', '.join(f'{side}.{self.quoted(column)}' for column in columns)}, {gone})"
             for side in "on"
         )
-        names = ", ".join([*map(self.quoted, columns), "is_gone"])
+        aliases = ", ".join([*map(self.quoted, columns), "is_gone"])
         source, join = self._source(watched, "r", places)
         keys = [f"{source}.{self.quoted(each.column)}" for each in watched.key]
         return (
             f"SELECT {_aliased(keys)}, r.is_gone FROM old_rows AS o FULL JOIN new_rows AS n "
-            f"ON {on} CROSS JOIN LATERAL (VALUES {sides}) AS r({names}) {join} WHERE ({where})"
+            f"ON {on} CROSS JOIN LATERAL (VALUES {sides}) AS r({aliases}) {join} WHERE ({where})"
         )
+
+    def _is_changed(self, watched: WatchedTable) -> str:
+        if watched.columns is None:
+            return "TRUE"
+        keys = () if watched.via else (each.column for each in watched.key)
+        columns = list(map(self.quoted, dict.fromkeys([*keys, *watched.columns])))
+        old, new = (", ".join(f"{side}.{each}" for each in columns) for side in "on")
+        one = self.quoted(watched.identity[0])
+        is_one_sided = f"o.{one} IS NULL OR n.{one} IS NULL"
+        return f"{is_one_sided} OR ROW({old})::record *<> ROW({new})::record"
 
     def _source(
         self, watched: WatchedTable, row: str, places: Mapping[str, str]
