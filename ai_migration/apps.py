@@ -21,6 +21,7 @@ class AIMigrationConfig(AppConfig):
     def ready(self) -> None:
         from ai_migration import checks  # noqa: F401  (registers itself)
         from ai_migration.entities.rows import routing
+        from ai_migration.indexing.triggers import migrating
         from ai_migration.live import signals
         from ai_migration.redaction import guard_loggers
 
@@ -28,6 +29,7 @@ class AIMigrationConfig(AppConfig):
         post_migrate.connect(_install_schedules, dispatch_uid="ai_migration.schedules")
         routing.install()
         signals.install()
+        migrating.connect()
         _prepare_dispatcher()
 
 

@@ -249,6 +249,25 @@ class ReplicaBehindError(AIMigrationError):
     code = "replica_behind"
 
 
+class TriggersRefusedError(AIMigrationError):
+    """Database triggers cannot be created or removed.
+
+    Args:
+        entity_type: The entity type; empty: whatever it is.
+        reason: Why not.
+        advice: What to do; default: nothing, since signals do it.
+    """
+
+    code = "triggers_refused"
+
+    def __init__(self, entity_type: str, reason: str, advice: str = "") -> None:
+        which = f" for entity type {entity_type!r}" if entity_type else ""
+        what_to_do = advice or "Signals and IndexedManager still put its changes in the queue."
+        super().__init__(f"No triggers{which}: {reason}. {what_to_do}")
+        self.entity_type = entity_type
+        self.reason = reason
+
+
 class UnsettledError(AIMigrationError):
     """Transactions that began before an index was created are still open: its first job waits.
 

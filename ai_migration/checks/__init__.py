@@ -15,10 +15,11 @@ from ai_migration.checks.databases import check_databases, check_indexes
 from ai_migration.checks.entities import check_entities
 from ai_migration.checks.rest import check_rest
 from ai_migration.checks.settings import check_settings
+from ai_migration.checks.triggers import check_triggers
 
 TAG = "ai_migration"
 
 for check in (check_settings, check_backends, check_entities, check_databases, check_rest):
     register(check, TAG)
-for check in (check_attendance, check_indexes, check_servers):
+for check in (check_attendance, check_indexes, check_servers, check_triggers):
     register(check, TAG, Tags.database)

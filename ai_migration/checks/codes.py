@@ -112,6 +112,7 @@ REPLICA = Code(
 )
 OTHER_EMBEDDER = Code("W050", "Rebuild the index.")
 OTHER_CONFIG = Code("W051", "Bring the index in line.")
+TRIGGERS = Code("W061", "Run: manage.py ai_migration triggers install.")
 UNATTENDED = Code("W060", "Start a worker: manage.py ai_migration worker.")
 
 NO_MODEL = Code("I001", "To index one of them, add its 'model'.")

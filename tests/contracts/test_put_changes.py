@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.models import Collection, QueueEntry
-from ai_migration.models.sql.dialects import Dialect, dialect
+from ai_migration.models.sql.dialects import Dialect, dialect, mysql
 from ai_migration.models.sql.dialects.base import QueuedChange
 from ai_migration.types import CollectionStatus, EntryStatus
 from tests.databases import FreshDatabase
@@ -32,15 +32,27 @@ def keys() -> list[str | None]:
     return list(QueueEntry.objects.order_by("pk").values_list("coalescing_key", flat=True))
 
 
-def test_what_waits_is_not_written_again(here: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
-    if here.connection.vendor == "mysql":
-        monkeypatch.setattr(here.connection, "mysql_is_mariadb", False)
+@pytest.fixture
+def coalescing(here: Dialect, monkeypatch: pytest.MonkeyPatch) -> Dialect:
+    """On MariaDB, what MySQL does."""
+    monkeypatch.setattr(mysql, "_PUT_ALL_CHANGES", mysql._PUT_CHANGES)
+    return here
+
+
+def test_what_waits_is_not_written_again(coalescing: Dialect) -> None:
+    here = coalescing
     assert here.put_changes([change("5"), change("6"), change(None)]) == 3
     assert here.put_changes([change("5"), change("7"), change(None)]) == 2
     assert keys() == ["5", "6", None, "7", None]
     assert here.put_changes([change("5", operation="EXPAND")]) == 1
     assert here.put_changes([change("5")]) == 0, "alone it is another statement"
     assert here.put_changes([change(None)]) == 1
+
+
+def test_keys_are_the_same_byte_by_byte(coalescing: Dialect) -> None:
+    here = coalescing
+    assert here.put_changes([change("a")]) == 1
+    assert here.put_changes([change(key) for key in ("a", "A", "a ", "\xe1", "a")]) == 3
 
 
 @pytest.mark.parametrize("with_another", [False, True])
@@ -79,6 +91,18 @@ def test_it_is_one_statement_and_a_part_of_the_transaction(here: Dialect) -> Non
         transaction.set_rollback(True)
     assert len(queries) == 1
     assert keys() == []
+
+
+@pytest.mark.vendors("sqlite")
+def test_a_long_queue_is_not_read(here: Dialect) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        here.put_changes([change()])
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}")
+        plan = [row[3] for row in cursor.fetchall() if " q " in row[3]]
+    assert plan == [
+        "SEARCH q USING INDEX ai_indexing_queue_coalesce (entity_type=? AND coalescing_key=?)"
+    ]
 
 
 @pytest.mark.vendors("postgresql")

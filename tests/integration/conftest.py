@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from django.db import connection
 
 from tests.databases import FreshDatabase
 from tests.integration.embedders import Script
@@ -35,6 +37,22 @@ def project(database: FreshDatabase, settings: Any, tmp_path: Path) -> Project:
     made.set(RETRY_DELAY_SECONDS=0.0005)
     made.article()
     return made
+
+
+@pytest.fixture
+def role(database: FreshDatabase) -> Iterator[Callable[[str], None]]:
+    """Becomes another role of PostgreSQL, with the rights that a GRANT without its end gives."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE somebody")
+
+        def become(grant: str) -> None:
+            cursor.execute(f"{grant} TO somebody")
+            cursor.execute("SET ROLE somebody")
+
+        yield become
+        cursor.execute("RESET ROLE")
+        cursor.execute("DROP OWNED BY somebody")
+        cursor.execute("DROP ROLE somebody")
 
 
 @pytest.fixture

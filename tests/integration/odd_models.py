@@ -117,6 +117,23 @@ class Typed(models.Model):
         return self.title
 
 
+class Composed(models.Model):  # noqa: DJ008
+    """A key of a text, a UUID and a number."""
+
+    pk = models.CompositePrimaryKey("name", "uid", "number")
+    name = models.CharField(max_length=50)
+    uid = models.UUIDField()
+    number = models.IntegerField()
+    text = models.CharField(max_length=50)
+
+    objects: ClassVar[models.Manager[Composed]] = models.Manager()
+
+    class Meta:
+        app_label = "testapp"
+        managed = False
+        db_table = "odd_composed"
+
+
 class RichTextField(models.TextField):  # type: ignore[type-arg]
     """Has the name of a field that holds HTML."""
 

@@ -21,7 +21,7 @@ from ai_migration.exceptions import SettingsError, nearest
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
-from ai_migration.management import doctor, init, verify
+from ai_migration.management import doctor, init, triggers, verify
 from ai_migration.management.base import (
     DONE,
     FAILED,
@@ -86,6 +86,9 @@ class Command(ServiceCommand):
             "--schema", action="store_true", help="Print the JSON Schema of ai-entity-config.yml."
         )
         init.add_arguments(action("init", "Write a first ai-entity-config.yml from the models."))
+        triggers.add_arguments(
+            action("triggers", "Install or remove the database triggers of live changes.")
+        )
         find = action("search", "Search an entity type.")
         find.add_argument("entity_type", metavar="TYPE", help="The entity type to search.")
         find.add_argument("query", metavar="WORDS", help="The meaning to look for, in quotes.")
@@ -128,6 +131,7 @@ class Command(ServiceCommand):
             "watch": self._watch,
             "entities": self._entities,
             "init": partial(init.run, self),
+            "triggers": partial(triggers.run, self),
             "search": self._search,
             "verify": partial(verify.run, self),
             "worker": self._worker,

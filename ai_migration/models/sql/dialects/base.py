@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
+QUEUE, COLLECTIONS = "ai_indexing_queue", "ai_collections"
 NO_CHUNK = 2**31 - 1
 """Chunk number of the row that says that a collection exists, empty or not."""
 
@@ -46,22 +47,29 @@ VECTORS_OF = (
 # that no worker takes it before it can read what the caller wrote; one that is locked by another
 # is not waited for, and gets a second one beside it.
 PUT_CHANGES = """
-INSERT INTO ai_indexing_queue (entity_type, operation, priority, path, coalescing_key, entity_ids,
+INSERT INTO {queue} (entity_type, operation, priority, path, coalescing_key, entity_ids,
     {lower}, {upper}, created_at, status, attempts, claims, fence, error, indexed, skipped, removed,
     failed)
 SELECT c.entity_type, c.operation, c.priority, c.path, {key}, {entity_ids}, {lower_value},
     {upper_value}, {now}, 'PENDING', 0, 0, 0, '', 0, 0, 0, 0
 FROM {changes}
 WHERE EXISTS (
-    SELECT 1 FROM ai_collections AS k
+    SELECT 1 FROM {collections} AS k
     WHERE k.entity_type = c.entity_type AND k.status IN ('ACTIVE', 'BUILDING')
 ) AND NOT EXISTS ({waiting})
 """
+OF_CHANGE = {
+    "entity_type": "c.entity_type",
+    "operation": "c.operation",
+    "key": "c.coalescing_key",
+}
+# Only the key is to be looked up in an index: without statistics the planner takes that of the
+# states for as good, and it has the whole queue.
 WAITING = """
-SELECT {what} FROM ai_indexing_queue AS q {join}
-WHERE q.entity_type = c.entity_type AND q.coalescing_key = c.coalescing_key
-    AND q.operation = c.operation AND q.status = 'PENDING' AND q.claims = 0
-    AND q.available_at IS NULL AND q.job_id IS NULL
+SELECT {what} FROM {queue} AS q {join}
+WHERE q.entity_type = {entity_type} AND q.coalescing_key = {key}
+    AND CASE WHEN q.operation = {operation} AND q.status = 'PENDING' AND q.claims = 0
+        AND q.available_at IS NULL AND q.job_id IS NULL THEN 1 ELSE 0 END = 1
 """
 
 

@@ -8,10 +8,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.db import Error
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.models.sql.dialects.base import (
+    COLLECTIONS,
     NO_CHUNK,
+    OF_CHANGE,
     PUT_CHANGES,
+    QUEUE,
     WAITING,
     Dialect,
     LedgerRow,
@@ -31,19 +35,29 @@ _LEDGER = {
 _VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
 
 _CHANGES = {
-    "entity_type": ENTITY_ID,
-    "operation": ENTITY_ID,
+    "entity_type": f"{ENTITY_ID} COLLATE {{by_byte}}",
+    "operation": f"{ENTITY_ID} COLLATE {{by_byte}}",
     "priority": "bigint",
     "path": ENTITY_ID,
-    "coalescing_key": ENTITY_ID,
+    "coalescing_key": f"{ENTITY_ID} COLLATE {{by_byte}}",
     "entity_ids": TEXT,
     "lower": TEXT,
     "upper": TEXT,
 }
 
 
-def _put_changes(waiting: str) -> str:
+def put_changes_sql(changes: str, *, coalesces: bool) -> str:
+    """Return the statement that puts changes in the queue.
+
+    Args:
+        changes: Their source, a table with the columns of :class:`QueuedChange`.
+        coalesces: Whether it looks for entries that wait. MariaDB's SKIP LOCKED waits now and then,
+            for a moment: two transactions that do are a deadlock, and one of them is rolled back.
+    """
+    waiting = WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE) + "FOR UPDATE SKIP LOCKED"
     return PUT_CHANGES.format(
+        queue=QUEUE,
+        collections=COLLECTIONS,
         lower="`lower`",
         upper="`upper`",
         key="c.coalescing_key",
@@ -51,13 +65,23 @@ def _put_changes(waiting: str) -> str:
         lower_value="c.`lower`",
         upper_value="c.`upper`",
         now="UTC_TIMESTAMP(6)",
-        changes="(SELECT * FROM {rows}) AS c",
-        waiting=waiting,
+        changes=f"({changes}) AS c",
+        waiting=waiting if coalesces else "SELECT 1 FROM DUAL WHERE FALSE",
     )
 
 
-_PUT_CHANGES = _put_changes(WAITING.format(what="1", join="") + "FOR UPDATE SKIP LOCKED")
-_PUT_ALL_CHANGES = _put_changes("SELECT 1 FROM DUAL WHERE FALSE")
+_PUT_CHANGES = put_changes_sql("SELECT * FROM {rows}", coalesces=True)
+_PUT_ALL_CHANGES = put_changes_sql("SELECT * FROM {rows}", coalesces=False)
+
+
+def by_byte(connection: BaseDatabaseWrapper) -> str:
+    """Return the collation in which texts are equal only if all their bytes are."""
+    return "utf8mb4_nopad_bin" if is_mariadb(connection) else "utf8mb4_0900_bin"
+
+
+def is_mariadb(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the server is MariaDB."""
+    return bool(getattr(connection, "mysql_is_mariadb", False))
 
 
 class MySQL(Dialect):
@@ -98,12 +122,14 @@ class MySQL(Dialect):
         return {name for (name,) in rows}
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
-        # Locks on gaps could wait for each other. MariaDB's SKIP LOCKED waits now and then, for a
-        # moment: two transactions that do are a deadlock, and one of them is rolled back.
+        # Locks on gaps could wait for each other.
         is_safe = getattr(self.connection, "isolation_level", None) == "read committed"
-        is_safe = is_safe and not getattr(self.connection, "mysql_is_mariadb", False)
+        is_safe = is_safe and not is_mariadb(self.connection)
         statement = _PUT_CHANGES if is_safe else _PUT_ALL_CHANGES
-        return execute_rows(self.connection, statement, _CHANGES, changes)
+        # The server remembers what a subquery gave, for values that their collation has for equal.
+        collation = by_byte(self.connection)
+        columns = {name: kind.format(by_byte=collation) for name, kind in _CHANGES.items()}
+        return execute_rows(self.connection, statement, columns, changes)
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         return execute_rows(

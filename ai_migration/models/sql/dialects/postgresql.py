@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,13 @@ from ai_migration.models.sql.arrays import (
 )
 from ai_migration.models.sql.dialects.base import (
     BETWEEN,
+    COLLECTIONS,
     INSERT_ENTITIES,
     KNOWN,
     NO_CHUNK,
+    OF_CHANGE,
     PUT_CHANGES,
+    QUEUE,
     VECTORS_AFTER,
     VECTORS_OF,
     WAITING,
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
 _LOCKED = """
     AND current_setting('transaction_isolation') = 'read committed'
     FOR UPDATE OF q SKIP LOCKED
-)
 """
 _VALUES = {
     "lower": "lower",
@@ -55,21 +57,47 @@ _VALUES = {
     "upper_value": "c.upper::jsonb",
     "now": "clock_timestamp()",
 }
-_PUT_CHANGES = (
+
+
+def put_changes_sql(
+    changes: str,
+    *,
+    before: str = "",
+    only: Mapping[str, str] | None = None,
+    queue: str = QUEUE,
+    collections: str = COLLECTIONS,
+) -> str:
+    """Return the statement that puts changes in the queue.
+
+    Args:
+        changes: Their source, a query with the columns of :class:`QueuedChange`.
+        before: Other queries that it reads, each ``name AS (query),``.
+        only: Entity type, operation and key, if only one of them has a coalescing key: then that is
+            looked up whatever the planner expects of the others.
+        queue: The queue's table.
+        collections: The table of collections.
     """
-    WITH c AS (
-        SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,
-            priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)
-    ), waiting AS (
-    """
-    + WAITING.format(what="q.entity_type, q.operation, q.coalescing_key", join=", c")
-    + _LOCKED
-    + PUT_CHANGES.format(
+    waiting = WAITING.format(
+        queue=queue,
+        what="q.entity_type, q.operation, q.coalescing_key",
+        join="" if only else ", c",
+        **(only or OF_CHANGE),
+    )
+    waiting += _LOCKED
+    put = PUT_CHANGES.format(
+        queue=queue,
+        collections=collections,
         changes="c",
         waiting="SELECT 1 FROM waiting AS w WHERE w.entity_type = c.entity_type"
         " AND w.operation = c.operation AND w.coalescing_key = c.coalescing_key",
         **_VALUES,
     )
+    return f"WITH {before} c AS ({changes}), waiting AS ({waiting}) {put}"
+
+
+_PUT_CHANGES = put_changes_sql(
+    "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,"
+    " priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)"
 )
 # One change is the usual case of a save. Without a table to join, the statement is planned and run
 # in half the time.
@@ -77,9 +105,16 @@ _PUT_CHANGE = re.sub(
     r"\bc\.(\w+)",
     r"%(\1)s",
     "WITH waiting AS ("
-    + WAITING.format(what="1", join="")
+    + WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE)
     + _LOCKED
-    + PUT_CHANGES.format(changes="(SELECT 1) AS one", waiting="SELECT 1 FROM waiting", **_VALUES),
+    + ")"
+    + PUT_CHANGES.format(
+        queue=QUEUE,
+        collections=COLLECTIONS,
+        changes="(SELECT 1) AS one",
+        waiting="SELECT 1 FROM waiting",
+        **_VALUES,
+    ),
 )
 
 

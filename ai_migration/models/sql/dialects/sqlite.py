@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ai_migration.models.sql.dialects.base import (
+    COLLECTIONS,
     INSERT_ENTITIES,
+    OF_CHANGE,
     PUT_CHANGES,
+    QUEUE,
     WAITING,
     Dialect,
     LedgerRow,
@@ -20,18 +23,32 @@ from ai_migration.models.sql.dialects.base import (
 _COLUMNS = ", ".join(
     f"value ->> {position} AS {name}" for position, name in enumerate(QueuedChange._fields)
 )
-# One connection writes at a time: an entry that waits need not be locked.
-_PUT_CHANGES = PUT_CHANGES.format(
-    lower="lower",
-    upper="upper",
-    key="c.coalescing_key",
-    entity_ids="c.entity_ids",
-    lower_value="c.lower",
-    upper_value="c.upper",
-    now="strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
-    changes=f"(SELECT {_COLUMNS} FROM json_each(%s)) AS c",
-    waiting=WAITING.format(what="1", join=""),
-)
+
+
+def put_changes_sql(changes: str) -> str:
+    """Return the statement that puts changes in the queue.
+
+    Args:
+        changes: Their source, a table with the columns of :class:`QueuedChange`.
+    """
+    # One connection writes at a time: an entry that waits need not be locked.
+    return PUT_CHANGES.format(
+        queue=QUEUE,
+        collections=COLLECTIONS,
+        lower="lower",
+        upper="upper",
+        key="c.coalescing_key",
+        entity_ids="c.entity_ids",
+        lower_value="c.lower",
+        upper_value="c.upper",
+        now="strftime('%Y-%m-%d %H:%M:%f', 'now')",
+        changes=f"({changes}) AS c",
+        waiting=WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE),
+    )
+
+
+_PUT_CHANGES = put_changes_sql(f"SELECT {_COLUMNS} FROM json_each(:changes)").replace("%", "%%")
+_PUT_CHANGES = _PUT_CHANGES.replace(":changes", "%s")
 
 
 class SQLite(Dialect):

@@ -1,0 +1,1 @@
+"""Database triggers: they put in the queue what no signal tells of."""
