@@ -106,10 +106,16 @@ class IndexedQuerySet(QuerySet[M, M]):
         return self.query.is_sliced or bool(self.query.distinct)
 
     def _own(self, operation: Operation, fields: Collection[str] | None = None) -> list[Own]:
-        return [each for each in watch_of(self.model).own if each.follows(operation, fields)]
+        return [
+            each
+            for each in watch_of(self.model).own
+            if each.follows(operation, self._written, fields)
+        ]
 
     def _related(self, fields: Collection[str] | None = None) -> list[Related]:
-        return [each for each in watch_of(self.model).related if each.follows(fields)]
+        return [
+            each for each in watch_of(self.model).related if each.follows(self._written, fields)
+        ]
 
     def _touched_keys(self) -> list[Any]:
         """Return the keys of the rows, at most one more than :data:`MOST_IDS`."""

@@ -86,11 +86,11 @@ def _saved(
     watch = watch_of(sender)
     operation: Operation = "create" if created else "update"
     changes = [
-        each.change(instance) for each in watch.own if each.follows(operation, update_fields)
+        each.change(instance) for each in watch.own if each.follows(operation, using, update_fields)
     ]
     if watch.related:
         before = instance.__dict__.pop(_BEFORE, None)
-        changes += _related(watch, instance, created, before, update_fields)
+        changes += _related(watch, instance, created, before, using, update_fields)
     record(changes, sender, using)
 
 
@@ -99,12 +99,13 @@ def _related(
     instance: Model,
     created: bool,
     before: dict[str, Any] | None,
+    using: str,
     update_fields: Collection[str] | None,
 ) -> list[Change]:
     changes: list[Change | None] = []
     for each in watch.related:
         key = each.dependency.key
-        if not each.follows(update_fields) or (created and each.dependency.is_key_primary):
+        if not each.follows(using, update_fields) or (created and each.dependency.is_key_primary):
             continue
         now = getattr(instance, key)
         if created or before is None:
@@ -134,7 +135,7 @@ def _before_save(
     instance.__dict__.pop(_BEFORE, None)
     if raw or instance._state.adding or instance.pk is None:
         return
-    wanted = [each for each in watch_of(sender).related if each.follows(update_fields)]
+    wanted = [each for each in watch_of(sender).related if each.follows(using, update_fields)]
     if not wanted:
         return
     names = {each.dependency.key for each in wanted}
@@ -149,16 +150,16 @@ def _before_delete(sender: type[Model], instance: Model, using: str, **_: Any) -
     """Record the entities that read a row: once it is gone, nothing leads to them."""
     for each in watch_of(sender).related:
         is_read = each.dependency.is_key_primary and each.dependency.path
-        if is_read and not each.dependency.is_cascade and each.follows():
+        if is_read and not each.dependency.is_cascade and each.follows(using):
             value = getattr(instance, each.dependency.key)
             record_readers(each.entity, each.dependency.path, [value], sender, using)
 
 
 def _deleted(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
     watch = watch_of(sender)
-    changes = [each.change(instance) for each in watch.own if each.follows("delete")]
+    changes = [each.change(instance) for each in watch.own if each.follows("delete", using)]
     for each in watch.related:
-        if not each.dependency.is_key_primary and each.follows():
+        if not each.dependency.is_key_primary and each.follows(using):
             change = each.change(getattr(instance, each.dependency.key))
             changes += [change] if change is not None else []
     record(changes, sender, using)
@@ -179,7 +180,7 @@ def _linked(
         return
     here = {type(instance), *type(instance).__mro__}
     for each in watch_of(sender).related:
-        if not each.follows():
+        if not each.follows(using):
             continue
         link: Any = sender._meta.get_field(_name_of(sender, each.dependency.key))
         # A relation to the model itself has both sides in it.

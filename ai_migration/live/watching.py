@@ -16,6 +16,7 @@ from ai_migration.entities.relations import Dependency, dependencies, names_of, 
 from ai_migration.entities.resolving import examine_entity
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.outbox import Change
+from ai_migration.indexing.triggers.standing import installed
 from ai_migration.live.suspension import is_suspended
 
 
@@ -37,12 +38,16 @@ class Own:
         """Return the change of an instance."""
         return Change(self.entity.name, self.entity.key.to_entity_id(getattr(instance, self.key)))
 
-    def follows(self, operation: Operation, update_fields: Iterable[str] | None = None) -> bool:
-        """Return whether an operation on some of the fields (default: all) matters here."""
+    def follows(
+        self, operation: Operation, using: str, update_fields: Iterable[str] | None = None
+    ) -> bool:
+        """Return whether an operation on some of the fields (default: all) is recorded here, and
+        not by a trigger of the database it is made in."""
         return (
             _concerns(self.fields, update_fields)
             and self.entity.definition.follows(operation)
             and not is_suspended(self.entity.name)
+            and not installed(self.entity.name, using)
         )
 
 
@@ -68,12 +73,14 @@ class Related:
         key = str(value) if path else self.entity.key.to_entity_id(value)
         return Change(self.entity.name, key, path)
 
-    def follows(self, update_fields: Iterable[str] | None = None) -> bool:
-        """Return whether a change of some of the fields (default: all) matters here."""
+    def follows(self, using: str, update_fields: Iterable[str] | None = None) -> bool:
+        """Return whether a change of some of the fields (default: all) is recorded here, and not by
+        a trigger of the database it is made in."""
         return (
             _concerns(self.fields, update_fields)
             and self.entity.definition.follows("update")
             and not is_suspended(self.entity.name)
+            and not installed(self.entity.name, using)
         )
 
 

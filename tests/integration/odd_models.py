@@ -104,7 +104,8 @@ class Typed(models.Model):
     attrs = models.JSONField(default=dict)
     data = models.BinaryField(default=b"x")
     ip = models.GenericIPAddressField(default="127.0.0.1")
-    category = models.ForeignKey(Category, on_delete=models.SET_NULL, null=True)
+    # No deletion of a category asks for its table, which only some tests have.
+    category = models.ForeignKey(Category, on_delete=models.DO_NOTHING, null=True)
 
     objects: ClassVar[models.Manager[Typed]] = models.Manager()
 

@@ -19,6 +19,7 @@ from ai_migration import suspend_sync
 from ai_migration.entities import registry
 from ai_migration.exceptions import EntityConfigError
 from ai_migration.indexing import outbox
+from ai_migration.indexing.triggers.service import install, remove
 from ai_migration.models import QueueEntry
 from ai_migration.types import Operation
 from tests.integration.support import Project, assert_in_line, make_articles, run, work
@@ -423,3 +424,28 @@ def test_a_wrong_config_is_nothing_to_a_save(live: Project) -> None:
     Article.objects.latest("pk").save()
     live.set(SYNC="queue")
     assert waiting() == []
+
+
+# Triggers
+
+
+@pytest.mark.vendors("sqlite", "postgresql", gate=["mysql"])
+def test_signals_stand_back_where_triggers_are(live: Project) -> None:
+    live.article("title", "category__name")
+    category = category_of(*Article.objects.all())
+    install(["article"])
+    try:
+        article = Article.objects.latest("pk")
+        article.title = "once"
+        with CaptureQueriesContext(connection) as queries:
+            article.save()
+        assert not [q for q in queries if "INTO ai_indexing_queue" in q["sql"]]
+        assert waiting() == [("INDEX", "", [str(article.pk)])]
+        category.name = "Boots"
+        category.save()
+        assert waiting()[1:] == [("EXPAND", "category", [str(category.pk)])]
+    finally:
+        remove(["article"])
+    category.delete()
+    work()
+    assert_in_line()

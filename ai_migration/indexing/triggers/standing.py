@@ -20,6 +20,8 @@ from ai_migration.models.sql.triggers import triggers_of
 
 LOOK_AGAIN = 60.0
 """Seconds until triggers are looked for again: another process may have installed some."""
+LOOK_AGAIN_STANDING = 10.0
+"""The same where there are some: it may have removed them, and then nobody records."""
 
 _known: dict[tuple[str, str | None], tuple[float, frozenset[str]]] = {}
 """When they were looked for, and the entity types that have all of theirs, by database alias and
@@ -38,7 +40,7 @@ def installed(entity_type: str, using: str) -> bool:
         return False
     key = (using, schema_of(using))
     looked, types = _known.get(key, (float("-inf"), frozenset()))
-    if time.monotonic() - looked > LOOK_AGAIN:
+    if time.monotonic() - looked > (LOOK_AGAIN_STANDING if types else LOOK_AGAIN):
         types = frozenset(_complete(using))
         _known[key] = (time.monotonic(), types)
     return entity_type in types
