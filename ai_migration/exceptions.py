@@ -171,13 +171,15 @@ class InvalidTransitionError(AIMigrationError):
 
 
 class ConflictingJobError(AIMigrationError):
-    """Another open job writes the same collection."""
+    """Another open job of this kind writes, or verifies, the same collection."""
 
     code = "conflicting_job"
 
-    def __init__(self, entity_type: str, other_job_id: str, status: str) -> None:
+    def __init__(
+        self, entity_type: str, other_job_id: str, status: str, does: str = "writes"
+    ) -> None:
         super().__init__(
-            f"{other_job_id} ({status}) already writes the index of {entity_type!r}. "
+            f"{other_job_id} ({status}) already {does} the index of {entity_type!r}. "
             f"Wait for it, resume it, or cancel it with: "
             f"manage.py ai_migration cancel {other_job_id}",
             field="entity_type",

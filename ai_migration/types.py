@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +20,9 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 JSONValue: TypeAlias = Any
 """Any value that :mod:`json` reads and writes."""
+
+VectorKey: TypeAlias = tuple[str, int]
+"""Entity and chunk of a vector."""
 
 
 MAX_RATE_LIMIT = 1_000_000
@@ -80,6 +83,13 @@ OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.PAUSED)
 """States of a job that writes to its collection, now or later."""
 
 
+class JobKind(TextChoices):
+    """The kinds of jobs."""
+
+    MIGRATION = "migration", _("Migration")
+    VERIFY = "verify", _("Verify")
+
+
 class MigrationMode(TextChoices):
     """The selection of the matching entities that a job embeds."""
 
@@ -111,7 +121,10 @@ class Operation(TextChoices):
     INDEX brings the index in line with the source rows: rows that exist are
     indexed, rows that do not are removed. DELETE removes without looking.
     EXPAND walks the rows that one change touches, and enqueues them in parts.
-    SWEEP walks a range of the ledger and removes what the source no longer has.
+    SWEEP walks a range of the ledger and removes what the source no longer has; a verify
+    compares the range with source and store instead.
+    COMPARE compares source rows with the ledger.
+    WALK walks a part of the store, to find vectors that the ledger does not know.
     RETRY is INDEX for entities that failed in the same job.
     FINISH ends a job: build indexes, verify, activate.
     """
@@ -120,6 +133,8 @@ class Operation(TextChoices):
     DELETE = "DELETE", _("Delete")
     EXPAND = "EXPAND", _("Expand")
     SWEEP = "SWEEP", _("Sweep")
+    COMPARE = "COMPARE", _("Compare")
+    WALK = "WALK", _("Walk")
     RETRY = "RETRY", _("Retry")
     FINISH = "FINISH", _("Finish")
 
@@ -382,6 +397,19 @@ class VectorBatch:
 
     def __len__(self) -> int:
         return len(self.entity_ids)
+
+    def pairs(self) -> Iterator[VectorKey]:
+        """Return the entity and chunk of each vector."""
+        return zip(self.entity_ids, self.chunks, strict=True)
+
+    def part(self, rows: Sequence[int]) -> VectorBatch:
+        """Return some of the vectors, by their positions."""
+        return VectorBatch(
+            [self.entity_ids[row] for row in rows],
+            [self.chunks[row] for row in rows],
+            self.vectors[rows],
+            None if self.metadata is None else [self.metadata[row] for row in rows],
+        )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from example_project.settings import AI_MIGRATION, DATABASES, INSTALLED_APPS  # 
 DEBUG = False
 AI_MIGRATION = {
     **AI_MIGRATION,
+    "SYNC": "queue",
     "ENTITY_CONFIG": HERE / "ai-entity-config.yml",
     "EMBEDDERS": {
         "default": {

@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 @dataclass(frozen=True)
 class Run:
     """What one process measured. ``peak_memory`` and ``wal_bytes`` in bytes; ``pauses``: seconds
-    from a pause to the last write."""
+    from a pause to the last write. ``verify_memory``: the peak after a verify, bytes."""
 
     rows: int
     seconds: float
@@ -35,6 +35,9 @@ class Run:
     peak_memory: int
     warm_rows: int = 0
     warm_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    verify_memory: int = 0
     pauses: Sequence[float] = ()
 
 
@@ -60,6 +63,14 @@ class Bench:
         **environment: str,
     ) -> Run:
         """Run a script on a fresh copy of a database with that many products."""
+        with self.copied(rows) as url:
+            command = [sys.executable, str(HERE / script), what, *arguments]
+            printed = self.process(command, url, **environment)
+            return Run(**json.loads(printed.splitlines()[-1]))
+
+    @contextmanager
+    def copied(self, rows: int) -> Iterator[str]:
+        """A fresh copy of a database with that many products; gone afterwards."""
         template = self.seeded(rows)
         if self._server is None:
             copy = self._directory / "run.sqlite3"
@@ -69,9 +80,7 @@ class Bench:
             url = self._server.create("run", template=f"seeded_{rows}")
             self._sql(url, "CHECKPOINT")  # so that none falls into the run
         try:
-            command = [sys.executable, str(HERE / script), what, *arguments]
-            printed = self.process(command, url, **environment)
-            return Run(**json.loads(printed.splitlines()[-1]))
+            yield url
         finally:
             if self._server is None:
                 for file in self._directory.glob("run.sqlite3*"):

@@ -6,14 +6,20 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from run_workers import DEADLINE, _running, _wait_for
 
 INDEXED = 1000
 """Rows whose changes are timed."""
+BLOCK = 50
+"""Saves of one kind before the next takes its turn."""
+WRITERS, SHARED = 4, 20
+"""Processes that save, and the rows that all of them save."""
 
 
 def main() -> None:
@@ -71,6 +77,75 @@ def drain(changes: int) -> dict[str, Any]:
     return {"rate": changes / seconds}
 
 
+def saves(changes: int) -> dict[str, Any]:
+    """Seconds of saves, each in a transaction: without the signals, with them, and with them where
+    the row waits in the queue already. They take turns, a block at a time."""
+    from ai_migration.live import signals
+    from ai_migration.models import QueueEntry
+
+    _index(INDEXED)
+    products = _products(_keys(BLOCK))
+    found: dict[str, list[float]] = {"plain": [], "recorded": [], "waiting": []}
+    for _ in range(changes // BLOCK):
+        signals.uninstall()
+        found["plain"] += _saved(products)
+        signals.install()
+        found["recorded"] += _saved(products)
+        found["waiting"] += _saved(products)
+        QueueEntry.objects.filter(job=None).delete()
+    return found
+
+
+def storm(changes: int) -> dict[str, Any]:
+    """Saves a second of four processes, of the same few rows, beside a worker."""
+    from ai_migration.models import QueueEntry
+
+    _index(INDEXED)
+    command = [sys.executable, __file__, "writer", "--changes", str(changes)]
+    with _running(["ai_migration", "worker"], 1):
+        began = time.perf_counter()
+        writers = [subprocess.Popen(command) for _ in range(WRITERS)]
+        if failed := sum(each.wait(DEADLINE) != 0 for each in writers):
+            sys.exit(f"Saves failed in {failed} processes")
+        seconds = time.perf_counter() - began
+        most = QueueEntry.objects.filter(job=None).count()
+        _wait_for(lambda: not _waiting())
+    return {"rate": WRITERS * changes / seconds, "left": most}
+
+
+def writer(changes: int) -> dict[str, Any]:
+    """Save the same few rows again and again; two of them in a transaction, lowest first."""
+    from django.db import transaction
+
+    rng = random.Random(os.getpid())
+    products = _products(_keys(SHARED))
+    for turn in range(changes):
+        with transaction.atomic():
+            for index in sorted(rng.sample(range(SHARED), 2)):
+                products[index].description = f"Saved in turn {turn} of {os.getpid()}."
+                products[index].save()
+    return {}
+
+
+def _saved(products: Sequence[Any]) -> list[float]:
+    from django.db import transaction
+
+    seconds = []
+    for product in products:
+        product.description = f"Saved at {time.time_ns()}."
+        began = time.perf_counter()
+        with transaction.atomic():
+            product.save()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _products(keys: Sequence[int]) -> list[Any]:
+    from catalog.models import Product
+
+    return list(Product.objects.filter(pk__in=keys).order_by("pk"))
+
+
 def _one_by_one(changes: int) -> list[float]:
     rng = random.Random(changes)
     waits = []
@@ -126,7 +201,7 @@ def _embedded(job: str) -> int:
     return migration_service.get_job(job).embedded_texts
 
 
-PARTS = {"idle": idle, "beside": beside, "drain": drain}
+PARTS = {each.__name__: each for each in (idle, beside, drain, saves, storm, writer)}
 
 
 if __name__ == "__main__":

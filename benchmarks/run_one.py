@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--payload", action="store_true")
     parser.add_argument("--warm", action="store_true", help="then again, with nothing to do")
+    parser.add_argument("--verify", action="store_true", help="then a verify")
+    parser.add_argument("--no-checksums", action="store_true", help="of vectors in the ledger")
     options = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "bench_settings"
     import django
@@ -55,6 +57,14 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
             sys.exit(f"The job is {progress.status}: {progress.error_message}")
         return progress.processed
 
+    def verify() -> int:
+        job = migration_service.verify("product-payload" if options.payload else "product")
+        run_worker(should_stop=lambda: False, only_jobs=[job.pk], until_idle=True)
+        found = migration_service.get_findings(job.pk)
+        if not found.agrees:
+            sys.exit(f"The verify found differences: {found}")
+        return found.source_rows
+
     def wal_position() -> int:
         if connection.vendor != "postgresql":
             return 0
@@ -62,9 +72,17 @@ def product(options: argparse.Namespace) -> dict[str, Any]:
             cursor.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
             return int(cursor.fetchone()[0])
 
+    if options.no_checksums:
+        from ai_migration.indexing import outcomes
+
+        outcomes.checksums = lambda vectors, spans, hashes: [None] * len(spans)
     settle_in()
     with own_sessions():  # as the command does
-        return _measured(migrate, migrate if options.warm else None, wal_position)
+        result = _measured(migrate, migrate if options.warm else None, wal_position)
+        if options.verify:
+            _, result["verify_seconds"] = _timed(verify)
+            result["verify_memory"] = peak_memory()
+        return result
 
 
 def loop(options: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +112,9 @@ def _measured(
 ) -> dict[str, Any]:
     result: dict[str, Any] = {}
     log = wal_position()
+    used = time.process_time()
     result["rows"], result["seconds"] = _timed(cold)
+    result["cpu_seconds"] = time.process_time() - used
     result["wal_bytes"] = wal_position() - log
     result["peak_memory"] = peak_memory()
     if warm is not None:

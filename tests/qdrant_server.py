@@ -145,9 +145,11 @@ class QdrantServer:
                 page = models.ScrollRequest.model_validate(body)
                 points, after = local.scroll(
                     name,
+                    page.filter,
                     limit=page.limit or 10,
                     offset=page.offset,
                     with_payload=page.with_payload or False,
+                    with_vectors=page.with_vector or False,
                 )
                 return 200, {"points": points, "next_page_offset": after}
             case "POST", [name, "points", "query"]:

@@ -103,6 +103,7 @@ class DashboardAdmin(ReadOnlyAdmin):
             path("panel/", wrap(self.panel_view), name=f"{name}_panel"),
             path("coverage/", wrap(self.coverage_view), name=f"{name}_coverage"),
             path("start/", wrap(self.start_view), name=f"{name}_start"),
+            path("verify/", wrap(self.verify_view), name=f"{name}_verify"),
             path("rebuild/", wrap(self.rebuild_view), name=f"{name}_rebuild"),
         ]
 
@@ -146,6 +147,22 @@ class DashboardAdmin(ReadOnlyAdmin):
         if job_id:
             return redirect("admin:ai_migration_migrationjob_change", job_id)
         return redirect("admin:ai_migration_dashboard_changelist")
+
+    @method_decorator(require_POST)
+    def verify_view(self, request: HttpRequest) -> HttpResponse:
+        """Handle the buttons that verify an entity type, or repair it."""
+        self._require_start(request)
+        repair = "repair" in request.POST
+        entity_type = request.POST.get("repair" if repair else "verify", "")
+        actor = request.user.get_username()
+        try:
+            job = migration_service.verify(entity_type, repair=repair, created_by=actor)
+        except AIMigrationError as error:
+            messages.error(request, with_reason(_("Not started: %(reason)s"), error))
+            return redirect("admin:ai_migration_dashboard_changelist")
+        words = _("Started: %(job)s verifies %(entity_type)s.")
+        messages.success(request, words % {"job": job.pk, "entity_type": job.entity_type})
+        return redirect("admin:ai_migration_migrationjob_change", job.pk)
 
     def rebuild_view(self, request: HttpRequest) -> HttpResponse:
         """Rebuild everything, once the user has typed the confirmation."""

@@ -17,13 +17,15 @@ from ai_migration.admin.charts import BARS, Chart, of_batches
 from ai_migration.admin.controls import actions_for
 from ai_migration.admin.rows import NamedRow, named_rows
 from ai_migration.entities.keys import in_order
+from ai_migration.indexing.differences import Difference
 from ai_migration.jobs.activity import Span, running_spans
+from ai_migration.jobs.findings import Findings, findings_of
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import ENGINE, STATES, Action
 from ai_migration.models import EntityFailure, JobEvent, MigrationJob, QueueEntry
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql import clock
-from ai_migration.types import OPEN_STATUSES, EntryStatus, JobStatus, MigrationProgress
+from ai_migration.types import OPEN_STATUSES, EntryStatus, JobKind, JobStatus, MigrationProgress
 
 HISTORY = 1_000
 """The number of newest completed entries that the chart shows."""
@@ -66,6 +68,26 @@ class FailureGroup:
 
 
 @dataclass(frozen=True)
+class DifferenceRow:
+    """The differences of one kind.
+
+    Attributes:
+        kind: The kind.
+        count: Their number.
+        samples: Some of the entities.
+    """
+
+    kind: Difference
+    count: int
+    samples: Sequence[str]
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether there are more entities than are shown."""
+        return self.count > len(self.samples)
+
+
+@dataclass(frozen=True)
 class Panel:
     """The part of a job's page that changes while the job runs.
 
@@ -91,6 +113,39 @@ class Panel:
     def is_open(self) -> bool:
         """Return whether it still changes by itself."""
         return self.job.status in OPEN_STATUSES
+
+    @property
+    def findings(self) -> Findings | None:
+        """What a verify has found so far."""
+        return findings_of(self.job) if self.job.kind == JobKind.VERIFY else None
+
+    @property
+    def compared(self) -> str:
+        """What a verify has compared so far, in words."""
+        found = self.findings
+        assert found is not None
+        words = _(
+            "Compared: %(rows)s source rows, %(entities)s entities in the ledger, %(vectors)s "
+            "vectors. No differences: %(pending)s changes under way, %(failed)s listed as failed."
+        )
+        return words % {
+            "rows": display.number(found.source_rows),
+            "entities": display.number(found.ledger_rows),
+            "vectors": display.number(found.vectors),
+            "pending": display.number(found.pending),
+            "failed": display.number(found.failed),
+        }
+
+    @property
+    def difference_rows(self) -> list[DifferenceRow]:
+        """The differences that a verify has found, one kind each."""
+        found = self.findings
+        assert found is not None
+        return [
+            DifferenceRow(kind, count, found.samples.get(kind, [])[:SAMPLES])
+            for kind, count in found.by_kind.items()
+            if count
+        ]
 
     @property
     def may_retry(self) -> bool:
@@ -222,6 +277,7 @@ def facts_of(job: MigrationJob) -> list[tuple[str, str | Promise]]:
     limit = display.NOTHING if job.rate_limit is None else display.number(job.rate_limit)
     budget = job.spent if job.max_tokens or job.max_cost else display.NOTHING
     return [
+        (_("kind"), job.get_kind_display()),
         (_("mode"), job.get_mode_display()),
         (_("rebuild"), _("yes") if job.rebuild else _("no")),
         (_("filters"), _filters(job)),

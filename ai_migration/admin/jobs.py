@@ -31,10 +31,16 @@ from ai_migration.exceptions import AIMigrationError, UnknownJobError
 from ai_migration.jobs.service import migration_service
 from ai_migration.jobs.steer.states import Action
 from ai_migration.models import MigrationJob
-from ai_migration.types import MigrationProgress
+from ai_migration.types import JobKind, MigrationProgress
 
 _TEMPLATES = "admin/ai_migration/migrationjob"
-_LONG = ("filter_config", "config_snapshot", "superseded_configs", "collection__config_snapshot")
+_LONG = (
+    "findings",
+    "filter_config",
+    "config_snapshot",
+    "superseded_configs",
+    "collection__config_snapshot",
+)
 
 
 class JobList(EstimatedList):
@@ -264,7 +270,7 @@ class MigrationJobAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             **self._panel(request, job),
-            "title": _("Migration of %(entity_type)s") % {"entity_type": job.entity_type},
+            "title": _title(job),
             "subtitle": job.pk,
             "facts": facts_of(job),
             "change": form,
@@ -303,6 +309,12 @@ class MigrationJobAdmin(ReadOnlyAdmin):
     def _require(self, request: HttpRequest, *, may: Any) -> None:
         if not may(request):
             raise PermissionDenied
+
+
+def _title(job: MigrationJob) -> str:
+    is_verify = job.kind == JobKind.VERIFY
+    words = _("Verify of %(entity_type)s") if is_verify else _("Migration of %(entity_type)s")
+    return words % {"entity_type": job.entity_type}
 
 
 def _act_on_all(action: Action, request: HttpRequest, jobs: QuerySet[MigrationJob]) -> None:

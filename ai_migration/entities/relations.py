@@ -154,7 +154,7 @@ def _along(
 
 def _through(step: Any, path: str) -> Dependency:
     """Return the dependency on the rows that link two models."""
-    relation = step if isinstance(step, Field) else step.field
+    relation: Any = step if isinstance(step, Field) else step.field
     through = relation.remote_field.through
     is_forward = isinstance(step, Field)
     name = relation.m2m_field_name() if is_forward else relation.m2m_reverse_field_name()

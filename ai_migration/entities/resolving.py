@@ -353,9 +353,9 @@ def _unfilterable(model: type[Model], field: ResolvedField) -> str:
 def _indexed(model: type[Model]) -> str:
     """Return the usual name of the field of a row's last change, if it has an index: without one,
     a look for changes would read the whole table."""
-    field = next((f for f in model._meta.concrete_fields if f.name == "updated_at"), None)
+    fields: list[Any] = [f for f in model._meta.concrete_fields if f.name == "updated_at"]
     firsts = {index.fields[0].removeprefix("-") for index in model._meta.indexes if index.fields}
-    is_indexed = field is not None and (field.db_index or field.unique or field.name in firsts)
+    is_indexed = any(f.db_index or f.unique or f.name in firsts for f in fields)
     return "updated_at" if is_indexed else ""
 
 

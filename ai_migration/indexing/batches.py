@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.db import DataError
-from django.db.models import BigIntegerField, Count, Exists, OuterRef
+from django.db.models import BigIntegerField, Count, Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast
 
 from ai_migration.embedders import Embedder
@@ -176,7 +176,9 @@ def _read(
 ) -> _Read:
     first = entries[0]
     if first.operation == Operation.SWEEP:
-        return _Read([], _vanished(first, entity, reader, using))
+        assert job is not None
+        listed = ledger.listed(using, job.collection_id, first.lower, first.upper)
+        return _Read([], vanished(listed, entity, reader))
     ids = list(dict.fromkeys(item for entry in entries for item in entry.entity_ids or ()))
     if first.operation == Operation.DELETE:
         return _Read([], ids)
@@ -204,16 +206,10 @@ def _count_present(entity: Entity, entity_ids: Sequence[str]) -> int:
     return sum(part.aggregate(found=counted)["found"] for part in parts)
 
 
-def _vanished(entry: QueueEntry, entity: Entity, reader: EntityReader, using: str) -> list[str]:
-    """Return the entities in a range of the ledger that the source no longer has."""
-    assert entry.job is not None
-    rows = SearchableEntity.objects.using(using).filter(
-        collection=entry.job.collection_id, chunk_count__gt=0, entity_id__lte=entry.upper
-    )
-    if entry.lower is not None:
-        rows = rows.filter(entity_id__gt=entry.lower)
+def vanished(rows: QuerySet[SearchableEntity], entity: Entity, reader: EntityReader) -> list[str]:
+    """Return the entities among some rows of the ledger that the source no longer has."""
     source = entity.rows()
-    if entity.key.is_integer and source.db == using:
+    if entity.key.is_integer and source.db == rows.db:
         # Keys of other kinds look different in the database and in the ledger.
         key = Cast(OuterRef("entity_id"), BigIntegerField())
         with suppress(DataError):  # ids from before the model had integer keys

@@ -108,9 +108,12 @@ def record_range(
         model: The model that was changed.
         using: See :func:`record`.
     """
-    row = QueuedChange(entity_type, Operation.EXPAND, Priority.STANDARD, "", None, "[]")
-    bounds = {"lower": None if lower is None else json.dumps(lower), "upper": json.dumps(upper)}
-    put([row._replace(**bounds)], using or router.db_for_write(model))
+    row = QueuedChange(
+        *(entity_type, Operation.EXPAND, Priority.STANDARD, "", None, "[]"),
+        lower=None if lower is None else json.dumps(lower),
+        upper=json.dumps(upper),
+    )
+    put([row], using or router.db_for_write(model))
 
 
 def put(rows: Sequence[QueuedChange], source: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ai_migration.entities.rows.reader import SourceRow
 from ai_migration.exceptions import TransientEmbedderError
 from ai_migration.indexing.batches import Failure, TargetPlan
+from ai_migration.indexing.checksums import checksums
 from ai_migration.models.sql.dialects.base import LedgerRow
 
 
@@ -20,20 +22,28 @@ class Outcome:
     failures: dict[str, Failure] = field(default_factory=dict)
     waiting: int = 0
 
-    @property
+    @cached_property
     def ledger_rows(self) -> list[LedgerRow]:
         """The ledger rows of what is written."""
         plan = self.plan
-        if plan.known:
-            rows = [
-                self._listed(row, stop - start)
-                for row, (start, stop) in zip(self.rows, self.spans, strict=True)
-            ]
-        else:  # the usual case of a first run
-            rows = [
-                LedgerRow(row.entity_id, row.hash_in(stop - start), row.metadata_hash, stop - start)
-                for row, (start, stop) in zip(self.rows, self.spans, strict=True)
-            ]
+        hashes = [
+            row.hash_in(stop - start)
+            for row, (start, stop) in zip(self.rows, self.spans, strict=True)
+        ]
+        sums = checksums(plan.embed.vectors, self.spans, hashes)
+        rows = [
+            LedgerRow(
+                row.entity_id,
+                content_hash,
+                row.metadata_hash,
+                stop - start,
+                self._version(row.entity_id) if plan.known else 0,  # not in a first run
+                checksum,
+            )
+            for row, content_hash, (start, stop), checksum in zip(
+                self.rows, hashes, self.spans, sums, strict=True
+            )
+        ]
         rows += [
             self._listed(row, plan.known[row.entity_id].chunk_count) for row in plan.metadata_rows
         ]

@@ -158,6 +158,7 @@ def claim(
             fence=lease.token,
             claimed_at=Now(),
             claims=F("claims") + 1,
+            coalescing_key=None,  # no writer looks at it, and locks it, any more
         )
     return entries
 

@@ -20,6 +20,7 @@ from django.db.models import F
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
 from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch
+from ai_migration.indexing.outbox import IDS_PER_ENTRY
 from ai_migration.indexing.outcomes import Outcome, outcome_of
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.leases import Lease
@@ -202,7 +203,7 @@ def _write_target(batch: Batch, outcome: Outcome, lease: Lease, *, is_shared: bo
     if not is_shared:  # they were marked just now
         rows = [row._replace(known_version=batch.read_started) for row in rows]
     if batch.job is None:
-        rows += outcome.unchanged_rows
+        rows = rows + outcome.unchanged_rows
     collection = outcome.plan.target.collection
     newer = ledger.upsert(
         lease.using,
@@ -282,10 +283,10 @@ def _read_again(
                 entity_type=batch.entity.name,
                 operation=Operation.INDEX,
                 priority=Priority.STANDARD,
-                entity_ids=entity_ids[start : start + queue.IDS_PER_ENTRY],
+                entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
                 created_at=made,
             )
-            for start in range(0, len(entity_ids), queue.IDS_PER_ENTRY)
+            for start in range(0, len(entity_ids), IDS_PER_ENTRY)
         )
     logger.info("%s entities of %s are read again", len(entity_ids), batch.entity.name)
 

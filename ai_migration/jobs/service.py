@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ai_migration.jobs.report import ids, listing, overview, progress
-from ai_migration.jobs.start import planning, starting
+from ai_migration.jobs.report import ids, listing, overview, progress, verification
+from ai_migration.jobs.start import planning, starting, verify
 from ai_migration.jobs.steer import failures, steering
 
 
@@ -14,6 +14,7 @@ class DataMigrationService:
     index_all_entities = staticmethod(starting.index_all_entities)
     start_migration = staticmethod(starting.start_migration)
     plan = staticmethod(planning.plan_migration)
+    verify = staticmethod(verify.verify)
 
     pause_migration = staticmethod(steering.pause_migration)
     resume_migration = staticmethod(steering.resume_migration)
@@ -29,6 +30,7 @@ class DataMigrationService:
     list_events = staticmethod(listing.list_events)
     get_progress = staticmethod(progress.get_progress)
     get_progress_of = staticmethod(progress.get_progress_of)
+    get_findings = staticmethod(verification.get_findings)
     list_entities = staticmethod(overview.list_entities)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from django.db import transaction
 from django.db.models import Manager, Model, QuerySet
 
+from ai_migration.entities.config.schema import Operation
 from ai_migration.live.changes import MOST_IDS, record, record_rows
 from ai_migration.live.signals import watch_of
 from ai_migration.live.suspension import suspend_sync
@@ -70,9 +71,9 @@ class IndexedQuerySet(QuerySet[M, M]):
             updated = super().update(**kwargs)
             for each in own:
                 record_rows(each.entity, keys, self.model, self._written)
-            for each, found in values:
-                new = [kwargs[each.dependency.key]] if each.dependency.key in kwargs else []
-                self._record_related(each, [*found, *new])
+            for reading, found in values:
+                key = reading.dependency.key
+                self._record_related(reading, [*found, *([kwargs[key]] if key in kwargs else [])])
         return updated
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -104,7 +105,7 @@ class IndexedQuerySet(QuerySet[M, M]):
     def _is_cut(self) -> bool:
         return self.query.is_sliced or bool(self.query.distinct)
 
-    def _own(self, operation: str, fields: Collection[str] | None = None) -> list[Own]:
+    def _own(self, operation: Operation, fields: Collection[str] | None = None) -> list[Own]:
         return [each for each in watch_of(self.model).own if each.follows(operation, fields)]
 
     def _related(self, fields: Collection[str] | None = None) -> list[Related]:

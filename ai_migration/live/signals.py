@@ -22,6 +22,7 @@ from django.db.models.signals import (
 
 from ai_migration.conf import get_settings
 from ai_migration.entities import registry
+from ai_migration.entities.config.schema import Operation
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.indexing.outbox import Change
 from ai_migration.live.changes import record, record_readers
@@ -83,7 +84,7 @@ def _saved(
     if raw:
         return
     watch = watch_of(sender)
-    operation = "create" if created else "update"
+    operation: Operation = "create" if created else "update"
     changes = [
         each.change(instance) for each in watch.own if each.follows(operation, update_fields)
     ]

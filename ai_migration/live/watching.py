@@ -10,6 +10,7 @@ from django.apps import apps
 from django.db.models import Model
 
 from ai_migration.entities import registry
+from ai_migration.entities.config.schema import Operation
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.relations import Dependency, dependencies, names_of, own_fields
 from ai_migration.entities.resolving import examine_entity
@@ -36,7 +37,7 @@ class Own:
         """Return the change of an instance."""
         return Change(self.entity.name, self.entity.key.to_entity_id(getattr(instance, self.key)))
 
-    def follows(self, operation: str, update_fields: Iterable[str] | None = None) -> bool:
+    def follows(self, operation: Operation, update_fields: Iterable[str] | None = None) -> bool:
         """Return whether an operation on some of the fields (default: all) matters here."""
         return (
             _concerns(self.fields, update_fields)

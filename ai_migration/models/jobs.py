@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from ai_migration.models.base import OwnModel
 from ai_migration.models.collections import Collection
 from ai_migration.models.sql.clock import MomentField
-from ai_migration.types import OPEN_STATUSES, JobStatus, MigrationMode
+from ai_migration.types import OPEN_STATUSES, JobKind, JobStatus, MigrationMode
 from ai_migration.words import counted
 
 MILLION = 1_000_000
@@ -33,13 +33,14 @@ class JobPhase(models.TextChoices):
 
     SOURCE = "source", "ranges of the source table"
     SWEEP = "sweep", "ranges of the ledger, to remove what the source no longer has"
+    WALK = "walk", "parts of the store, to find vectors that the ledger does not know"
     RETRY = "retry", "the job's failures, to try them again"
     FINISH = "finish", "build indexes, verify, activate"
     DONE = "done", "nothing more"
 
 
 class MigrationJob(OwnModel):
-    """One migration: it feeds the queue range by range and counts the results."""
+    """One migration, or one verify: it feeds the queue range by range and counts the results."""
 
     id = models.CharField(primary_key=True, max_length=64, default=new_job_id, editable=False)
     entity_type = models.CharField(_("entity type"), max_length=255)
@@ -47,6 +48,17 @@ class MigrationJob(OwnModel):
     status = models.CharField(
         _("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING
     )
+    kind = models.CharField(
+        _("kind"),
+        max_length=10,
+        choices=JobKind,
+        default=JobKind.MIGRATION,
+        db_default=JobKind.MIGRATION,  # workers of the version before do not know it
+    )
+    repair = models.BooleanField(
+        _("repair"), default=False, db_default=False, help_text=_("Of what a verify finds.")
+    )
+    findings = models.JSONField(null=True, help_text=_("What a verify has found so far."))
     mode = models.CharField(max_length=10, choices=MigrationMode, default=MigrationMode.CHANGED)
     rebuild = models.BooleanField(default=False)
     reindex_existing = models.BooleanField(default=False)
@@ -141,7 +153,9 @@ class MigrationJob(OwnModel):
             ("search_index", "Can search the index"),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["writes_to"], name="ai_migration_jobs_one_open"),
+            models.UniqueConstraint(
+                fields=["writes_to", "kind"], name="ai_migration_jobs_one_open_each"
+            ),
             models.UniqueConstraint(
                 fields=["idempotency_key"], name="ai_migration_jobs_asked_once"
             ),

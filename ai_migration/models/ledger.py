@@ -33,6 +33,9 @@ class SearchableEntity(OwnModel):
     content_hash = models.BinaryField(max_length=16, help_text=_("BLAKE2b of text and chunking."))
     metadata_hash = models.BinaryField(max_length=16)
     chunk_count = models.PositiveIntegerField(_("chunk count"))
+    checksum = models.BigIntegerField(
+        null=True, help_text=_("Of its vectors, to find them replaced; null: unknown.")
+    )
     version = models.PositiveBigIntegerField(
         help_text=_("When the read it was made from ended: microseconds since 1970.")
     )

@@ -164,6 +164,13 @@ class ResumeMigration(Body):
         return JobChanges(**self.given())
 
 
+class VerifyIndex(Body):
+    """What a verify is to do."""
+
+    repair: Flag = asked("Bring in line what differs, and only that.", False, default=False)
+    allow_removals: Flag = asked(_REMOVALS, default=False)
+
+
 class SearchIndex(Body):
     """A search."""
 

@@ -25,6 +25,7 @@ from ai_migration.jobs.report.documents import (
     Page,
     Plan,
 )
+from ai_migration.jobs.report.verification import Verification
 from ai_migration.jobs.service import migration_service
 from ai_migration.rest.access import CONTROL, PLAN, SEARCH, START, VIEW
 from ai_migration.rest.base import MigrationView, RecoveringView, Tag
@@ -36,6 +37,7 @@ from ai_migration.rest.requests import (
     ResumeMigration,
     SearchIndex,
     StartMigration,
+    VerifyIndex,
     parsed,
 )
 
@@ -185,6 +187,32 @@ class EngineView(MigrationView):
     def get(self, request: Request) -> Response:
         """Return the state of workers and queue, and how soon live changes are searchable."""
         return Response(Engine.of(engine_status()))
+
+
+class VerifyView(RecoveringView):
+    tag = Tag.INDEX
+    access = {"POST": START}
+
+    @operation(
+        "verify",
+        Job,
+        request=VerifyIndex,
+        errors=["unknown_entity_type", "not_indexed", "conflicting_job", "rebuild_required"],
+    )
+    def post(self, request: Request, entity_type: str) -> Response:
+        """Start a verify of an entity type: compare its rows, the ledger and the store."""
+        asked = parsed(VerifyIndex, request).given()
+        job = migration_service.verify(entity_type, **asked, created_by=self.user_name)
+        return Response(Job.of(job))
+
+
+class FindingsView(RecoveringView):
+    access = {"GET": VIEW}
+
+    @operation("getFindings", Verification, errors=["unknown_job"])
+    def get(self, request: Request, job_id: str) -> Response:
+        """Return what a verify has found so far."""
+        return Response(Verification.of(migration_service.get_findings(job_id)))
 
 
 class SearchView(MigrationView):

@@ -111,6 +111,20 @@ def load_metadata(payloads: Sequence[str | None]) -> Documents | None:
     return [{} if payload is None else json.loads(payload) for payload in payloads]
 
 
+def unpacked(packed: Sequence[bytes], dimensions: int) -> Vectors:
+    """Return packed vectors as an array, shape ``(len(packed), dimensions)``; one of other
+    dimensions is a row of NaN."""
+    width = 4 * dimensions
+    joined = b"".join(packed)
+    if all(len(vector) == width for vector in packed):
+        return np.frombuffer(joined, dtype="<f4").astype(np.float32).reshape(-1, dimensions)
+    vectors = np.full((len(packed), dimensions), np.nan, dtype=np.float32)
+    for row, vector in enumerate(packed):
+        if len(vector) == width:
+            vectors[row] = np.frombuffer(vector, dtype="<f4")
+    return vectors
+
+
 def missing(collection: CollectionRef) -> StoreError:
     """Return the error for a collection that is not in the store."""
     return StoreError(

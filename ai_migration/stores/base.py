@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import isgeneratorfunction
+from itertools import islice
 from typing import Any, NoReturn
 
 from django.core.checks import CheckMessage
@@ -14,13 +15,22 @@ from django.db import Error
 
 from ai_migration.exceptions import AIMigrationError, StoreError
 from ai_migration.redaction import redacted, scrub, secrets_of
-from ai_migration.types import CollectionRef, IndexBuild, JSONValue, StoreHit, VectorBatch, Vectors
+from ai_migration.types import (
+    CollectionRef,
+    IndexBuild,
+    JSONValue,
+    StoreHit,
+    VectorBatch,
+    VectorKey,
+    Vectors,
+)
 
 _LONGEST_MESSAGE = 500
 _CALLS = (
     *("ensure_collection", "exists", "drop_collection", "activated"),
     *("optimize", "needs_index", "index_build"),
     *("upsert", "update_metadata", "delete", "scroll", "count", "search"),
+    *("fetch", "keys"),
 )
 """The operations of a store."""
 VECTOR_NAMESPACE = uuid.UUID("5b7a7f6e-6f0a-5d6b-9a58-0f3c1f1a2d4e")
@@ -98,6 +108,39 @@ class VectorStore(ABC):
     @abstractmethod
     def scroll(self, collection: CollectionRef, *, page_size: int = 1000) -> Iterator[VectorBatch]:
         """Yield all vectors ordered by (entity, chunk), in bounded memory."""
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        """Yield all vectors of these entities, in any order, for a verify: what the store has, also
+        if it has a chunk twice. A vector of other dimensions is a row of NaN.
+
+        This one reads the whole collection. Override it where the store can look ids up.
+        """
+        wanted = set(entity_ids)
+        for page in self.scroll(collection):
+            rows = [i for i, entity_id in enumerate(page.entity_ids) if entity_id in wanted]
+            if rows:
+                yield page.part(rows)
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        """Return the entity and chunk of some vectors, in any order: called with each cursor in
+        turn, of every vector of the collection.
+
+        This one reads the collection up to there. Override it where the store can begin anywhere.
+
+        Args:
+            collection: The collection.
+            after: The cursor of the call before; None at the beginning.
+            limit: The number of vectors, at most.
+
+        Returns:
+            The keys, and a cursor for the next call; None where none are left.
+        """
+        start = after or 0
+        pairs = (pair for page in self.scroll(collection) for pair in page.pairs())
+        found = list(islice(pairs, start, start + limit))
+        return found, start + limit if len(found) == limit else None
 
     @abstractmethod
     def count(self, collection: CollectionRef) -> int:

@@ -22,10 +22,11 @@ from ai_migration.stores._support import (
     require_ids,
     require_vectors,
     scores,
+    unpacked,
 )
 from ai_migration.stores._transactions import atomically, translating
 from ai_migration.stores.base import VectorStore
-from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
+from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, VectorKey, Vectors
 
 _BLOCK_BYTES = 4 << 20
 """Vectors that a search holds in memory at once."""
@@ -99,6 +100,27 @@ class DatabaseStore(VectorStore):
                 sql.as_array(rows, collection.dimensions),
                 load_metadata([row[3] for row in rows]),
             )
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        with translating(self.using, collection):
+            self._require(collection)
+            rows = dialect(self.using).vectors_of(collection.id, entity_ids)
+        yield VectorBatch(
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            unpacked([row[2] for row in rows], collection.dimensions),
+            load_metadata([row[3] for row in rows]),
+        )
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        with translating(self.using, collection):
+            self._require(collection)
+            found = dialect(self.using).vector_keys_after(
+                collection.id, tuple(after or ("", -1)), limit
+            )
+        return found, list(found[-1]) if len(found) == limit else None
 
     def count(self, collection: CollectionRef) -> int:
         with translating(self.using, collection):

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from ai_migration.stores._support import (
     scores,
 )
 from ai_migration.stores.base import VectorStore
-from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, Vectors
+from ai_migration.types import CollectionRef, JSONValue, StoreHit, VectorBatch, VectorKey, Vectors
 
 
 @dataclass
@@ -31,6 +32,10 @@ class _Contents:
     vectors: dict[tuple[str, int], Vectors] = field(default_factory=dict)
     payloads: dict[tuple[str, int], str] = field(default_factory=dict)
     chunks: dict[str, set[int]] = field(default_factory=dict)
+
+    def keys_of(self, entity_id: str) -> list[VectorKey]:
+        """Return the keys of an entity's vectors."""
+        return [(entity_id, chunk) for chunk in sorted(self.chunks.get(entity_id, ()))]
 
 
 class MemoryStore(VectorStore):
@@ -112,6 +117,31 @@ class MemoryStore(VectorStore):
                 vectors,
                 load_metadata(payloads),
             )
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        with self._lock:
+            contents = self._contents(collection)
+            keys = [key for each in set(entity_ids) for key in contents.keys_of(each)]
+            vectors = np.full((len(keys), collection.dimensions), np.nan, dtype=np.float32)
+            for row, key in enumerate(keys):
+                if contents.vectors[key].shape == (collection.dimensions,):
+                    vectors[row] = contents.vectors[key]
+            payloads = [contents.payloads.get(key) for key in keys]
+        yield VectorBatch(
+            [entity_id for entity_id, _ in keys],
+            [chunk for _, chunk in keys],
+            vectors,
+            load_metadata(payloads),
+        )
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        with self._lock:
+            cursor = tuple(after or ("", -1))
+            later = (key for key in self._contents(collection).vectors if key > cursor)
+            found = nsmallest(limit, later)
+        return found, list(found[-1]) if len(found) == limit else None
 
     def count(self, collection: CollectionRef) -> int:
         contents = self._collections.get(collection.name)

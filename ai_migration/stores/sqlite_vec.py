@@ -26,6 +26,7 @@ from ai_migration.stores._support import (
     require_ids,
     require_library,
     require_vectors,
+    unpacked,
     values_of,
 )
 from ai_migration.stores.base import VectorStore
@@ -36,6 +37,7 @@ from ai_migration.types import (
     Metric,
     StoreHit,
     VectorBatch,
+    VectorKey,
     Vectors,
 )
 
@@ -167,6 +169,35 @@ class SqliteVecStore(VectorStore):
             if len(rows) < page_size:
                 return
             after = rows[-1][:2]
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        with self._translating(collection):
+            db = self._connection()
+            self._require(db, collection)
+            rows = db.execute(
+                f"SELECT entity, chunk, vector, metadata FROM {collection.name} "
+                "WHERE entity IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(entity_ids)),),
+            ).fetchall()
+        yield VectorBatch(
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            unpacked([row[2] for row in rows], collection.dimensions),
+            load_metadata([row[3] for row in rows]),
+        )
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        with self._translating(collection):
+            db = self._connection()
+            self._require(db, collection)
+            found = db.execute(
+                f"SELECT entity, chunk FROM {collection.name} "
+                "WHERE (entity, chunk) > (?, ?) ORDER BY entity, chunk LIMIT ?",
+                (*(after or ("", -1)), limit),
+            ).fetchall()
+        return found, list(found[-1]) if len(found) == limit else None
 
     def count(self, collection: CollectionRef) -> int:
         if not self.exists(collection):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.checks import CheckMessage
 
 from ai_migration.stores.base import VectorStore
+from ai_migration.testing.store_lookups import LookingUp
 from ai_migration.testing.store_reads import Scrolling, Searching
 from ai_migration.testing.store_refusals import Crowds, Faults, Refusals
 from ai_migration.testing.store_suite import batch_of, unit_vectors
@@ -14,7 +15,7 @@ __all__ = ["VectorStoreContract", "batch_of", "unit_vectors"]
 
 
 class VectorStoreContract(
-    Collections, Writes, Removals, Refusals, Faults, Crowds, Scrolling, Searching
+    Collections, Writes, Removals, Refusals, Faults, Crowds, Scrolling, LookingUp, Searching
 ):
     """Subclass it and define a fixture ``store`` that returns your store; then override three
     methods for what the suite cannot know. Without them their tests are skipped.

@@ -39,6 +39,10 @@ ai-entities:
 WORKER = ("ai_migration", "worker")
 
 
+def rows() -> IndexedQuerySet[Article]:
+    return IndexedQuerySet(Article)
+
+
 class Writer:
     """An application that writes whatever comes to its mind.
 
@@ -89,21 +93,21 @@ class Writer:
             article.delete()
 
     def bulk_create(self) -> None:
-        IndexedQuerySet(Article).bulk_create(Article(**self._values()) for _ in range(5))
+        rows().bulk_create(Article(**self._values()) for _ in range(5))
 
     def bulk_update(self) -> None:
         articles = self._some(5)
         for article in articles:
             article.body = f"Updated at once by {self._number}."
-        IndexedQuerySet(Article).bulk_update(articles, ["body"])
+        rows().bulk_update(articles, ["body"])
 
     def update(self) -> None:
         keys = [article.pk for article in self._some(5)]
-        IndexedQuerySet(Article).filter(pk__in=keys).update(title=f"Set by {self._number}")
+        rows().filter(pk__in=keys).update(title=f"Set by {self._number}")
 
     def bulk_delete(self) -> None:
         keys = [article.pk for article in self._some(2)]
-        IndexedQuerySet(Article).filter(pk__in=keys).delete()
+        rows().filter(pk__in=keys).delete()
 
     def rename_category(self) -> None:
         category = self._rng.choice(self._categories)
@@ -197,3 +201,5 @@ def test_the_index_is_what_the_rows_say(followed: World, manage: Manage, seed: i
     )
     assert found.vectors == control.vectors
     assert found.ledger == control.ledger
+    verify = manage("ai_migration", "verify", "article", "--json", ai_migration=followed.settings)
+    assert verify.returncode == 0, verify.stdout + verify.stderr

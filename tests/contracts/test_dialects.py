@@ -86,9 +86,9 @@ def test_a_primary_is_no_standby(here: Dialect) -> None:
     assert here.table_identity("no such table") is None
 
 
-def rows(versions: dict[str, int]) -> list[LedgerRow]:
+def rows(versions: dict[str, int], checksum: int | None = -(2**63)) -> list[LedgerRow]:
     return [
-        LedgerRow(entity_id, bytes([n, 0, 255]), b"", n, known)
+        LedgerRow(entity_id, bytes([n, 0, 255]), b"", n, known, checksum)
         for n, (entity_id, known) in enumerate(versions.items())
     ]
 
@@ -98,12 +98,16 @@ def test_the_ledger(here: Dialect) -> None:
         assert here.insert_entities(1, rows(dict.fromkeys(IDS, 0)), 10) == len(IDS)
         assert here.insert_entities(1, rows({"a": 0, "new": 0}), 11) == 1
         changed = rows({"A": 10, "a": 9, "absent": 10})
-        assert here.update_entities(1, changed, 12) == 1
-    found = {row[0]: tuple(row) for row in here.known_entities(1, [*IDS, "new", "unknown"])}
+        assert here.update_entities(1, [row._replace(checksum=5) for row in changed], 12) == 1
+        unknown = [row._replace(checksum=None) for row in rows({"B": 0, "A": 12})]
+        assert here.insert_entities(1, unknown[:1], 13) == 1
+        assert here.update_entities(1, unknown[1:], 13) == 1
+    found = {row[0]: tuple(row) for row in here.known_entities(1, [*IDS, "new", "B", "unknown"])}
     assert found == {
-        **{each: (each, bytes([n, 0, 255]), b"", n, 10) for n, each in enumerate(IDS)},
-        "new": ("new", b"\x01\0\xff", b"", 1, 11),
-        "A": ("A", b"\0\0\xff", b"", 0, 12),
+        **{each: (each, bytes([n, 0, 255]), b"", n, 10, -(2**63)) for n, each in enumerate(IDS)},
+        "new": ("new", b"\x01\0\xff", b"", 1, 11, -(2**63)),
+        "B": ("B", b"\0\0\xff", b"", 0, 13, None),
+        "A": ("A", b"\x01\0\xff", b"", 1, 13, 5),
     }
     assert here.known_entities(2, IDS) == []
 

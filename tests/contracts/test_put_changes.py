@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from ai_migration.models import Collection, QueueEntry
-from ai_migration.models.sql.dialects import Dialect, dialect
+from ai_migration.models.sql.dialects import Dialect, dialect, mysql
 from ai_migration.models.sql.dialects.base import QueuedChange
 from ai_migration.types import CollectionStatus, EntryStatus
 from tests.databases import FreshDatabase
@@ -23,7 +24,7 @@ def here(database: FreshDatabase) -> Dialect:
     return dialect("default")
 
 
-def change(key: str | None = "5", entity_type: str = "article", **values: str) -> QueuedChange:
+def change(key: str | None = "5", entity_type: str = "article", **values: Any) -> QueuedChange:
     return QueuedChange(entity_type, "INDEX", 1, "", key, f'["{key}"]')._replace(**values)
 
 
@@ -31,22 +32,35 @@ def keys() -> list[str | None]:
     return list(QueueEntry.objects.order_by("pk").values_list("coalescing_key", flat=True))
 
 
-def test_what_waits_is_not_written_again(here: Dialect) -> None:
+@pytest.fixture
+def coalescing(here: Dialect, monkeypatch: pytest.MonkeyPatch) -> Dialect:
+    """On MariaDB, what MySQL does."""
+    monkeypatch.setattr(mysql, "_PUT_ALL_CHANGES", mysql._PUT_CHANGES)
+    return here
+
+
+def test_what_waits_is_not_written_again(coalescing: Dialect) -> None:
+    here = coalescing
     assert here.put_changes([change("5"), change("6"), change(None)]) == 3
     assert here.put_changes([change("5"), change("7"), change(None)]) == 2
     assert keys() == ["5", "6", None, "7", None]
     assert here.put_changes([change("5", operation="EXPAND")]) == 1
+    assert here.put_changes([change("5")]) == 0, "alone it is another statement"
+    assert here.put_changes([change(None)]) == 1
 
 
-def test_keys_are_the_same_byte_by_byte(here: Dialect) -> None:
+def test_keys_are_the_same_byte_by_byte(coalescing: Dialect) -> None:
+    here = coalescing
     assert here.put_changes([change("a")]) == 1
     assert here.put_changes([change(key) for key in ("a", "A", "a ", "\xe1", "a")]) == 3
 
 
-def test_an_entry_is_whole(here: Dialect) -> None:
+@pytest.mark.parametrize("with_another", [False, True])
+def test_an_entry_is_whole(here: Dialect, with_another: bool) -> None:
     odd = 'it\'s "%s" \\ é😀'
-    here.put_changes([change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')])
-    entry = QueueEntry.objects.get()
+    whole = change(odd, path="tags", entity_ids='["1", "é"]', lower="[1]", upper='"z"')
+    here.put_changes([whole, whole._replace(path="alone")][: 1 + with_another])
+    entry = QueueEntry.objects.get(path="tags")
     assert (entry.coalescing_key, entry.path, entry.entity_ids) == (odd, "tags", ["1", "é"])
     assert (entry.lower, entry.upper, entry.status) == ([1], "z", EntryStatus.PENDING)
     other = QueueEntry.objects.create(entity_type="article", priority=1, entity_ids=[])
@@ -91,7 +105,7 @@ def test_a_long_queue_is_not_read(here: Dialect) -> None:
     ]
 
 
-@pytest.mark.vendors("postgresql", "mysql")
+@pytest.mark.vendors("postgresql")
 def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> None:
     """A worker could read the row before the change is committed."""
     here.put_changes([change("5"), change("6")])
@@ -111,3 +125,25 @@ def test_it_waits_for_nobody_and_nobody_takes_what_it_locks(here: Dialect) -> No
         thread.start()
         thread.join(30)
         assert written == [0, 1]
+
+
+@pytest.mark.vendors("mysql")
+def test_mariadb_writes_each_change_and_locks_none(here: Dialect) -> None:
+    """Its SKIP LOCKED now and then waits: the caller's transaction could be rolled back."""
+    assert here.put_changes([change("5"), change("6")]) == 2
+    with transaction.atomic():
+        assert here.put_changes([change("5")]) == 1
+        other: list[int] = []
+
+        def look() -> None:
+            try:
+                with transaction.atomic():
+                    other.append(len(QueueEntry.objects.select_for_update(skip_locked=True)))
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(30)
+    assert other == [2]
+    assert keys() == ["5", "6", "5"]

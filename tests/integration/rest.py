@@ -53,6 +53,8 @@ class Api:
         parts = path.split("/")
         if parts[0] == "jobs" and len(parts) > 1:
             parts[1] = "{job_id}"
+        if parts[0] == "entities" and len(parts) > 1:
+            parts[1] = "{entity_type}"
         described = document["paths"]["/" + "/".join(parts)][method]["responses"]
         assert str(answer.status_code) in described, (method, path, answer.content)
         content = described[str(answer.status_code)].get("content")

@@ -31,7 +31,7 @@ def rows() -> IndexedQuerySet[Article]:
 
 def entries() -> list[list[str]]:
     found = QueueEntry.objects.filter(job=None).order_by("pk")
-    return list(found.values_list("entity_ids", flat=True))
+    return [entry.entity_ids or [] for entry in found]
 
 
 def test_what_is_touched_is_in_one_entry() -> None:
@@ -110,7 +110,7 @@ def test_related_rows_are_followed(live: Project) -> None:
     category = Category.objects.create(name="Shoes", slug="shoes")
     Article.objects.update(category=category)
     run()
-    related = IndexedQuerySet(Category)
+    related: IndexedQuerySet[Category] = IndexedQuerySet(Category)
     related.update(slug="boots")
     assert entries() == []
     related.update(name="Boots")

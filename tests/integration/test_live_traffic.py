@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError, connections, transaction
 
 from ai_migration import enqueue
 from ai_migration.engine import worker
 from ai_migration.engine.slices import slice as slices
 from ai_migration.engine.slices.slice import LIVE_ROWS, Slice, SliceReport
 from ai_migration.engine.worker import run_worker
+from ai_migration.indexing.outbox import Change, record
 from ai_migration.indexing.queue import claim, live_is_due
 from ai_migration.jobs.feed.ranges import feed
 from ai_migration.models import MigrationJob, QueueEntry
@@ -73,6 +76,15 @@ def test_changes_of_many_rows_are_claimed_few_at_a_time(project: Project) -> Non
     for live_rows, sizes in ((50, [40]), (10, [40]), (99, [40, 40]), (99, [40, 1, 1])):
         claimed = claim(held, 8, live_rows=live_rows)
         assert [len(entry.entity_ids or ()) for entry in claimed] == sizes
+
+
+def test_what_is_claimed_has_no_key(project: Project) -> None:
+    """MySQL would lock it for whoever writes the same change again, and the worker would wait."""
+    QueueEntry.objects.create(
+        entity_type="article", operation="INDEX", priority=1, entity_ids=["1"], coalescing_key="1"
+    )
+    claim(lease(), 8)
+    assert QueueEntry.objects.get().coalescing_key is None
 
 
 def test_only_live_changes_are_claimed_if_asked(project: Project) -> None:
@@ -278,3 +290,46 @@ def test_a_look_is_one_query_of_an_index(
 ) -> None:
     with django_assert_num_queries(1):
         assert not live_is_due(our_database())
+
+
+# Writers
+
+
+@pytest.mark.gate
+@pytest.mark.vendors("postgresql", "mysql")
+def test_writers_of_the_same_rows_never_deadlock_because_of_the_queue(project: Project) -> None:
+    """Four of them, as fast as they can, beside a worker: the same row, rows in opposite order in
+    one transaction, and many in one statement. (Each transaction changes one row only: two rows
+    that are changed in opposite order are a deadlock without any queue.)"""
+    make_articles(40)
+    run()
+    ids = keys()
+    errors: list[Exception] = []
+
+    def write(number: int) -> None:
+        rng = random.Random(number)
+        try:
+            for turn in range(200):
+                some = rng.sample(ids[:6], 3)
+                with transaction.atomic():
+                    Article.objects.filter(pk=some[0]).update(body=f"Turn {turn} of {number}.")
+                    for key in some:
+                        record([Change("article", key)], Article)
+                    if turn % 10 == 0:
+                        shuffled = rng.sample(ids, len(ids))
+                        record([Change("article", key) for key in shuffled], Article)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    run_worker(should_stop=lambda: not any(writer.is_alive() for writer in writers))
+    for writer in writers:
+        writer.join()
+    assert errors == []
+    work()
+    assert not QueueEntry.objects.filter(job=None).exists()
+    assert_in_line()

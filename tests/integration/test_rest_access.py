@@ -45,7 +45,9 @@ CALLS: list[tuple[str, str, set[str]]] = [
     ("get", "jobs/mig-1", {VIEW}),
     ("get", "jobs/mig-1/events", {VIEW}),
     ("get", "jobs/mig-1/failures", {VIEW}),
+    ("get", "jobs/mig-1/findings", {VIEW}),
     ("get", "entities", {VIEW}),
+    ("post", "entities/article/verify", {VIEW, START}),
     ("get", "schema", {VIEW}),
     ("get", "docs", {VIEW}),
     ("post", "start", {VIEW, START}),
@@ -167,7 +169,7 @@ def test_the_schema_is_openapi_3_1_with_an_example_of_every_error(api: Api) -> N
     schema = api.get("schema").json()
     assert schema["openapi"].startswith("3.1")
     operations = [item for calls in schema["paths"].values() for item in calls.values()]
-    assert len(operations) == 14
+    assert len(operations) == 16
     for item in operations:
         assert re.search(r"Needs the permissions? `ai_migration\.", item["description"])
         assert re.fullmatch(r"[A-Z][^\n]{5,80}[^.]", item["summary"])
@@ -220,7 +222,7 @@ def test_our_calls_take_no_name_of_the_hosts() -> None:
         for item in calls.values()
     }
     assert names.pop("search") == "/search"
-    assert len(names) == 14
+    assert len(names) == 16
     assert all(name.startswith("migration") for name in names)
     assert names["migrationSearch"] == "/a/search"
 

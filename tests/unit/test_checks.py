@@ -222,7 +222,7 @@ def test_a_right_config_is_silent() -> None:
 
 def test_the_checks_have_their_tag() -> None:
     assert checks.tag_exists(TAG)
-    assert len(our_checks()) == 7
+    assert len(our_checks()) == 8
     assert all(check.__module__.startswith("ai_migration.checks.") for check in our_checks())
 
 
@@ -535,7 +535,7 @@ def test_inert_keys_are_named_once(use: Callable[..., None]) -> None:
 
 
 def test_a_key_without_effect_is_looked_at_all_the_same(use: Callable[..., None]) -> None:
-    use(ENTITY.format("updated-at-field: title"))
+    use(ENTITY.format("updated-at-field: title\n    features: [x]"))
     assert codes() == ["E027", "I002"]
 
 

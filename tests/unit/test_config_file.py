@@ -61,6 +61,7 @@ ai-entities:
     chunking: {size: 200, overlap: 20}
     created-at-field: created
     updated-at-field: updated
+    reindex-on: [brand]
     tenant-field: tenant_id
     filterable-fields: [g, {name: h}]
     queryset: live
@@ -111,8 +112,7 @@ def test_a_file_of_a_system_in_use_loads_unchanged() -> None:
     assert config.source("behavior-insight") == "ai-entity-config.sample.yml:18"
     assert inert_keys(config.document) == [
         "ai-config.default-embedding-model",
-        "auto-embedding",
-        "crud-operations",
+        "crud-operations.enable-analysis",
         "embeddable-fields.model",
         "enable-recommendations",
         "features",
@@ -150,16 +150,16 @@ def test_inert_keys_are_only_those_that_mean_nothing(load: Load) -> None:
         "ai-config.enable-cleanup",
         "ai-config.enable-something-else",
         "ai-config.timeout-seconds",
-        "auto-embedding",
-        "auto-process",
-        "crud-operations",
+        "crud-operations.ai-processing",
+        "crud-operations.analyze",
+        "crud-operations.enable-analysis",
+        "crud-operations.search",
         "embeddable-fields.model",
         "enable-recommendations",
         "features",
         "metadata-fields.include-in-search",
         "searchable-fields.include-in-rag",
         "searchable-fields.weight",
-        "updated-at-field",
     ]
     assert inert_keys(load("ai-entities: {a: {model: x.Y}}").document) == []
 

@@ -167,14 +167,15 @@ CHANGES: dict[str, Any] = {
     "enable_search": False,
     "batch_size": 5,
 }
-WITHOUT_EFFECT: dict[str, Any] = {
-    "features": ["f"],
+WITHOUT_EFFECT: dict[str, Any] = {"features": ["f"], "enable_recommendations": True}
+LIVE: dict[str, Any] = {
     "auto_process": False,
     "auto_embedding": False,
-    "enable_recommendations": True,
     "updated_at_field": "u",
     "crud_operations": {"delete": {"enabled": False}},
+    "reindex_on": ["r"],
 }
+"""When rows are indexed, and not how."""
 TEXT = {"searchable_fields", "embeddable_fields", "template", "chunking"}
 METADATA = {"metadata_fields", "filterable_fields", "tenant_field"}
 
@@ -187,7 +188,7 @@ def definition(**keys: Any) -> EntityDefinition:
 def test_the_changes_below_are_all_there_can_be() -> None:
     inert = {name for name, field in EntityConfig.model_fields.items() if is_inert(field)}
     assert inert == set(WITHOUT_EFFECT)
-    assert EntityConfig.model_fields.keys() - inert == set(CHANGES)
+    assert EntityConfig.model_fields.keys() - inert == {*CHANGES, *LIVE}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -201,7 +202,9 @@ def test_a_snapshot_shows_each_change_where_it_belongs(name: str) -> None:
 def test_a_snapshot_does_not_show_what_has_no_effect() -> None:
     field = {"name": "a", "include-in-search": False}
     one = definition(metadata_fields=["a"])
-    assert one.snapshot() == definition(metadata_fields=[field], **WITHOUT_EFFECT).snapshot()
+    assert (
+        one.snapshot() == definition(metadata_fields=[field], **WITHOUT_EFFECT, **LIVE).snapshot()
+    )
 
 
 def test_a_snapshot_of_an_earlier_version_is_that_of_the_same_config_now() -> None:

@@ -139,7 +139,12 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
         .values_list("minute", *sums)
     )
     return [
-        EngineMinute(at, Tally(*numbers, freshness=waits.get(at, Freshness())))
+        EngineMinute(
+            at,
+            Tally(
+                **dict(zip(_NUMBERS, numbers, strict=True)), freshness=waits.get(at, Freshness())
+            ),
+        )
         for at, *numbers in rows
     ]
 

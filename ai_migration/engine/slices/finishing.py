@@ -13,6 +13,7 @@ from ai_migration.engine.slices.building import build_index
 from ai_migration.exceptions import OwnershipLostError, StoreError
 from ai_migration.indexing import queue
 from ai_migration.jobs.feed.collections import activate, verify
+from ai_migration.jobs.findings import in_words
 from ai_migration.jobs.steer.scheduling import start_waiting
 from ai_migration.jobs.steer.transitions import transition
 from ai_migration.models import Collection, MigrationJob, QueueEntry
@@ -20,7 +21,7 @@ from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import Lease
 from ai_migration.models.sql.clock import Now
 from ai_migration.stores import stores
-from ai_migration.types import CollectionStatus, EntryStatus, JobStatus
+from ai_migration.types import CollectionStatus, EntryStatus, JobKind, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
     """
     using = lease.using
     job = MigrationJob.objects.using(using).select_related("collection").get(pk=entry.job_id)
-    if not job.filter_config:  # a small selection may be followed by a bulk load
+    is_migration = job.kind == JobKind.MIGRATION
+    if is_migration and not job.filter_config:  # a small selection may precede a bulk load
         build_index(stores[job.collection.store], job.collection.ref, using, heartbeat)
     problem = ""
     if job.collection.status == CollectionStatus.BUILDING:
@@ -69,7 +71,7 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
             )
             return
         activate(job.collection, using)
-        if not job.filter_config:
+        if is_migration and not job.filter_config:
             Collection.objects.using(using).filter(pk=job.collection_id).update(
                 config_snapshot=job.config_snapshot
             )
@@ -78,13 +80,15 @@ def finish_job(entry: QueueEntry, lease: Lease, heartbeat: Callable[[], None]) -
             JobStatus.COMPLETED,
             using=using,
             actor="engine",
+            reason="" if is_migration else in_words(job),
             completed_at=Now(),
             total_entities=F("processed_entities"),
             total_is_estimate=False,
             throttled_until=None,
             throttle_reason="",
         )
-    _tell_store(job.collection)
+    if is_migration:
+        _tell_store(job.collection)
     start_waiting(using)
 
 

@@ -22,11 +22,14 @@ from django.db import DatabaseError
 from ai_migration.conf import get_settings
 from ai_migration.engine.insight.freshness import Freshness
 from ai_migration.engine.insight.metrics import Tally, add_to_minute
+from ai_migration.engine.slices.comparisons import Comparisons
 from ai_migration.engine.slices.finishing import finish_job
 from ai_migration.engine.slices.jobs import STANDBY_SECONDS, JobWatch
 from ai_migration.engine.slices.pools import EmbedPools
 from ai_migration.engine.slices.reading import ReadAhead
+from ai_migration.engine.slices.verifying import is_comparison, settle
 from ai_migration.entities import registry
+from ai_migration.entities.entity import Entity
 from ai_migration.entities.rows.reader import EntityReader
 from ai_migration.exceptions import (
     AIMigrationError,
@@ -37,7 +40,7 @@ from ai_migration.exceptions import (
     StoreError,
 )
 from ai_migration.indexing import queue
-from ai_migration.indexing.batches import Batch, Target
+from ai_migration.indexing.batches import Batch, Target, read_batch
 from ai_migration.indexing.embedding.pool import EmbedPool
 from ai_migration.indexing.embedding.retries import backoff
 from ai_migration.indexing.expanding import expand
@@ -137,7 +140,7 @@ class Slice:
                 dialect(using).idle_timeout(get_settings().LEASE_SECONDS / 2),
                 EmbedPools(using, self._clock) as self._pools,
             ):
-                with ReadAhead(using) as self._reading:
+                with ReadAhead[Batch](using) as self._reading, Comparisons(using) as self._compared:
                     is_idle = self._loop()
                 wait = self._pools.wakes_in or 0.0
         except OwnershipLostError:
@@ -154,12 +157,14 @@ class Slice:
             self._heartbeat()
             stopping = self._should_stop() or self._time_is_up
             if stopping:
-                queue.requeue(self.lease, [entry.pk for entry in self._reading.cancel()])
+                unread = [*self._reading.cancel(), *self._compared.cancel()]
+                queue.requeue(self.lease, [entry.pk for entry in unread])
             elif not is_dry and self._wants_more:
                 is_dry = not self._claim()
             elif self._live_is_due:
                 self._claim(only_live=True)
             self._take_read()
+            self._compare()
             halted = self._halt(stopping)
             # Whether nothing more comes for now.
             is_all = is_dry or self._has_suspect or len(self._open) >= MAX_OPEN
@@ -181,7 +186,7 @@ class Slice:
         read than a slice lasts would be read for ever."""
         if self._clock() < self._ends:
             return False
-        is_begun = self._reading or self._pools.in_flight or self._pools.can_send
+        is_begun = self._reading or self._compared or self._pools.in_flight or self._pools.can_send
         return bool(self._written or self._pools.answered or not is_begun)
 
     # Claiming and reading
@@ -190,11 +195,12 @@ class Slice:
     def _wants_more(self) -> bool:
         if self._has_suspect and self._in_hand:
             return False
-        return len(self._reading) < 2 and len(self._open) < MAX_OPEN and self._pools.want_more
+        is_full = len(self._reading) >= 2 or len(self._compared) >= 2
+        return not is_full and len(self._open) < MAX_OPEN and self._pools.want_more
 
     @property
     def _in_hand(self) -> bool:
-        return bool(self._open or self._reading)
+        return bool(self._open or self._reading or self._compared)
 
     @property
     def _live_is_due(self) -> bool:
@@ -212,7 +218,11 @@ class Slice:
 
     def _wait(self) -> None:
         """Wait for an answer, a batch that is read, or the clock."""
-        pending: list[Future[Any]] = [*self._pools.in_flight, *self._reading.futures]
+        pending: list[Future[Any]] = [
+            *self._pools.in_flight,
+            *self._reading.futures,
+            *self._compared.futures,
+        ]
         timeout = min(_LONGEST_WAIT, self._pools.wakes_in or _LONGEST_WAIT)
         if pending:
             wait(pending, timeout, return_when=FIRST_COMPLETED)
@@ -257,6 +267,11 @@ class Slice:
             entity = registry.get(first.entity_type)
             if first.entity_type not in self._readers:
                 self._readers[first.entity_type] = EntityReader(entity)
+            if first.job_id and is_comparison(first, self._jobs.get(first.job_id)):
+                self._compared.add(
+                    first, self._jobs.get(first.job_id), self._readers[first.entity_type]
+                )
+                return
             targets = self._targets(first)
             if not targets:  # never indexed: the first backfill will read these rows
                 queue.owned(self.lease, [entry.pk for entry in entries]).delete()
@@ -268,13 +283,41 @@ class Slice:
                 return
             job = self._jobs.get(first.job_id) if first.job_id else None
             reader = self._readers[first.entity_type]
-            self._reading.start(entries, entity, reader, targets, job)
+
+            def read(entity: Entity) -> Batch:
+                return read_batch(entries, entity, reader, targets, job, self.lease.using)
+
+            self._reading.submit(entries, reader, read)
         except OwnershipLostError as error:
             logger.warning("%s", error)
             self._tally += Tally(leases_lost=1)
             self.lease.renew()  # perhaps only the entry is no longer ours
         except Exception as error:
             self._give_up(entries, error)
+
+    def _compare(self) -> None:
+        """Settle what was compared for verifies, and go on with what waits."""
+        for entry, future in self._compared.take_done():
+            try:
+                part = future.result()
+                settle(entry, self._jobs.get(entry.job_id), part, self.lease)
+            except OwnershipLostError as error:
+                logger.warning("%s", error)
+                self._tally += Tally(leases_lost=1)
+                self.lease.renew()  # perhaps only the entry is no longer ours
+            except Exception as error:
+                self._give_up([entry], error)
+            else:
+                self._written += 1
+                self._renewed = self._clock()
+                self._tally += Tally(
+                    batches=1,
+                    batch_seconds=self._busy_since(part.since),
+                    entities=part.compared.seen,
+                )
+        dropped = self._compared.go_on(self._jobs.is_running)
+        if dropped:
+            queue.requeue(self.lease, [entry.pk for entry in dropped])
 
     def _take_read(self) -> None:
         """Open the batches that were read."""

@@ -58,7 +58,11 @@ def _isolate(entry: QueueEntry, using: str) -> None:
     )
     job = entry.job
     try:
-        if entry.operation in (Operation.SWEEP, Operation.FINISH):  # there is no poison row
+        if entry.operation in (
+            Operation.SWEEP,
+            Operation.WALK,
+            Operation.FINISH,
+        ):  # there is no poison row
             raise AIMigrationError(f"{entry.operation}: {error}")
         parts, entity_ids = _halved(entry)
     except AIMigrationError as problem:

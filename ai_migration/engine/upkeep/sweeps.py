@@ -75,8 +75,8 @@ def sweep(*, at_most_every: float = 0.0) -> int:
             is_dated = entity.updated_at is not None
             if is_dated and _is_due(collection, "swept_at", settings.SWEEP_SECONDS):
                 found += _look(collection, entity)
-            if _is_due(collection, "compared_at", settings.FULL_SWEEP_SECONDS):
-                _compare(collection, entity, settings.FULL_SWEEP_SECONDS)
+            if _is_due(collection, "compared_at", seconds := settings.FULL_SWEEP_SECONDS):
+                _compare(collection, entity, seconds or 0.0)
         except AIMigrationError as error:  # the others are looked at all the same
             logger.warning("%s was not swept: %s", collection.entity_type, error)
     return found
@@ -96,7 +96,7 @@ def _look(collection: Collection, entity: Entity) -> int:
     """Put the rows in the queue that were changed since the last look."""
     assert entity.updated_at is not None
     assert entity.updated_at.field is not None
-    using = collection._state.db
+    using = our_database()
     path, field = entity.updated_at.path, entity.updated_at.field
     since = instant_of(collection.swept_to or collection.created_at, field, path)
     rows = entity.model._base_manager.using(entity.primary or entity.rows().db)
@@ -142,7 +142,7 @@ def _waits(collection: Collection, using: str) -> bool:
 def _compare(collection: Collection, entity: Entity, seconds: float) -> None:
     """Start a migration of all rows, unless there was one, or the config has changed: what that
     costs is for people to decide."""
-    using = collection._state.db
+    using = our_database()
     since = clock.now(using) - timedelta(seconds=seconds)
     jobs = MigrationJob.objects.using(using).filter(collection=collection, created_at__gt=since)
     if any(not job.filter_config and job.mode != MigrationMode.MISSING for job in jobs):
@@ -161,4 +161,5 @@ def _moment(value: Any) -> datetime:
         value = datetime.combine(value, time_of_day.min)
     if timezone.is_naive(value):
         value = timezone.make_aware(value, timezone.get_default_timezone())
-    return value.astimezone(UTC)
+    instant: datetime = value.astimezone(UTC)
+    return instant

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ai_migration.entities.config.schema import (
+    CrudOperation,
     EntityConfig,
     LabelledField,
     MetadataField,
+    Operation,
     is_inert,
     once,
 )
@@ -48,12 +50,12 @@ class EntityDefinition(EntityConfig):
         older = (MetadataField(name=field.name) for field in self.filterable_fields)
         return once([*self.metadata_fields, *older])
 
-    def follows(self, operation: str) -> bool:
+    def follows(self, operation: Operation) -> bool:
         """Return whether the index follows an operation on a row at once: ``create``, ``update`` or
         ``delete``."""
         if not (self.indexable and self.auto_process and self.auto_embedding):
             return False
-        declared = self.crud_operations.get(operation)  # type: ignore[call-overload]
+        declared: CrudOperation | None = self.crud_operations.get(operation)
         if declared is None:
             return True
         return declared.removes if operation == "delete" else declared.adds

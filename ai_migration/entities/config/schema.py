@@ -249,6 +249,8 @@ def _lower(value: object) -> object:
 
 Operation = Literal["create", "update", "delete", "search", "analyze"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
+IGNORED_OPERATIONS = ("search", "analyze")
+"""They do not change rows."""
 OperationName = Annotated[Operation, BeforeValidator(_lower)]
 
 
@@ -379,6 +381,12 @@ def _inert(value: object, prefix: str) -> Iterator[str]:
     if isinstance(value, tuple):
         for item in value:
             yield from _inert(item, prefix)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if name in IGNORED_OPERATIONS:
+                yield f"{prefix}{name}"
+            else:
+                yield from _inert(item, prefix)
     elif isinstance(value, Section):
         yield from (f"{prefix}{key}" for key in value.model_extra or ())
         for name in value.model_fields_set & type(value).model_fields.keys():

@@ -15,12 +15,12 @@ from ai_migration.entities.config.definitions import comparable
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import AIMigrationError, ConflictingJobError, StoreError
 from ai_migration.indexing.targets import rebuild_reason, target_for
-from ai_migration.jobs.steer.transitions import transition
+from ai_migration.jobs.steer.transitions import conflict_with, transition
 from ai_migration.models import Collection, MigrationJob, SearchableEntity
 from ai_migration.models.sql import clock
 from ai_migration.models.sql.clock import Now
 from ai_migration.stores import stores
-from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobStatus, JSONValue
+from ai_migration.types import OPEN_STATUSES, CollectionStatus, JobKind, JobStatus, JSONValue
 from ai_migration.words import counted
 
 
@@ -75,7 +75,7 @@ def collection_for(entity: Entity, *, rebuild: bool, using: str) -> Collection:
         AIMigrationError: Its vectors are gone.
     """
     active = active_collection(entity.name, using)
-    conflict = None if active is None else conflict_among(active.jobs.using(using))
+    conflict = None if active is None else conflict_among(writers_of(active, using))
     if active is None or (
         rebuild and (conflict is None or stores[active.store].exists(active.ref))
     ):
@@ -102,10 +102,15 @@ def _keep_embedder(active: Collection, entity: Entity, using: str) -> None:
             setattr(active, name, value)
 
 
+def writers_of(collection: Collection, using: str) -> QuerySet[MigrationJob]:
+    """Return the migrations of a collection."""
+    return collection.jobs.using(using).filter(kind=JobKind.MIGRATION)
+
+
 def conflict_among(jobs: QuerySet[MigrationJob]) -> ConflictingJobError | None:
     """Return the conflict with the first of these jobs that is open."""
     job = jobs.filter(status__in=OPEN_STATUSES).first()
-    return None if job is None else ConflictingJobError(job.entity_type, job.pk, job.status)
+    return None if job is None else conflict_with(job)
 
 
 def _new_collection(entity: Entity, active: Collection | None, using: str) -> Collection:
@@ -153,7 +158,7 @@ def _abandon_building(entity_type: str, using: str) -> None:
     for collection in Collection.objects.using(using).filter(
         entity_type=entity_type, status=CollectionStatus.BUILDING
     ):
-        if (conflict := conflict_among(collection.jobs.using(using))) is not None:
+        if (conflict := conflict_among(writers_of(collection, using))) is not None:
             raise conflict
         drop(collection, using)
 

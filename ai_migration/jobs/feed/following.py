@@ -78,9 +78,10 @@ def _start_over(job: MigrationJob, using: str) -> list[str]:
     """Let a job begin again, and return the columns that changed."""
     job.failures.using(using).all().delete()
     job.phase, job.cursor = JobPhase.SOURCE, None
+    job.findings = None
     for name in _COUNTERS:
         setattr(job, name, 0)
-    return ["phase", "cursor", *_COUNTERS]
+    return ["phase", "cursor", "findings", *_COUNTERS]
 
 
 def _using(job: MigrationJob) -> str:

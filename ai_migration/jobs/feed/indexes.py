@@ -9,7 +9,7 @@ from ai_migration.conf import LARGE_WITHOUT_INDEX, get_settings
 from ai_migration.exceptions import AIMigrationError
 from ai_migration.models import Collection, MigrationJob
 from ai_migration.stores import stores
-from ai_migration.types import CollectionStatus, JobStatus
+from ai_migration.types import CollectionStatus, JobKind, JobStatus
 
 
 def lacks_index(collection: Collection) -> bool:
@@ -35,7 +35,7 @@ def missing_indexes(using: str) -> list[Collection]:
 def _is_being_filled(collection: Collection, using: str) -> bool:
     """Return whether a job fills it, or a full run may go on to do so: into an index it would take
     several times longer, and its end builds the index."""
-    jobs = MigrationJob.objects.using(using).filter(collection=collection)
+    jobs = MigrationJob.objects.using(using).filter(collection=collection, kind=JobKind.MIGRATION)
     if jobs.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING]).exists():
         return True
     full = jobs.filter(filter_config={}).order_by("-pk").values_list("status", flat=True)

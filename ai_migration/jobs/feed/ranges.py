@@ -25,15 +25,16 @@ from ai_migration.models import (
     EntityFailure,
     MigrationJob,
     QueueEntry,
-    SearchableEntity,
 )
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.queue import OPEN_ENTRIES
+from ai_migration.models.sql import ledger
 from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.dialects import dialect
 from ai_migration.pace.batch_sizes import adapt_batch_size
 from ai_migration.types import (
     CollectionStatus,
+    JobKind,
     JobStatus,
     MigrationMode,
     Operation,
@@ -42,6 +43,10 @@ from ai_migration.types import (
 
 SWEEP_SIZE = 20_000
 """Ledger rows in one sweep: only their ids are read."""
+_COMPARED_SIZE = 4_000
+"""Ledger rows that a verify compares at once, at most."""
+_COMPARED_BYTES = 8 << 20
+"""Vectors that it holds in memory meanwhile, if each entity has one."""
 
 
 def feed(job_id: str, using: str) -> int:
@@ -102,6 +107,9 @@ def _next_entry(job: MigrationJob, entity: Entity) -> QueueEntry | None:
             return _next_range(job, entity)
         case JobPhase.SWEEP:
             return _next_sweep(job)
+        case JobPhase.WALK if job.cursor is None:  # its entries feed the next ones
+            job.cursor = 0
+            return _entry(job, Operation.WALK)
         case JobPhase.RETRY:
             return _next_retry(job)
         case JobPhase.FINISH:
@@ -116,7 +124,8 @@ def _next_range(job: MigrationJob, entity: Entity) -> QueueEntry | None:
     if upper is None:
         return None
     lower, job.cursor = job.cursor, upper
-    return _entry(job, Operation.INDEX, lower=lower, upper=upper)
+    operation = Operation.COMPARE if job.kind == JobKind.VERIFY else Operation.INDEX
+    return _entry(job, operation, lower=lower, upper=upper)
 
 
 def _next_ids(job: MigrationJob) -> QueueEntry | None:
@@ -129,18 +138,20 @@ def _next_ids(job: MigrationJob) -> QueueEntry | None:
 
 
 def _next_sweep(job: MigrationJob) -> QueueEntry | None:
-    rows = SearchableEntity.objects.using(job._state.db).filter(
-        collection=job.collection_id, chunk_count__gt=0
-    )
-    if job.cursor is not None:
-        rows = rows.filter(entity_id__gt=job.cursor)
+    assert job._state.db is not None
+    size = _compared_size(job) if job.kind == JobKind.VERIFY else SWEEP_SIZE
+    rows = ledger.listed(job._state.db, job.collection_id, job.cursor)
     ids = rows.order_by("entity_id").values_list("entity_id", flat=True)
     with dialect(rows.db).in_index_order():
-        upper = ids[SWEEP_SIZE - 1 : SWEEP_SIZE].first() or ids.order_by("-entity_id").first()
+        upper = ids[size - 1 : size].first() or ids.order_by("-entity_id").first()
     if upper is None:
         return None
     lower, job.cursor = job.cursor, upper
     return _entry(job, Operation.SWEEP, lower=lower, upper=upper)
+
+
+def _compared_size(job: MigrationJob) -> int:
+    return max(1, min(_COMPARED_SIZE, _COMPARED_BYTES // (4 * job.collection.dimensions)))
 
 
 def _next_retry(job: MigrationJob) -> QueueEntry | None:
@@ -162,7 +173,8 @@ def _advance(job: MigrationJob, entity: Entity) -> bool:
     later = phases[phases.index(JobPhase(job.phase)) + 1 :]
     if not later:
         return False
-    if job.phase == JobPhase.SOURCE and (later[0] == JobPhase.SWEEP or job.rebuild):
+    may_remove = job.repair or (job.kind == JobKind.MIGRATION and later[0] == JobPhase.SWEEP)
+    if job.phase == JobPhase.SOURCE and (may_remove or job.rebuild):
         require_few_removals(job, entity)
     job.phase, job.cursor = later[0], None
     if job.phase == JobPhase.RETRY:
@@ -174,6 +186,8 @@ def _phases(job: MigrationJob) -> Iterator[JobPhase]:
     yield JobPhase.SOURCE
     if job.phase == JobPhase.SWEEP or (not job.filter_config and job.mode != MigrationMode.MISSING):
         yield JobPhase.SWEEP
+    if job.kind == JobKind.VERIFY:
+        yield JobPhase.WALK
     if job.retry_failed or job.phase == JobPhase.RETRY:
         yield JobPhase.RETRY
     yield JobPhase.FINISH

@@ -22,7 +22,14 @@ from pydantic.alias_generators import to_camel
 
 from ai_migration.jobs.report.overview import EntityState
 from ai_migration.models import MigrationJob
-from ai_migration.types import DurationBasis, JobStatus, JSONValue, MigrationMode, MigrationProgress
+from ai_migration.types import (
+    DurationBasis,
+    JobKind,
+    JobStatus,
+    JSONValue,
+    MigrationMode,
+    MigrationProgress,
+)
 
 JOB_ID = "mig-019bd2a4-7c10-7cc3-98c4-dc0c0c07398f"
 """The id and the times of the examples."""
@@ -123,6 +130,7 @@ class Job(Document):
     id: str = told("Its id.", JOB_ID)
     entity_type: str = told("Its entity type.", "product")
     status: JobStatus = told("Its state.", "RUNNING")
+    kind: JobKind = told("Whether it migrates or verifies.", "migration")
     mode: MigrationMode = told("The matching entities it embeds.", "changed")
     rebuild: bool = told("Whether it fills a new collection.", False)
     reindex_existing: bool = told("Whether `mode` is `all`.", False)

@@ -67,7 +67,7 @@ def start_migration(request: MigrationRequest) -> MigrationJob:
     except (IntegrityError, ConflictingJobError) as error:
         if (first := asked.first_job(using)) is not None:
             return first  # the same request, at the same moment
-        jobs = MigrationJob.objects.using(using).filter(entity_type=job.entity_type)
+        jobs = MigrationJob.objects.using(using).filter(entity_type=job.entity_type, kind=job.kind)
         if isinstance(error, IntegrityError) and (other := conflict_among(jobs)) is not None:
             raise other from error  # the same start, at the same moment
         raise

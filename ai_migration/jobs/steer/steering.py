@@ -21,7 +21,7 @@ from ai_migration.models import Collection, EntityFailure, MigrationJob
 from ai_migration.models.jobs import JobPhase
 from ai_migration.models.leases import our_database
 from ai_migration.models.sql.clock import Now
-from ai_migration.types import CollectionStatus, EntryStatus, JobChanges, JobStatus
+from ai_migration.types import CollectionStatus, EntryStatus, JobChanges, JobKind, JobStatus
 
 
 def pause_migration(job_id: str, *, actor: str = "", reason: str = "") -> MigrationJob:
@@ -151,7 +151,8 @@ def _go_on(
         raise refused(
             job, advice="The index it filled was replaced by a newer one: start a new migration."
         )
-    target_of(job.collection)
+    if job.kind == JobKind.MIGRATION or job.repair:
+        target_of(job.collection)
     registry.get(job.entity_type).require_indexable()
     with transaction.atomic(using=using):
         moved = admit(

@@ -16,7 +16,7 @@ from ai_migration.exceptions import (
 from ai_migration.jobs.steer.states import STATES, sources_of
 from ai_migration.models import JobEvent, MigrationJob
 from ai_migration.models.sql.clock import Now
-from ai_migration.types import OPEN_STATUSES, JobStatus
+from ai_migration.types import OPEN_STATUSES, JobKind, JobStatus
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,22 @@ def transition(
                     write_event(job_id, current, target, why, using=using, actor=actor)
         except IntegrityError as error:
             other = (
-                jobs.filter(collection=job.collection_id, status__in=OPEN_STATUSES)
+                jobs.filter(collection=job.collection_id, kind=job.kind, status__in=OPEN_STATUSES)
                 .exclude(pk=job_id)
                 .first()
             )
             if other is None:
                 raise
-            raise ConflictingJobError(job.entity_type, other.pk, other.status) from error
+            raise conflict_with(other) from error
         if moved:
             return Transitioned(jobs.get(pk=job_id), happened=True)
         # It was moved in between: look at its state again.
+
+
+def conflict_with(job: MigrationJob) -> ConflictingJobError:
+    """Return the conflict with an open job of the same kind and collection."""
+    does = "verifies" if job.kind == JobKind.VERIFY else "writes"
+    return ConflictingJobError(job.entity_type, job.pk, job.status, does)
 
 
 def note(job_id: str, words: str, *, using: str, actor: str) -> None:

@@ -21,7 +21,7 @@ from ai_migration.exceptions import SettingsError, nearest
 from ai_migration.indexing.search import search
 from ai_migration.jobs.report.documents import EntityType, Hit, Job, JobHistory, JobStanding
 from ai_migration.jobs.service import migration_service
-from ai_migration.management import doctor, init, triggers
+from ai_migration.management import doctor, init, triggers, verify
 from ai_migration.management.base import (
     DONE,
     FAILED,
@@ -44,7 +44,7 @@ from ai_migration.management.tables import table
 from ai_migration.management.views import WORKED_FOR, summary
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql.apart import own_sessions
-from ai_migration.types import JobStatus
+from ai_migration.types import JobKind, JobStatus
 from ai_migration.words import counted
 
 _PASSING = frozenset({"jobs", "show", "resume", "retry-failed", "watch"})
@@ -98,6 +98,9 @@ class Command(ServiceCommand):
         add_filter_argument(
             find, "The value of a metadata field, or field__in=value,value; repeatable."
         )
+        verify.add_arguments(
+            action("verify", "Compare source, ledger and store; exit code 1 if they differ.")
+        )
         worker = action("worker", "Work for all jobs and live changes until stopped.")
         worker.add_argument(
             "--until-idle", action="store_true", help="Stop when there is nothing to do."
@@ -130,6 +133,7 @@ class Command(ServiceCommand):
             "init": partial(init.run, self),
             "triggers": partial(triggers.run, self),
             "search": self._search,
+            "verify": partial(verify.run, self),
             "worker": self._worker,
             "supervise": self._supervise,
             "doctor": partial(doctor.run, self),
@@ -187,6 +191,8 @@ class Command(ServiceCommand):
             )
             return DONE
         self.stdout.write(describe_progress(progress))
+        if row.kind == JobKind.VERIFY:
+            self.stdout.write(verify.describe(migration_service.get_findings(job)))
         self.stdout.write(
             table(
                 ["when", "who", "from", "to", "why"],

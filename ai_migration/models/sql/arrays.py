@@ -21,6 +21,7 @@ BYTEA, INT8, INT4, TEXT, FLOAT8, JSONB = 17, 20, 23, 25, 701, 3802
 """Type oids that are the same in every PostgreSQL."""
 
 _INT4 = struct.Struct(">i")
+_INT8 = struct.Struct(">q")
 _FLOAT4 = np.dtype(">f4")
 _NULL = _INT4.pack(-1)
 
@@ -97,6 +98,17 @@ class Int8Array(BinaryArray):
 
     def __init__(self, values: NDArray[Any] | Sequence[int]) -> None:
         super().__init__(INT8, len(values), _fixed(np.asarray(values), np.dtype(">i8")))
+
+
+class OptionalInt8Array(BinaryArray):
+    """``bigint[]``; None is NULL."""
+
+    def __init__(self, values: Sequence[int | None]) -> None:
+        if None in values:
+            packed = [None if value is None else _INT8.pack(value) for value in values]
+            super().__init__(INT8, len(values), _variable(packed), nulls=True)
+        else:
+            super().__init__(INT8, len(values), _fixed(np.asarray(values), np.dtype(">i8")))
 
 
 class VectorArray(BinaryArray):

@@ -4,9 +4,12 @@ it is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
+
+from django.db.models import QuerySet
 
 from ai_migration.models.ledger import SearchableEntity
 from ai_migration.models.sql.dialects import dialect
@@ -16,17 +19,25 @@ _CHUNK = 500
 """Parameters in one statement: below the smallest limit of any database."""
 
 _entity_id = itemgetter(0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KnownEntity(NamedTuple):
     """The ledger row of one entity. ``content_hash`` is empty for a tombstone, and if the vectors
-    must be made again whatever the text is."""
+    must be made again whatever the text is. ``checksum`` is that of its vectors, None if it is not
+    known."""
 
     entity_id: str
     content_hash: bytes
     metadata_hash: bytes
     chunk_count: int
     version: int
+    checksum: int | None
+
+    @property
+    def read_at(self) -> datetime:
+        """The time at which the source row was read."""
+        return _EPOCH + timedelta(microseconds=self.version)
 
 
 _known = partial(tuple.__new__, KnownEntity)
@@ -39,6 +50,27 @@ def lookup(using: str, collection_id: int, entity_ids: Sequence[str]) -> dict[st
         return {}
     rows = dialect(using).known_entities(collection_id, entity_ids)
     return {row[0]: _known(row) for row in rows}
+
+
+def in_range(
+    using: str, collection_id: int, lower: str | None, upper: str
+) -> dict[str, KnownEntity]:
+    """Return the ledger rows of the entities that have vectors and are in a range of ids:
+    ``lower < id <= upper``; no lower: from the first."""
+    rows = dialect(using).entities_between(collection_id, lower, upper)
+    return {row[0]: _known(row) for row in rows}
+
+
+def listed(
+    using: str, collection_id: int, lower: str | None = None, upper: str | None = None
+) -> QuerySet[SearchableEntity]:
+    """Return the rows of the entities that have vectors, in a range of ids; None: no bound."""
+    rows = SearchableEntity.objects.using(using).filter(collection=collection_id, chunk_count__gt=0)
+    if lower is not None:
+        rows = rows.filter(entity_id__gt=lower)
+    if upper is not None:
+        rows = rows.filter(entity_id__lte=upper)
+    return rows
 
 
 def upsert(

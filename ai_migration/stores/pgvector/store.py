@@ -20,7 +20,6 @@ from ai_migration.models.sql.savepoints import sparing
 from ai_migration.models.vectors import StoredVector
 from ai_migration.stores._support import (
     dump_metadata,
-    load_metadata,
     missing,
     other_dimensions,
     parse_metric,
@@ -49,6 +48,7 @@ from ai_migration.types import (
     Metric,
     StoreHit,
     VectorBatch,
+    VectorKey,
     Vectors,
 )
 
@@ -199,15 +199,26 @@ class PgVectorStore(VectorStore):
             with translating(self.using, collection):
                 rows = table.page(after, page_size)
             if rows:
-                yield VectorBatch(
-                    [row[0] for row in rows],
-                    [row[1] for row in rows],
-                    table.as_array([row[2] for row in rows], precision),
-                    load_metadata([row[3] for row in rows]),
-                )
+                yield table.as_batch(rows, precision)
             if len(rows) < page_size:
                 return
             after = (rows[-1][0], rows[-1][1])
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        table = self._table(collection)
+        with translating(self.using, collection):
+            precision = self._require(table)
+            rows = table.vectors_of(entity_ids)
+        yield table.as_batch(rows, precision)
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        table = self._table(collection)
+        with translating(self.using, collection):
+            self._require(table)
+            found = table.keys(tuple(after or ("", -1)), limit)
+        return found, list(found[-1]) if len(found) == limit else None
 
     def count(self, collection: CollectionRef) -> int:
         table = self._table(collection)

@@ -10,10 +10,17 @@ import numpy as np
 
 from ai_migration.models.sql.arrays import Int4Array, JsonbArray, TextArray, VectorArray
 from ai_migration.models.sql.raw import execute_raw
-from ai_migration.stores._support import dump_metadata, values_of
+from ai_migration.stores._support import dump_metadata, load_metadata, values_of
 from ai_migration.stores.pgvector.building import Server
 from ai_migration.stores.pgvector.precision import PRECISIONS, Precision
-from ai_migration.types import CollectionRef, JSONValue, Metric, Vectors
+from ai_migration.types import (
+    CollectionRef,
+    JSONValue,
+    Metric,
+    VectorBatch,
+    VectorKey,
+    Vectors,
+)
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -209,6 +216,36 @@ class PgVectorTable:
             *after,
             limit,
             binary=True,
+        )
+
+    def vectors_of(self, entity_ids: Sequence[str]) -> list[tuple[str, int, bytes, str | None]]:
+        """Return the rows of these entities, as :meth:`page` does."""
+        return self.execute(
+            f"SELECT entity_id, chunk, embedding, metadata::text FROM {self.name} "
+            "WHERE entity_id = ANY($1::text[])",
+            TextArray(entity_ids),
+            binary=True,
+        )
+
+    def keys(self, after: tuple[str, int], limit: int) -> list[VectorKey]:
+        """Return entity and chunk of the rows that follow ``after``."""
+        return self.execute(
+            f"SELECT entity_id, chunk FROM {self.name} "
+            "WHERE (entity_id, chunk) > ($1::text, $2::int) "
+            "ORDER BY entity_id, chunk LIMIT $3::bigint",
+            *after,
+            limit,
+        )
+
+    def as_batch(
+        self, rows: Sequence[tuple[str, int, bytes, str | None]], precision: Precision
+    ) -> VectorBatch:
+        """Return the rows of :meth:`page` as a batch."""
+        return VectorBatch(
+            [row[0] for row in rows],
+            [row[1] for row in rows],
+            self.as_array([row[2] for row in rows], precision),
+            load_metadata([row[3] for row in rows]),
         )
 
     def as_array(self, vectors: Sequence[bytes], precision: Precision) -> Vectors:

@@ -93,7 +93,7 @@ def slices(
 
 
 def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
-    """Return the points of ``retrieve`` as a batch.
+    """Return the points of ``retrieve`` or ``scroll`` as a batch.
 
     Args:
         points: At least one.
@@ -102,13 +102,13 @@ def as_batch(points: Sequence[Any], *, normalized: bool) -> VectorBatch:
     payloads = [point.payload for point in points]
     vectors = np.array([point.vector for point in points], dtype=np.float64)
     if normalized:
-        vectors *= np.array([payload["norm"] for payload in payloads])[:, np.newaxis]
+        vectors *= np.array([payload.get("norm", 1.0) for payload in payloads])[:, np.newaxis]
     metadata = None
     if any("metadata" in payload for payload in payloads):
         metadata = [payload.get("metadata", {}) for payload in payloads]
     return VectorBatch(
         [payload["entity"] for payload in payloads],
-        [payload["chunk"] for payload in payloads],
+        [payload.get("chunk", 0) for payload in payloads],
         vectors.astype(np.float32),
         metadata,
     )

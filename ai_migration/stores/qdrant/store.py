@@ -30,10 +30,18 @@ from ai_migration.stores._support import (
 )
 from ai_migration.stores.base import VectorStore, vector_id
 from ai_migration.stores.qdrant import client as qdrant
-from ai_migration.types import CollectionRef, JSONValue, Metric, StoreHit, VectorBatch, Vectors
+from ai_migration.types import (
+    CollectionRef,
+    JSONValue,
+    Metric,
+    StoreHit,
+    VectorBatch,
+    VectorKey,
+    Vectors,
+)
 
 if TYPE_CHECKING:
-    from qdrant_client import QdrantClient
+    from qdrant_client import QdrantClient, models
 
 _DISTANCES = {Metric.COSINE: "Cosine", Metric.INNER_PRODUCT: "Dot", Metric.L2: "Euclid"}
 _INDEX_TYPES = ("keyword", "integer", "float", "bool", "uuid", "datetime")
@@ -194,13 +202,27 @@ class QdrantStore(VectorStore):
                 "CREATE TABLE keys (entity TEXT, chunk INTEGER, id TEXT, "
                 "PRIMARY KEY (entity, chunk)) WITHOUT ROWID"
             )
-            for found in self._keys(collection):
+            for found, _ in self._pages(collection):
                 keys.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", found)
             ordered = keys.execute("SELECT id FROM keys ORDER BY entity, chunk")
             while ids := [row[0] for row in ordered.fetchmany(page_size)]:
                 page = self._page(collection, ids)
                 if page:
                     yield page
+
+    def fetch(self, collection: CollectionRef, entity_ids: Sequence[str]) -> Iterator[VectorBatch]:
+        for start in range(0, len(entity_ids), _IDS):
+            chosen = qdrant.entities(entity_ids[start : start + _IDS])
+            for points in self._points(collection, chosen):
+                yield qdrant.as_batch(points, normalized=self.metric is Metric.COSINE)
+
+    def keys(
+        self, collection: CollectionRef, *, after: JSONValue = None, limit: int
+    ) -> tuple[list[VectorKey], JSONValue]:
+        """Return the keys of points in the order of their ids. One without an entity, which is
+        none of ours, counts for the entity ``""``."""
+        found, after = next(self._pages(collection, after, min(limit, _KEYS)))
+        return [(entity, chunk) for entity, chunk, _ in found], after
 
     def count(self, collection: CollectionRef) -> int:
         name = self._name(collection)
@@ -312,21 +334,43 @@ class QdrantStore(VectorStore):
             for field, kind in {"entity": "keyword", **fields}.items():
                 client.create_payload_index(name, field, models.PayloadSchemaType(kind))
 
-    def _keys(self, collection: CollectionRef) -> Iterator[list[tuple[str, int, str]]]:
+    def _points(self, collection: CollectionRef, chosen: models.Filter) -> Iterator[list[Any]]:
+        """Yield points with their vectors, in pages."""
         offset: Any = None
         while True:
             with self._calling(collection) as client:
                 points, offset = client.scroll(
                     self._name(collection),
-                    limit=_KEYS,
+                    chosen,
+                    limit=_IDS,
+                    offset=offset,
+                    with_payload=True,
+                    with_vectors=True,
+                )
+            if points:
+                yield points
+            if offset is None:
+                return
+
+    def _pages(
+        self, collection: CollectionRef, offset: Any = None, size: int | None = None
+    ) -> Iterator[tuple[list[tuple[str, int, str]], JSONValue]]:
+        """Yield entity, chunk and id of points, in the order of their ids, each page with the id of
+        the point after it."""
+        while True:
+            with self._calling(collection) as client:
+                points, offset = client.scroll(
+                    self._name(collection),
+                    limit=size or _KEYS,
                     offset=offset,
                     with_payload=["entity", "chunk"],
                 )
-            yield [
-                (payload["entity"], payload["chunk"], str(point.id))
+            page = [
+                (payload.get("entity", ""), payload.get("chunk", 0), str(point.id))
                 for point in points
                 for payload in [point.payload or {}]
             ]
+            yield page, offset
             if offset is None:
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
@@ -20,12 +21,13 @@ NO_CHUNK = 2**31 - 1
 """Chunk number of the row that says that a collection exists, empty or not."""
 
 KNOWN = (
-    "SELECT entity_id, content_hash, metadata_hash, chunk_count, version "
+    "SELECT entity_id, content_hash, metadata_hash, chunk_count, version, checksum "
     "FROM ai_searchable_entities WHERE collection_id = {} AND entity_id "
 )
+BETWEEN = KNOWN + "{} {} AND entity_id <= {} AND chunk_count > 0"
 INSERT_ENTITIES = """
 INSERT INTO ai_searchable_entities
-    (collection_id, entity_id, content_hash, metadata_hash, chunk_count, version)
+    (collection_id, entity_id, content_hash, metadata_hash, chunk_count, version, checksum)
 {}
 ON CONFLICT (collection_id, entity_id) DO NOTHING
 """
@@ -34,6 +36,10 @@ VECTORS_AFTER = (
     "FROM ai_vectors WHERE collection_id = {} AND entity_id >= {} "
     "AND (entity_id, chunk) > ({}, {}) "
     f"AND chunk <> {NO_CHUNK} ORDER BY entity_id, chunk LIMIT {{}}"
+)
+
+VECTORS_OF = (
+    f"FROM ai_vectors WHERE collection_id = {{}} AND chunk <> {NO_CHUNK} AND entity_id {{}}"
 )
 
 # One statement decides: nothing is written for an entity type that was never indexed, or for a
@@ -105,13 +111,14 @@ class VectorColumns(NamedTuple):
 
 class LedgerRow(NamedTuple):
     """The ledger row to write for one entity. ``known_version`` is the version it had when it was
-    looked up; 0: there was no row."""
+    looked up; 0: there was no row. ``checksum`` is that of its vectors; None: it stays."""
 
     entity_id: str
     content_hash: bytes
     metadata_hash: bytes
     chunk_count: int
     known_version: int = 0
+    checksum: int | None = None
 
 
 class Dialect:
@@ -132,6 +139,9 @@ class Dialect:
 
     errors_end_transactions: ClassVar[bool] = False
     """True if nothing more can be done in a transaction after a statement that failed in it."""
+
+    among: ClassVar[str] = ""
+    """SQL that follows a column to find its values in a parameter, a JSON array of ids."""
 
     can_estimate: ClassVar[bool] = False
     """True if :meth:`estimated` gives estimates."""
@@ -215,19 +225,29 @@ class Dialect:
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         """Write entries of live changes, in one statement. None is written for an entity type
-        without an index, nor where an entry with the same key waits that no other transaction has
-        locked. It waits for no other transaction.
+        without an index, nor, except on MariaDB, where an entry with the same key waits that no
+        other transaction has locked. It waits for no other transaction.
 
         Returns:
             The number of entries written.
         """
         raise NotImplementedError
 
-    # The ledger: rows are (entity id, content hash, metadata hash, chunks, version)
+    # The ledger: rows are (entity id, content hash, metadata hash, chunks, version, checksum)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         """Return the rows of these entities; unknown ones are absent."""
-        raise NotImplementedError
+        return self._fetch(
+            KNOWN.format("%s") + self.among, (collection_id, json.dumps(list(entity_ids)))
+        )
+
+    def entities_between(self, collection_id: int, lower: str | None, upper: str) -> list[Any]:
+        """Return the rows of the entities with vectors whose id is above ``lower``, which may be
+        None, and at most ``upper``."""
+        return self._fetch(
+            BETWEEN.format("%s", ">=" if lower is None else ">", "%s", "%s"),
+            (collection_id, lower or "", upper),
+        )
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         """Write rows, except those that exist. Return how many were written."""
@@ -237,9 +257,19 @@ class Dialect:
         """Change the rows that still have their known version. Return how many were changed."""
         return self._executemany(
             "UPDATE ai_searchable_entities SET content_hash = %s, metadata_hash = %s, "
-            "chunk_count = %s, version = %s "
+            "chunk_count = %s, version = %s, checksum = coalesce(%s, checksum) "
             "WHERE collection_id = %s AND entity_id = %s AND version = %s",
-            [(*row[1:4], version, collection_id, row.entity_id, row.known_version) for row in rows],
+            [
+                (
+                    *row[1:4],
+                    version,
+                    row.checksum,
+                    collection_id,
+                    row.entity_id,
+                    row.known_version,
+                )
+                for row in rows
+            ],
         )
 
     # Vectors: rows are (entity id, chunk, packed vector, payload)
@@ -275,6 +305,23 @@ class Dialect:
         return self._fetch(
             f"SELECT entity_id, chunk, {vector}, metadata " + VECTORS_AFTER.format(*["%s"] * 5),
             (collection_id, after[0], *after, limit),
+        )
+
+    def vector_keys_after(
+        self, collection_id: int, after: tuple[str, int], limit: int
+    ) -> list[tuple[str, int]]:
+        """Return entity and chunk of the rows that follow an entity and chunk, in their order."""
+        return self._fetch(
+            "SELECT entity_id, chunk " + VECTORS_AFTER.format(*["%s"] * 5),
+            (collection_id, after[0], *after, limit),
+        )
+
+    def vectors_of(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        """Return the rows of these entities, in any order."""
+        vector = self.connection.ops.quote_name("vector")
+        return self._fetch(
+            f"SELECT entity_id, chunk, {vector}, metadata " + VECTORS_OF.format("%s", self.among),
+            (collection_id, json.dumps(list(entity_ids))),
         )
 
     # How statements are run

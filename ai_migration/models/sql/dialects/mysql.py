@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +12,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ai_migration.models.sql.dialects.base import (
     COLLECTIONS,
-    KNOWN,
     NO_CHUNK,
     OF_CHANGE,
     PUT_CHANGES,
@@ -32,6 +30,7 @@ _LEDGER = {
     "metadata_hash": "varchar(32)",
     "chunk_count": "bigint",
     "known_version": "bigint",
+    "checksum": "bigint",
 }
 _VECTORS = {"entity_id": ENTITY_ID, "chunk": "bigint", "packed": TEXT, "document": TEXT}
 
@@ -47,12 +46,15 @@ _CHANGES = {
 }
 
 
-def put_changes_sql(changes: str) -> str:
+def put_changes_sql(changes: str, *, coalesces: bool) -> str:
     """Return the statement that puts changes in the queue.
 
     Args:
         changes: Their source, a table with the columns of :class:`QueuedChange`.
+        coalesces: Whether it looks for entries that wait. MariaDB's SKIP LOCKED waits now and then,
+            for a moment: two transactions that do are a deadlock, and one of them is rolled back.
     """
+    waiting = WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE) + "FOR UPDATE SKIP LOCKED"
     return PUT_CHANGES.format(
         queue=QUEUE,
         collections=COLLECTIONS,
@@ -64,22 +66,28 @@ def put_changes_sql(changes: str) -> str:
         upper_value="c.`upper`",
         now="UTC_TIMESTAMP(6)",
         changes=f"({changes}) AS c",
-        waiting=WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE)
-        + "FOR UPDATE SKIP LOCKED",
+        waiting=waiting if coalesces else "SELECT 1 FROM DUAL WHERE FALSE",
     )
 
 
-_PUT_CHANGES = put_changes_sql("SELECT * FROM {rows}")
+_PUT_CHANGES = put_changes_sql("SELECT * FROM {rows}", coalesces=True)
+_PUT_ALL_CHANGES = put_changes_sql("SELECT * FROM {rows}", coalesces=False)
 
 
 def by_byte(connection: BaseDatabaseWrapper) -> str:
     """Return the collation in which texts are equal only if all their bytes are."""
-    is_mariadb = getattr(connection, "mysql_is_mariadb", False)
-    return "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
+    return "utf8mb4_nopad_bin" if is_mariadb(connection) else "utf8mb4_0900_bin"
+
+
+def is_mariadb(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the server is MariaDB."""
+    return bool(getattr(connection, "mysql_is_mariadb", False))
 
 
 class MySQL(Dialect):
     """MySQL 8 or MariaDB 10.6."""
+
+    among = f"IN (SELECT id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id {ENTITY_ID} PATH '$')) AS ids)"
 
     def now_microseconds(self) -> int:
         return int(self._value("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"))
@@ -114,28 +122,22 @@ class MySQL(Dialect):
         return {name for (name,) in rows}
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
-        if getattr(self.connection, "isolation_level", None) != "read committed":
-            # Locks on gaps could wait for each other.
-            changes = [change._replace(coalescing_key=None) for change in changes]
+        # Locks on gaps could wait for each other.
+        is_safe = getattr(self.connection, "isolation_level", None) == "read committed"
+        is_safe = is_safe and not is_mariadb(self.connection)
+        statement = _PUT_CHANGES if is_safe else _PUT_ALL_CHANGES
         # The server remembers what a subquery gave, for values that their collation has for equal.
         collation = by_byte(self.connection)
         columns = {name: kind.format(by_byte=collation) for name, kind in _CHANGES.items()}
-        return execute_rows(self.connection, _PUT_CHANGES, columns, changes)
-
-    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
-        return self._fetch(
-            KNOWN.format("%s") + "IN (SELECT id FROM JSON_TABLE(%s, '$[*]' "
-            f"COLUMNS (id {ENTITY_ID} PATH '$')) AS t)",
-            (collection_id, json.dumps(entity_ids)),
-        )
+        return execute_rows(self.connection, statement, columns, changes)
 
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         return execute_rows(
             self.connection,
             "INSERT IGNORE INTO ai_searchable_entities "
-            "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version) "
-            "SELECT %(collection)s, entity_id, UNHEX(content_hash), UNHEX(metadata_hash), "
-            "chunk_count, %(version)s FROM {rows}",
+            "(collection_id, entity_id, content_hash, metadata_hash, chunk_count, version, "
+            "checksum) SELECT %(collection)s, entity_id, UNHEX(content_hash), "
+            "UNHEX(metadata_hash), chunk_count, %(version)s, checksum FROM {rows}",
             _LEDGER,
             map(_hexed, rows),
             collection=collection_id,
@@ -149,7 +151,8 @@ class MySQL(Dialect):
             "ON l.entity_id = t.entity_id AND l.version = t.known_version "
             "SET l.content_hash = UNHEX(t.content_hash), "
             "l.metadata_hash = UNHEX(t.metadata_hash), "
-            "l.chunk_count = t.chunk_count, l.version = %(version)s "
+            "l.chunk_count = t.chunk_count, l.version = %(version)s, "
+            "l.checksum = coalesce(t.checksum, l.checksum) "
             "WHERE l.collection_id = %(collection)s",
             _LEDGER,
             map(_hexed, rows),

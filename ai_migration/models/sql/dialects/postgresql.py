@@ -7,6 +7,7 @@ with the end of a transaction. What is set on it therefore ends with the transac
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,11 @@ from ai_migration.models.sql.arrays import (
     Int4Array,
     Int8Array,
     JsonbArray,
+    OptionalInt8Array,
     TextArray,
 )
 from ai_migration.models.sql.dialects.base import (
+    BETWEEN,
     COLLECTIONS,
     INSERT_ENTITIES,
     KNOWN,
@@ -29,6 +32,7 @@ from ai_migration.models.sql.dialects.base import (
     PUT_CHANGES,
     QUEUE,
     VECTORS_AFTER,
+    VECTORS_OF,
     WAITING,
     Dialect,
     LedgerRow,
@@ -38,6 +42,21 @@ from ai_migration.models.sql.dialects.base import (
 
 if TYPE_CHECKING:
     import psycopg
+
+# With a snapshot of its own for the whole transaction, a lock can fail.
+_LOCKED = """
+    AND current_setting('transaction_isolation') = 'read committed'
+    FOR UPDATE OF q SKIP LOCKED
+"""
+_VALUES = {
+    "lower": "lower",
+    "upper": "upper",
+    "key": "c.coalescing_key",
+    "entity_ids": "c.entity_ids::jsonb",
+    "lower_value": "c.lower::jsonb",
+    "upper_value": "c.upper::jsonb",
+    "now": "clock_timestamp()",
+}
 
 
 def put_changes_sql(
@@ -64,24 +83,14 @@ def put_changes_sql(
         join="" if only else ", c",
         **(only or OF_CHANGE),
     )
-    # With a snapshot of its own for the whole transaction, a lock can fail.
-    waiting += """
-        AND current_setting('transaction_isolation') = 'read committed'
-        FOR UPDATE OF q SKIP LOCKED
-    """
+    waiting += _LOCKED
     put = PUT_CHANGES.format(
         queue=queue,
         collections=collections,
-        lower="lower",
-        upper="upper",
-        key="c.coalescing_key",
-        entity_ids="c.entity_ids::jsonb",
-        lower_value="c.lower::jsonb",
-        upper_value="c.upper::jsonb",
-        now="clock_timestamp()",
         changes="c",
         waiting="SELECT 1 FROM waiting AS w WHERE w.entity_type = c.entity_type"
         " AND w.operation = c.operation AND w.coalescing_key = c.coalescing_key",
+        **_VALUES,
     )
     return f"WITH {before} c AS ({changes}), waiting AS ({waiting}) {put}"
 
@@ -89,6 +98,23 @@ def put_changes_sql(
 _PUT_CHANGES = put_changes_sql(
     "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS c(entity_type text, operation text,"
     " priority int, path text, coalescing_key text, entity_ids text, lower text, upper text)"
+)
+# One change is the usual case of a save. Without a table to join, the statement is planned and run
+# in half the time.
+_PUT_CHANGE = re.sub(
+    r"\bc\.(\w+)",
+    r"%(\1)s",
+    "WITH waiting AS ("
+    + WAITING.format(queue=QUEUE, what="1", join="", **OF_CHANGE)
+    + _LOCKED
+    + ")"
+    + PUT_CHANGES.format(
+        queue=QUEUE,
+        collections=COLLECTIONS,
+        changes="(SELECT 1) AS one",
+        waiting="SELECT 1 FROM waiting",
+        **_VALUES,
+    ),
 )
 
 
@@ -183,17 +209,24 @@ class PostgreSQL(Dialect):
 
     def put_changes(self, changes: Sequence[QueuedChange]) -> int:
         with self.connection.cursor() as cursor:
-            cursor.execute(_PUT_CHANGES, [json.dumps([change._asdict() for change in changes])])
+            if len(changes) == 1:
+                cursor.execute(_PUT_CHANGE, changes[0]._asdict())
+            else:
+                cursor.execute(_PUT_CHANGES, [json.dumps([each._asdict() for each in changes])])
             return int(cursor.rowcount)
 
     def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
         sql = KNOWN.format("$1") + "= ANY($2::text[])"
         return self._execute(sql, collection_id, TextArray(entity_ids), binary=True).fetchall()
 
+    def entities_between(self, collection_id: int, lower: str | None, upper: str) -> list[Any]:
+        sql = BETWEEN.format("$1::bigint", ">=" if lower is None else ">", "$2::text", "$3::text")
+        return self._execute(sql, collection_id, lower or "", upper, binary=True).fetchall()
+
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         source = (
             "SELECT $1::bigint, unnest($3::text[]), unnest($4::bytea[]), unnest($5::bytea[]), "
-            "unnest($6::int[]), $2::bigint"
+            "unnest($6::int[]), $2::bigint, unnest($7::bigint[])"
         )
         sql = INSERT_ENTITIES.format(source)
         return self._execute(sql, collection_id, version, *_arrays(rows)).rowcount
@@ -202,9 +235,11 @@ class PostgreSQL(Dialect):
         return self._execute(
             """
             UPDATE ai_searchable_entities AS l SET content_hash = t.content_hash,
-                metadata_hash = t.metadata_hash, chunk_count = t.chunk_count, version = $2::bigint
-            FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[], $7::bigint[])
-                AS t(entity_id, content_hash, metadata_hash, chunk_count, known_version)
+                metadata_hash = t.metadata_hash, chunk_count = t.chunk_count, version = $2::bigint,
+                checksum = coalesce(t.checksum, l.checksum)
+            FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::int[], $7::bigint[],
+                    $8::bigint[])
+                AS t(entity_id, content_hash, metadata_hash, chunk_count, checksum, known_version)
             WHERE l.collection_id = $1::bigint AND l.entity_id = t.entity_id
                 AND l.version = t.known_version
             """,
@@ -264,6 +299,27 @@ class PostgreSQL(Dialect):
             binary=True,
         ).fetchall()
 
+    def vector_keys_after(
+        self, collection_id: int, after: tuple[str, int], limit: int
+    ) -> list[tuple[str, int]]:
+        return self._execute(
+            "SELECT entity_id, chunk "
+            + VECTORS_AFTER.format("$1::bigint", "$2::text", "$3::text", "$4::int", "$5::bigint"),
+            collection_id,
+            after[0],
+            *after,
+            limit,
+        ).fetchall()
+
+    def vectors_of(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
+        return self._execute(
+            "SELECT entity_id, chunk, vector, metadata::text "
+            + VECTORS_OF.format("$1::bigint", "= ANY($2::text[])"),
+            collection_id,
+            TextArray(entity_ids),
+            binary=True,
+        ).fetchall()
+
     def _execute(
         self, sql: str, *parameters: Any, binary: bool = False
     ) -> psycopg.RawCursor[tuple[Any, ...]]:
@@ -278,6 +334,7 @@ def _arrays(rows: Sequence[LedgerRow]) -> tuple[Any, ...]:
         ByteaArray([row.content_hash for row in rows]),
         ByteaArray([row.metadata_hash for row in rows]),
         Int4Array([row.chunk_count for row in rows]),
+        OptionalInt8Array([row.checksum for row in rows]),
     )
 
 

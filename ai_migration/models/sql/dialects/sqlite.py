@@ -6,12 +6,10 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ai_migration.models.sql.dialects.base import (
     COLLECTIONS,
     INSERT_ENTITIES,
-    KNOWN,
     OF_CHANGE,
     PUT_CHANGES,
     QUEUE,
@@ -57,6 +55,7 @@ class SQLite(Dialect):
     """A file and a library in this process."""
 
     has_server = False
+    among = "IN (SELECT value FROM json_each(%s))"
 
     def lacks_for_writers(self) -> list[str]:
         options = self.connection.settings_dict.get("OPTIONS", {})
@@ -83,16 +82,10 @@ class SQLite(Dialect):
             cursor.execute(_PUT_CHANGES, [json.dumps(changes)])
             return int(cursor.rowcount)
 
-    def known_entities(self, collection_id: int, entity_ids: Sequence[str]) -> list[Any]:
-        return self._fetch(
-            KNOWN.format("%s") + "IN (SELECT value FROM json_each(%s))",
-            (collection_id, json.dumps(entity_ids)),
-        )
-
     def insert_entities(self, collection_id: int, rows: Sequence[LedgerRow], version: int) -> int:
         return self._executemany(
-            INSERT_ENTITIES.format("VALUES (%s, %s, %s, %s, %s, %s)"),
-            [(collection_id, *row[:4], version) for row in rows],
+            INSERT_ENTITIES.format("VALUES (%s, %s, %s, %s, %s, %s, %s)"),
+            [(collection_id, *row[:4], version, row.checksum) for row in rows],
         )
 
     def upsert_vectors(self, collection_id: int, batch: VectorColumns) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from django.db import Error
 
-from ai_migration.models.sql.dialects.mysql import by_byte, put_changes_sql
+from ai_migration.models.sql.dialects.mysql import by_byte, is_mariadb, put_changes_sql
 from ai_migration.models.sql.triggers.base import (
     LOCK_SECONDS,
     PREFIX,
@@ -74,7 +74,10 @@ class MySQLTriggers(RowTriggers):
                 event=event.name,
                 table=places[watched.table],
                 is_changed=self._is_changed(watched, event),
-                put=put_changes_sql(self.changes(watched, self.rows_of(event), places)),
+                put=put_changes_sql(
+                    self.changes(watched, self.rows_of(event), places),
+                    coalesces=not is_mariadb(self.connection),
+                ),
             )
             for event in Event
             if event in watched.events
@@ -116,8 +119,8 @@ class MySQLTriggers(RowTriggers):
 
     def coalescing(self, key: str) -> str:
         # As in put_changes: with another isolation, locks on gaps could wait for each other.
-        is_mariadb = getattr(self.connection, "mysql_is_mariadb", False)
-        isolation = "@@tx_isolation" if is_mariadb else "@@transaction_isolation"
+        is_maria = is_mariadb(self.connection)
+        isolation = "@@tx_isolation" if is_maria else "@@transaction_isolation"
         return (
             f"CASE WHEN CHAR_LENGTH({key}) <= 255 AND {isolation} = 'READ-COMMITTED' THEN {key} END"
         )
