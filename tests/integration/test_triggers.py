@@ -123,6 +123,7 @@ def test_what_is_rolled_back_leaves_nothing(project: Project) -> None:
     assert ids(taken()) == [str(kept.pk)]
 
 
+@pytest.mark.vendors("sqlite", "postgresql")  # MariaDB looks for no entries that wait
 def test_a_burst_is_one_entry(project: Project) -> None:
     index("article")
     article = Article.objects.create(title="one")
@@ -374,7 +375,7 @@ def test_writers_of_the_same_row_do_not_wait_for_the_queue(project: Project) -> 
         thread.start()
         thread.join(30)
         assert written.is_set()
-    assert ids(taken()) == sorted(map(str, [first.pk, second.pk, second.pk]))
+    assert set(ids(taken())) == {str(first.pk), str(second.pk)}
 
 
 def test_crud_operations_decide(project: Project) -> None:
@@ -441,6 +442,7 @@ def test_outdated_and_left_over_triggers_are_a_warning(project: Project) -> None
     assert warnings() == []
     project.article("title")
     [outdated] = warnings()
+    assert check_triggers(databases=["default"])[0].id == "ai_migration.W061"
     assert "'article' are not those of its present config" in outdated
     project.article("title", name="other")
     [left] = warnings()
