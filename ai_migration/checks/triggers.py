@@ -25,7 +25,7 @@ def check_triggers(
         return []
     try:
         with transaction.atomic(using=using):  # after a failure the caller's is still usable
-            standings = service.status()
+            standings = service.status() if service.are_there() else []
     except (Error, AIMigrationError):  # no connection, a wrong config, or a vendor without them
         return []
     messages = []

@@ -63,7 +63,7 @@ def test_a_right_config_is_silent_and_asks_for_little(project: Project) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert found() == []
     asked = [query["sql"] for query in queries if "SELECT" in query["sql"]]
-    assert len(asked) == 2, "for the collections, and for live changes that wait"
+    assert len(asked) == 3, "for the collections, for live changes that wait, and for triggers"
     with CaptureQueriesContext(connection) as queries:
         assert found(None) == []
     assert len(queries) == 0, "without databases nothing is asked"

@@ -222,7 +222,7 @@ def test_a_right_config_is_silent() -> None:
 
 def test_the_checks_have_their_tag() -> None:
     assert checks.tag_exists(TAG)
-    assert len(our_checks()) == 8
+    assert len(our_checks()) == 9
     assert all(check.__module__.startswith("ai_migration.checks.") for check in our_checks())
 
 

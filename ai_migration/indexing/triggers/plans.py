@@ -12,6 +12,7 @@ from typing import Any
 from django.db import router
 from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
+from ai_migration.entities.config.schema import OperationName
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.relations import Dependency, dependencies, own_fields
 from ai_migration.exceptions import TriggersRefusedError
@@ -26,7 +27,11 @@ from ai_migration.models.sql.triggers.base import (
     WatchedTable,
 )
 
-_OPERATIONS = {Event.INSERT: "create", Event.UPDATE: "update", Event.DELETE: "delete"}
+_OPERATIONS: Mapping[Event, OperationName] = {
+    Event.INSERT: "create",
+    Event.UPDATE: "update",
+    Event.DELETE: "delete",
+}
 _KINDS: Mapping[type[Field[Any, Any]], KeyKind] = {
     IntegerField: KeyKind.INTEGER,
     UUIDField: KeyKind.UUID,

@@ -117,6 +117,11 @@ def remove(entity_types: Sequence[str] = ()) -> int:
     return sum(bool(each.table) for each in gone)
 
 
+def are_there() -> bool:
+    """Return whether there is any of our triggers; one query."""
+    return bool(_found(_triggers(our_database())))
+
+
 def status(entity_types: Sequence[str] = ()) -> list[TriggerStanding]:
     """Return how the triggers of entity types stand, in the order of their names.
 
@@ -129,14 +134,13 @@ def status(entity_types: Sequence[str] = ()) -> list[TriggerStanding]:
     using = our_database()
     triggers = _triggers(using)
     found = _found(triggers)
-    active = triggers.active()
     for name in entity_types:
         if name not in registry.names():
             raise UnknownEntityTypeError(name, registry.names())
     standings = []
     for name in entity_types or registry.names():
         here = found.pop(identifier(name), [])
-        standings.append(_standing(name, here, active, triggers, using))
+        standings.append(_standing(name, here, triggers, using))
     if not entity_types:
         standings += [
             TriggerStanding(name, TriggerState.LEFT_OVER, _tables(some), "not in the config")
@@ -145,9 +149,7 @@ def status(entity_types: Sequence[str] = ()) -> list[TriggerStanding]:
     return standings
 
 
-def _standing(
-    name: str, found: Sequence[Found], active: set[str], triggers: Triggers, using: str
-) -> TriggerStanding:
+def _standing(name: str, found: Sequence[Found], triggers: Triggers, using: str) -> TriggerStanding:
     try:
         plan = _plan(name, triggers, using)
     except AIMigrationError as error:
@@ -160,7 +162,7 @@ def _standing(
         return TriggerStanding(name, TriggerState.NOT_INSTALLED, tables, f"{table!r}: {reason}")
     if not found:
         state = TriggerState.NOT_INSTALLED
-    elif _is_current(plan, found, active):
+    elif _is_current(plan, found):
         state = TriggerState.INSTALLED
     else:
         state = TriggerState.OUTDATED
@@ -169,7 +171,7 @@ def _standing(
 
 def _install(plan: TriggerPlan, triggers: Triggers, using: str) -> None:
     found = _found(triggers).get(identifier(plan.entity_type), [])
-    if _is_current(plan, found, triggers.active()):
+    if _is_current(plan, found):
         return
     # A database without transactions around this has both for a moment, and never none.
     same = [each for each in found if parts_of(each.name) == plan.identity]
@@ -179,8 +181,9 @@ def _install(plan: TriggerPlan, triggers: Triggers, using: str) -> None:
         triggers.execute([*triggers.drops(same), *plan.statements(), *triggers.drops(others)])
 
 
-def _is_current(plan: TriggerPlan, found: Sequence[Found], active: set[str]) -> bool:
-    return {each.name for each in found if each.table} == plan.names <= active
+def _is_current(plan: TriggerPlan, found: Sequence[Found]) -> bool:
+    is_active = all(each.is_active for each in found)
+    return is_active and {each.name for each in found} == plan.names
 
 
 @contextmanager

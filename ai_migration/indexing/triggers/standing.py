@@ -57,7 +57,7 @@ def _complete(using: str) -> Iterator[str]:
     active: set[str] = set()
     if triggers is not None:
         with suppress(Error):  # a save never fails because of this
-            active = triggers.active()
+            active = {each.name for each in triggers.found() if each.is_active}
     present = {parts[0] for name in active if (parts := parts_of(name))}
     if not present or triggers is None:
         return

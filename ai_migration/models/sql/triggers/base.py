@@ -111,11 +111,13 @@ class Found(NamedTuple):
         name: Its name.
         table: The table it is on, quoted and qualified; empty: a function alone.
         function: Its function, qualified, with its arguments; empty: it has none.
+        is_active: Whether it is in effect, and not switched off.
     """
 
     name: str
     table: str
     function: str = ""
+    is_active: bool = True
 
 
 class Triggers:
@@ -142,10 +144,6 @@ class Triggers:
     def found(self) -> list[Found]:
         """Return our triggers in the database, those that are switched off too."""
         raise NotImplementedError
-
-    def active(self) -> set[str]:
-        """Return the names of our triggers that are in effect."""
-        return {each.name for each in self.found() if each.table}
 
     def places(self, tables: Sequence[str]) -> Mapping[str, str]:
         """Return tables as statements name them: quoted, and qualified where names depend on a

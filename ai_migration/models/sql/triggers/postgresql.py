@@ -116,7 +116,8 @@ class PostgreSQLTriggers(Triggers):
             """
             SELECT coalesce(t.tgname, p.proname)::text,
                 coalesce(format('%%I.%%I', n.nspname, c.relname), ''),
-                format('%%I.%%I()', pn.nspname, p.proname)
+                format('%%I.%%I()', pn.nspname, p.proname),
+                coalesce(t.tgenabled <> 'D' AND pg_table_is_visible(t.tgrelid), false)
             FROM pg_proc AS p
             JOIN pg_namespace AS pn ON pn.oid = p.pronamespace
             LEFT JOIN pg_trigger AS t ON t.tgfoid = p.oid AND NOT t.tgisinternal
@@ -130,15 +131,6 @@ class PostgreSQLTriggers(Triggers):
             [like],
         )
         return [Found(*row) for row in rows]
-
-    def active(self) -> set[str]:
-        like = PREFIX.replace("_", r"\_") + "%"
-        rows = self._fetch(
-            "SELECT tgname::text FROM pg_trigger WHERE tgname LIKE %s AND tgenabled <> 'D' "
-            "AND pg_table_is_visible(tgrelid)",
-            [like],
-        )
-        return {name for (name,) in rows}
 
     def names(self, watched: WatchedTable, name: str) -> list[str]:
         return [f"{name}{letter}" for letter in self._letters(watched)]
