@@ -44,7 +44,12 @@ def in_motion(
     if migrations.exists():
         return {*entity_ids}
     waiting = QueueEntry.objects.using(using).filter(
-        Q(job=None) | Q(job__collection=collection_id, entity_ids__isnull=False),
+        Q(job=None)
+        | Q(
+            job__collection=collection_id,
+            job__status__in=OPEN_STATUSES,
+            entity_ids__isnull=False,
+        ),
         entity_type=entity.name,
         status__in=OPEN_ENTRIES,
     )

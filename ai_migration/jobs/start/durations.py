@@ -11,7 +11,7 @@ from ai_migration.embedders.base import Embedder
 from ai_migration.jobs.activity import per_second, running_spans
 from ai_migration.models import MigrationJob
 from ai_migration.models.sql import clock
-from ai_migration.types import Duration, DurationBasis, JobStatus
+from ai_migration.types import Duration, DurationBasis, JobKind, JobStatus
 
 SAMPLE_TEXTS = 32
 """Texts that are embedded to see how fast an embedder of this machine is."""
@@ -84,6 +84,7 @@ def texts_per_second(entity_type: str, embedder: Embedder, using: str) -> float:
     entity type; 0 without one."""
     jobs = MigrationJob.objects.using(using).filter(
         collection__fingerprint=embedder.fingerprint,
+        kind=JobKind.MIGRATION,
         status=JobStatus.COMPLETED,
         embedded_texts__gte=ENOUGH_TEXTS,
     )
