@@ -25,6 +25,8 @@ class Dependency:
         path: From the entity's model, as Django's queries write it; empty: ``key`` is the entity's
             own primary key.
         fields: Attributes of the model that are read; None: any may be.
+        is_link: Whether the row links to entities, or to what leads to them, by its column: else
+            others link to it, and a new one is read by none.
         is_cascade: Whether the entities are deleted with the row.
     """
 
@@ -32,13 +34,8 @@ class Dependency:
     key: str
     path: str
     fields: frozenset[str] | None
+    is_link: bool = False
     is_cascade: bool = False
-
-    @property
-    def is_key_primary(self) -> bool:
-        """Return whether the key is the row's own primary key: then a new row is read by none."""
-        key = self.model._meta.pk
-        return getattr(key, "attname", None) == self.key
 
 
 def own_fields(entity: Entity) -> frozenset[str] | None:
@@ -135,12 +132,13 @@ def _along(
             yield _through(step, here)
         elif object_id := getattr(step, "object_id_field_name", None):  # a generic relation
             is_cascade = False
-            yield Dependency(step.related_model, object_id, here, None)
+            yield Dependency(step.related_model, object_id, here, None, is_link=True)
             continue
         elif step.one_to_many or (step.one_to_one and not step.concrete):
             is_cascade = False
             link = step.field  # the foreign key of the other model
-            yield Dependency(step.related_model, link.attname, here, _fields(after, link))
+            fields = _fields(after, link)
+            yield Dependency(step.related_model, link.attname, here, fields, is_link=True)
             continue
         else:
             is_cascade = is_cascade and step.remote_field.on_delete is CASCADE
@@ -158,7 +156,7 @@ def _through(step: Any, path: str) -> Dependency:
     through = relation.remote_field.through
     is_forward = isinstance(step, Field)
     name = relation.m2m_field_name() if is_forward else relation.m2m_reverse_field_name()
-    return Dependency(through, through._meta.get_field(name).attname, path, None)
+    return Dependency(through, through._meta.get_field(name).attname, path, None, is_link=True)
 
 
 def _key_of(step: Any) -> str:
@@ -185,7 +183,9 @@ def _merged(one: Dependency | None, other: Dependency) -> Dependency:
     fields = None
     if one.fields is not None and other.fields is not None:
         fields = one.fields | other.fields
-    return Dependency(one.model, one.key, one.path, fields, one.is_cascade and other.is_cascade)
+    is_cascade = one.is_cascade and other.is_cascade
+    is_link = one.is_link or other.is_link
+    return Dependency(one.model, one.key, one.path, fields, is_link, is_cascade)
 
 
 def names_of(model: type[Model], attributes: Iterable[str] | None) -> frozenset[str] | None:

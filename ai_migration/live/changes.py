@@ -20,10 +20,11 @@ MOST_IDS = 100_000
 
 
 def record(changes: Sequence[Change], model: type[Model], using: str) -> None:
-    """Record changes of single rows; see :func:`ai_migration.indexing.outbox.record`."""
+    """Record changes of single rows; see :func:`ai_migration.indexing.outbox.record`. There are
+    none where triggers record them."""
     if changes:
         outbox.record(dict.fromkeys(changes), model, using)
-        _drain()
+    _drain()
 
 
 def record_ids(entity: Entity, entity_ids: Sequence[str], model: type[Model], using: str) -> None:

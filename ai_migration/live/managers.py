@@ -38,7 +38,7 @@ class IndexedQuerySet(QuerySet[M, M]):
             if any(obj.pk is None for obj in made):  # the database tells no keys
                 self._record_after(last)
             for each in self._related():
-                if not each.dependency.is_key_primary:
+                if each.dependency.is_link:
                     self._record_related(each, [getattr(o, each.dependency.key) for o in made])
         return made
 

@@ -105,7 +105,7 @@ def _related(
     changes: list[Change | None] = []
     for each in watch.related:
         key = each.dependency.key
-        if not each.follows(using, update_fields) or (created and each.dependency.is_key_primary):
+        if not each.follows(using, update_fields) or (created and not each.dependency.is_link):
             continue
         now = getattr(instance, key)
         if created or before is None:
@@ -149,7 +149,7 @@ def _before_save(
 def _before_delete(sender: type[Model], instance: Model, using: str, **_: Any) -> None:
     """Record the entities that read a row: once it is gone, nothing leads to them."""
     for each in watch_of(sender).related:
-        is_read = each.dependency.is_key_primary and each.dependency.path
+        is_read = each.dependency.path and not each.dependency.is_link
         if is_read and not each.dependency.is_cascade and each.follows(using):
             value = getattr(instance, each.dependency.key)
             record_readers(each.entity, each.dependency.path, [value], sender, using)
@@ -159,7 +159,7 @@ def _deleted(sender: type[Model], instance: Model, using: str, **_: Any) -> None
     watch = watch_of(sender)
     changes = [each.change(instance) for each in watch.own if each.follows("delete", using)]
     for each in watch.related:
-        if not each.dependency.is_key_primary and each.follows(using):
+        if each.dependency.is_link and each.follows(using):
             change = each.change(getattr(instance, each.dependency.key))
             changes += [change] if change is not None else []
     record(changes, sender, using)

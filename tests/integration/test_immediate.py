@@ -8,6 +8,7 @@ import pytest
 from django.db import transaction
 
 from ai_migration.exceptions import TransientEmbedderError
+from ai_migration.indexing.triggers.service import install, remove
 from ai_migration.live import immediate
 from ai_migration.models import QueueEntry, WorkerSlot
 from tests.integration.embedders import Script
@@ -91,3 +92,16 @@ def test_an_error_ends_the_thread_and_not_the_process(
     Article.objects.latest("pk").save()
     assert immediate.wait(30)
     assert not QueueEntry.objects.filter(job=None).exists()
+
+
+@pytest.mark.vendors("sqlite", "postgresql")
+def test_what_triggers_record_is_indexed_too(script: Script) -> None:
+    install(["article"])
+    try:
+        article = Article.objects.latest("pk")
+        article.title = "Recorded by a trigger"
+        article.save()
+        assert immediate.wait(30)
+        assert_in_line()
+    finally:
+        remove(["article"])
