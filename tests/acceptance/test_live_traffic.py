@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from ai_migration import IndexedQuerySet
+from ai_migration.indexing.triggers.service import install
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.types import EntryStatus, JobStatus
 from tests.acceptance.index_state import index_state, newest_job, unsettled
@@ -48,9 +49,10 @@ class Writer:
 
     Args:
         seed: Of its mind.
+        writes_raw: Whether it also writes without Django's models.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, writes_raw: bool) -> None:
         self._rng = random.Random(seed)
         self._number = 0
         self._categories = [
@@ -63,6 +65,8 @@ class Writer:
             *[self.rename_category, self.rename_tag, self.tag, self.untag, self.roll_back],
             self.replace_category,
         ]
+        if writes_raw:
+            self._acts += [self.raw_update, self.raw_category, self.raw_links] * 3
 
     def write(self) -> None:
         """Write once."""
@@ -140,6 +144,24 @@ class Writer:
             self.delete()
             transaction.set_rollback(True)
 
+    def raw_update(self) -> None:
+        for article in self._some(1):
+            title = f"Raw by {self._number}"
+            self._execute("UPDATE testapp_article SET title = %s WHERE id = %s", title, article.pk)
+
+    def raw_category(self) -> None:
+        category = self._rng.choice(self._categories)
+        name = f"Raw by {self._number}"
+        self._execute("UPDATE testapp_category SET name = %s WHERE id = %s", name, category.pk)
+
+    def raw_links(self) -> None:
+        for article in self._some(1):
+            self._execute("DELETE FROM testapp_article_tags WHERE article_id = %s", article.pk)
+
+    def _execute(self, sql: str, *values: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+
     def _values(self) -> dict[str, Any]:
         body = f"Body of {self._number} " + "and more " * self._rng.randrange(3)
         category = self._rng.choice([None, *self._categories])
@@ -169,11 +191,14 @@ def is_done() -> bool:
     return not open_jobs.exists() and not open_entries.exists()
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_the_index_is_what_the_rows_say(followed: World, manage: Manage, seed: int) -> None:
+@pytest.mark.parametrize("by", ["signals", "triggers"])
+def test_the_index_is_what_the_rows_say(followed: World, manage: Manage, by: str) -> None:
+    seed = 1
     rng = random.Random(seed)
+    if by == "triggers":
+        install(["article"])
     Article.objects.bulk_create(Article(title=f"Title {i}", body=f"B {i}") for i in range(ROWS))
-    writer = Writer(seed)
+    writer = Writer(seed, writes_raw=by == "triggers")
     start = ("migrate_ai_entities", "article", "--detach", "--batch-size", "20")
     with ExitStack() as stack:
 
