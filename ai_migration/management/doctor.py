@@ -10,7 +10,6 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import CommandParser
 
-from ai_migration.checks.codes import UNATTENDED
 from ai_migration.dispatch import get_dispatcher
 from ai_migration.engine.insight.diagnosis import diagnose
 from ai_migration.engine.insight.heartbeats import is_cluster_alive, is_worker_alive
@@ -27,6 +26,8 @@ _CLOSING = {
     Level.WARNING: "There is no error, but see the warnings.",
     Level.ERROR: "Action is needed.",
 }
+_UNATTENDED = "ai_migration.W060"
+"""The check of what the finding about the queue says, too."""
 _HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
 
 
@@ -85,7 +86,7 @@ def examine(wait: float) -> list[Finding]:
         for message in sorted(messages, key=lambda message: -message.level)
         if message.level >= checks.WARNING
         and not message.is_silenced()
-        and message.id != UNATTENDED.id  # the queue's own finding says more
+        and message.id != _UNATTENDED
     ]
     try:
         get_dispatcher()
