@@ -26,6 +26,8 @@ _CLOSING = {
     Level.WARNING: "There is no error, but see the warnings.",
     Level.ERROR: "Action is needed.",
 }
+_UNATTENDED = "ai_migration.W060"
+"""The check of what the finding about the queue says, too."""
 _HEARTBEATS = {"worker": is_worker_alive, "cluster": is_cluster_alive}
 
 
@@ -68,10 +70,6 @@ def run(command: ServiceCommand, *, wait: float, heartbeat: str | None, **_: Any
     return DONE if is_well else FAILED
 
 
-_SAID_BELOW = "ai_migration.W060"
-"""Nobody works: the finding of the queue says more."""
-
-
 def examine(wait: float) -> list[Finding]:
     """Return the findings of our system checks that are not silenced, of the engine's tables and of
     the dispatcher; only those of the checks if the settings are wrong.
@@ -88,7 +86,7 @@ def examine(wait: float) -> list[Finding]:
         for message in sorted(messages, key=lambda message: -message.level)
         if message.level >= checks.WARNING
         and not message.is_silenced()
-        and message.id != _SAID_BELOW
+        and message.id != _UNATTENDED
     ]
     try:
         get_dispatcher()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -139,12 +139,7 @@ def engine_minutes(last: timedelta = timedelta(hours=3)) -> list[EngineMinute]:
         .values_list("minute", *sums)
     )
     return [
-        EngineMinute(
-            at,
-            Tally(
-                **dict(zip(_NUMBERS, numbers, strict=True)), freshness=waits.get(at, Freshness())
-            ),
-        )
+        EngineMinute(at, replace(Tally(*numbers), freshness=waits.get(at, Freshness())))
         for at, *numbers in rows
     ]
 
