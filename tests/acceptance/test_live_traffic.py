@@ -158,7 +158,7 @@ class Writer:
         for article in self._some(1):
             self._execute("DELETE FROM testapp_article_tags WHERE article_id = %s", article.pk)
 
-    def _execute(self, sql: str, *values: object) -> None:
+    def _execute(self, sql: str, *values: str | int) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql, values)
 

@@ -21,7 +21,8 @@ def are_others(vectors: Vectors, written: Vectors) -> list[bool]:
     """Return of which entities the vectors differ from those that were written."""
     sums = checksums(written, SPANS, HASHES)
     found: NDArray[np.bool_] = differs(project(vectors, OWNERS, CHUNKS, 4), [*sums], COUNTS)
-    return found.tolist()
+    others: list[bool] = found.tolist()
+    return others
 
 
 @pytest.mark.parametrize("dimensions", [2, 8, 256, 3072])

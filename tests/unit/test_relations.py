@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ai_migration.entities.config.definitions import EntityDefinition
+from ai_migration.entities.config.schema import kebab
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.relations import dependencies, own_fields
 from ai_migration.entities.resolving import examine_entity
@@ -16,6 +17,7 @@ THROUGH: Any = Article.tags.through
 
 
 def entity(*fields: str, model: str = "testapp.Article", **keys: Any) -> Entity:
+    keys = {kebab(name): value for name, value in keys.items()}
     given = {"entity-type": "e", "model": model, "embeddable-fields": list(fields), **keys}
     found = examine_entity(EntityDefinition.model_validate(given))
     assert isinstance(found, Entity), found
@@ -29,10 +31,10 @@ def read(found: Entity) -> set[tuple[Any, ...]]:
 
 
 def test_fields_of_the_row_itself() -> None:
-    found = entity("title", "attributes__colour", **{"metadata-fields": ["category__slug"]})
-    assert own_fields(found) == {"title", "attributes", "category_id"}
-    found = entity("title", filter={"status": "published"}, **{"tenant-field": "price"})
-    assert own_fields(found) == {"title", "status", "price"}
+    found = entity("title", "attributes__colour", metadata_fields=["category__slug"])
+    assert own_fields(found) == frozenset({"title", "attributes", "category_id"})
+    found = entity("title", filter={"status": "published"}, tenant_field="price")
+    assert own_fields(found) == frozenset({"title", "status", "price"})
 
 
 @pytest.mark.parametrize(
@@ -75,13 +77,13 @@ def test_rows_that_link_here() -> None:
 
 
 def test_what_the_config_adds_and_switches_off() -> None:
-    found = entity("summary", **{"reindex-on": ["category", "tags__name"]})
+    found = entity("summary", reindex_on=["category", "tags__name"])
     assert read(found) == {
         (Category, "id", "category", None, False),
         (THROUGH, "article_id", "", None, True),
         (Tag, "id", "tags", frozenset({"name"}), False),
     }
-    assert not read(entity("category__name", **{"reindex-on": []}))
+    assert not read(entity("category__name", reindex_on=[]))
 
 
 def test_a_template_reads_its_variables() -> None:
