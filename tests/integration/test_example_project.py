@@ -302,6 +302,7 @@ def repeated(section: object) -> Iterator[str]:
 SAVES_IN_THE_ADMIN = """
 from django.contrib.auth import get_user_model
 from django.test import Client
+from ai_migration.live import immediate
 from catalog.models import Product
 get_user_model().objects.create_superuser("admin", password="secret")
 client = Client(HTTP_HOST="localhost")
@@ -313,11 +314,12 @@ values |= {"category": product.category_id, "attributes": "{}"}
 values |= {"created_at_0": "2026-01-31", "created_at_1": "12:00:00"}
 values |= {"description": "A submarine made of chocolate.", "_save": "Save"}
 assert client.post(page, values).status_code == 302
+assert immediate.wait(300)
 """
 
 
 def test_a_product_that_is_saved_in_the_admin_is_found(sqlite_example: Example) -> None:
-    """Without a worker, and although the process ends at once."""
+    """Without a worker."""
     for command in (
         ("seed_catalog", "--products", "20", "--orders", "0"),
         ("migrate_ai_entities", "product"),

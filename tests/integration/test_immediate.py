@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -105,3 +106,13 @@ def test_what_triggers_record_is_indexed_too(script: Script) -> None:
         assert_in_line()
     finally:
         remove(["article"])
+
+
+def test_the_end_of_the_process_waits_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    should_stop = immediate._EndOfProcess()
+    assert not should_stop()
+    ended = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: ended)
+    assert not should_stop()
+    monkeypatch.setattr(immediate, "PATIENCE", -1.0)
+    assert should_stop()
