@@ -261,6 +261,7 @@ def taken_over(world: World, orders: Orders) -> IndexState:
     return state
 
 
+@pytest.mark.gate
 @in_short
 @pytest.mark.parametrize("fault", ["", "no fence"])
 def test_a_frozen_worker_that_wakes_up_changes_nothing(world: World, fault: str) -> None:

@@ -81,6 +81,7 @@ def test_a_cluster_that_runs_stands_still_and_is_stopped(clusters: Clusters, ask
     assert ask("--heartbeat=cluster") == (1, [])
 
 
+@pytest.mark.gate
 @pytest.mark.vendors("sqlite", gate=["postgresql"])
 @pytest.mark.parametrize(
     "signum", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.gate)]

@@ -32,6 +32,8 @@ from tests.integration.odd_models import table_of
 from tests.integration.support import Project, run
 from tests.testapp.models import Article, TenantNote
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 NOTHING = models.DO_NOTHING
 
 

@@ -318,6 +318,7 @@ assert immediate.wait(300)
 """
 
 
+@pytest.mark.gate
 def test_a_product_that_is_saved_in_the_admin_is_found(sqlite_example: Example) -> None:
     """Without a worker."""
     for command in (

@@ -57,7 +57,15 @@ def poison(number: int, error: Exception) -> Any:
 # Input: it costs its own row
 
 
-@pytest.mark.parametrize(("rows", "batch_size"), [(200, 1), (2000, 7), (2000, 500), (2000, 5000)])
+@pytest.mark.parametrize(
+    ("rows", "batch_size"),
+    [
+        (200, 1),
+        pytest.param(2000, 7, marks=pytest.mark.gate),
+        (2000, 500),
+        pytest.param(2000, 5000, marks=pytest.mark.gate),
+    ],
+)
 def test_one_poisoned_row_costs_itself(
     project: Project, script: Script, rows: int, batch_size: int
 ) -> None:

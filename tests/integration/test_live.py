@@ -25,7 +25,7 @@ from ai_migration.types import Operation
 from tests.integration.support import Project, assert_in_line, make_articles, run, work
 from tests.testapp.models import Archive, Article, Category, Country, ProxyArticle, Tag
 
-pytestmark = pytest.mark.vendors("sqlite", "postgresql")
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
 
 ALL = ("create", "update", "delete")
 
@@ -64,6 +64,7 @@ def indexed() -> list[Any]:
 # Saves and deletes
 
 
+@pytest.mark.vendors("sqlite", "postgresql", gate=["mysql"])
 def test_what_is_saved_and_deleted_is_followed(live: Project) -> None:
     first, second, *_ = Article.objects.order_by("pk")
     first.title = "Another title"
@@ -77,6 +78,7 @@ def test_what_is_saved_and_deleted_is_followed(live: Project) -> None:
     assert waiting() == []
 
 
+@pytest.mark.vendors("sqlite", "postgresql", gate=["mysql"])
 def test_a_save_costs_one_statement(live: Project) -> None:
     article = Article.objects.latest("pk")
     article.save()
@@ -131,6 +133,7 @@ def test_a_burst_is_one_entry_and_one_embedding(live: Project) -> None:
     assert script.asked == 1
 
 
+@pytest.mark.vendors("sqlite", "postgresql", gate=["mysql"])
 def test_what_is_rolled_back_leaves_nothing(live: Project) -> None:
     first, second, *_ = Article.objects.order_by("pk")
     with transaction.atomic():
@@ -315,6 +318,7 @@ def test_a_related_row_that_is_deleted(
     assert_in_line()
 
 
+@pytest.mark.vendors("sqlite", "postgresql", gate=["mysql"])
 def test_links_to_related_rows(reading: Project) -> None:
     first, second, third, *_ = Article.objects.order_by("pk")
     red, blue = (Tag.objects.create(name=name) for name in ("red", "blue"))

@@ -31,6 +31,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 WRITE = "ai_migration.engine.slices.slice.write_batch"
 
 

@@ -41,6 +41,8 @@ from tests.integration.support import (
 )
 from tests.testapp.models import Article
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
 
 

@@ -25,6 +25,8 @@ from tests.integration.stores import options_of
 from tests.integration.support import Project, make_articles, run, start, work
 from tests.testapp.models import Article, Category
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 STORES = ("ai_migration.stores.database.DatabaseStore", "ai_migration.stores.memory.MemoryStore")
 
 

@@ -467,6 +467,7 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "fault", ["raw", "lost", "input", "fatal", "transient", "throttled", "stubborn"]
 )

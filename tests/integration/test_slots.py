@@ -28,6 +28,8 @@ from tests.integration.support import (
     start,
 )
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 
 class Bus:
     """Messages, delivered when the test says so."""
@@ -188,6 +190,7 @@ def batches(report: SliceReport | None) -> int:
     return report.batches
 
 
+@pytest.mark.gate
 def test_one_slot_keeps_watch_for_what_comes_soon(bus: Bus, project: Project) -> None:
     project.set(SLICE_SECONDS=20)
     make_articles(3)

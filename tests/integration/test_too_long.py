@@ -19,6 +19,8 @@ from tests.vendors.openai import OpenAIVendor
 from tests.vendors.protocol import Kind
 from tests.vendors.server import Chance, VendorServer, serving, tokens_of
 
+pytestmark = pytest.mark.vendors("sqlite", gate=["postgresql", "mysql"])
+
 LIMIT = 40
 """Tokens the server takes; the embedder believes in 10,000."""
 LONG = ". ".join(f"Sentence {number} about the number {number * 7}" for number in range(60))

@@ -277,7 +277,14 @@ def test_damage_is_found_and_repaired(
     assert len(world.script.texts) == embeds, "only what has to be is embedded"
 
 
-@pytest.mark.parametrize("kind", STORES, indirect=True)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "database",
+        *(pytest.param(name, marks=pytest.mark.gate) for name in STORES if name != "database"),
+    ],
+    indirect=True,
+)
 def test_all_damage_at_once_in_every_store(world: World) -> None:
     apart = [each for each in DAMAGE if each[0] not in ALONE]
     finds, embeds = Counter[str](), 0

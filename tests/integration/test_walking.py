@@ -145,6 +145,7 @@ def walk(entity_type: str, size: int) -> list[str]:
     return seen
 
 
+@pytest.mark.gate
 def test_every_row_is_met_once_and_found_again(
     project: Project, database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
