@@ -114,6 +114,7 @@ def test_failed_rows_are_listed_and_tried_again(world: World, manage_here: Manag
     assert "See what failed" not in output
 
 
+@pytest.mark.gate
 def test_options_choose_what_is_indexed(world: World, manage_here: Manage) -> None:
     write_articles(6)
     Article.objects.filter(pk__in=[1, 2]).update(status="draft", created_at="2020-01-01T00:00Z")
@@ -225,6 +226,7 @@ def test_jobs_are_steered_from_another_terminal(manage_here: Manage) -> None:
     assert reasons == ["PENDING", "RUNNING", "PAUSED", "RUNNING", "CANCELLED"]
 
 
+@pytest.mark.gate
 def test_supervise_recovers_what_a_dead_worker_left(
     world: World, manage: Manage, manage_here: Manage
 ) -> None:
@@ -271,6 +273,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return output
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("sent", "returncode"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.gate)],
@@ -389,6 +392,7 @@ def in_terminal(world: World, settings: dict[str, Any], *arguments: str) -> tupl
     return process.returncode, drawn.decode()
 
 
+@pytest.mark.gate
 def test_a_bar_is_drawn_in_place_on_a_terminal(world: World, tmp_path: Path) -> None:
     write_articles(120)
     settings = dawdling(world, 0.05).settings

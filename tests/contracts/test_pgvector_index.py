@@ -18,7 +18,11 @@ from ai_migration.testing.stores import batch_of, unit_vectors
 from ai_migration.types import CollectionRef
 from tests.databases import FreshDatabase
 
-pytestmark = [pytest.mark.vendors("postgresql"), pytest.mark.usefixtures("database")]
+pytestmark = [
+    pytest.mark.gate,
+    pytest.mark.vendors("postgresql"),
+    pytest.mark.usefixtures("database"),
+]
 
 REF = CollectionRef(7, "product", 8)
 HNSW, IVFFLAT = "ai_vectors_7_hnsw_cosine", "ai_vectors_7_ivfflat_cosine"

@@ -193,6 +193,7 @@ def local_qdrant() -> Iterator[QdrantStore]:
 
 # A collection that is dropped leaves its file open, which Python says when it finds it.
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.gate
 class TestQdrantStoreLocally(VectorStoreContract):
     min_recall = 1
 

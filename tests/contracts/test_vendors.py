@@ -20,6 +20,8 @@ from tests.vendors.cohere import CohereVendor
 from tests.vendors.google import GoogleVendor
 from tests.vendors.server import VendorServer, serving
 
+pytestmark = pytest.mark.gate
+
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[type[RemoteEmbedder], VendorServer]]:

@@ -43,6 +43,7 @@ from tests.testapp.models import Article
 from tests.vendors.echo import EchoServer, echoing, write_certificate
 
 pytestmark = [
+    pytest.mark.gate,
     pytest.mark.vendors("sqlite"),
     pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection"),
 ]

@@ -34,6 +34,8 @@ from tests.vendors.google import GoogleVendor
 from tests.vendors.protocol import Asked, Fault, Kind, Reply
 from tests.vendors.server import VendorServer, serving
 
+pytestmark = pytest.mark.gate
+
 KINDS: list[type[RemoteEmbedder]] = [CohereEmbedder, GoogleEmbedder, BedrockEmbedder]
 VENDORS = {
     CohereEmbedder: CohereVendor,
