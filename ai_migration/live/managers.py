@@ -29,15 +29,16 @@ class IndexedQuerySet(QuerySet[M, M]):
     def bulk_create(self, objs: Iterable[M], *args: Any, **kwargs: Any) -> list[M]:
         """Insert the objects, and put them in the queue."""
         objs = list(objs)
-        if not self._own("create") and not self._related():
+        own, related = self._own("create"), self._related()
+        if not own and not related:
             return super().bulk_create(objs, *args, **kwargs)
         with transaction.atomic(using=self._written, savepoint=False):
             last = self._last_key()
             made = super().bulk_create(objs, *args, **kwargs)
-            self._record_objects(made, self._own("create"))
+            self._record_objects(made, own)
             if any(obj.pk is None for obj in made):  # the database tells no keys
-                self._record_after(last)
-            for each in self._related():
+                self._record_after(last, own)
+            for each in related:
                 if each.dependency.is_link:
                     self._record_related(each, [getattr(o, each.dependency.key) for o in made])
         return made
@@ -135,19 +136,18 @@ class IndexedQuerySet(QuerySet[M, M]):
                 record_rows(each.entity, part, self.model, self._written)
 
     def _record_related(self, each: Related, values: Iterable[Any]) -> None:
-        found = [each.change(value) for value in dict.fromkeys(values)]
-        record([change for change in found if change is not None], self.model, self._written)
+        record(each.changes(values), self.model, self._written)
 
     def _last_key(self) -> Any:
         rows = self.model._base_manager.using(self._written).order_by("-pk")
         return rows.values_list("pk", flat=True).first()
 
-    def _record_after(self, key: Any) -> None:
+    def _record_after(self, key: Any, own: Iterable[Own]) -> None:
         rows = self.model._base_manager.using(self._written)
         if key is not None:
             rows = rows.filter(pk__gt=key)
         keys = list(rows.order_by("pk").values_list("pk", flat=True)[: MOST_IDS + 1])
-        for each in self._own("create"):
+        for each in own:
             record_rows(each.entity, keys, self.model, self._written)
 
 

@@ -102,17 +102,17 @@ def _related(
     using: str,
     update_fields: Collection[str] | None,
 ) -> list[Change]:
-    changes: list[Change | None] = []
+    changes: list[Change] = []
     for each in watch.related:
         key = each.dependency.key
         if not each.follows(using, update_fields) or (created and not each.dependency.is_link):
             continue
         now = getattr(instance, key)
         if created or before is None:
-            changes.append(each.change(now))
+            changes += each.changes([now])
         elif _differs(each, instance, before):
-            changes += [each.change(value) for value in dict.fromkeys((before[key], now))]
-    return [change for change in changes if change is not None]
+            changes += each.changes([before[key], now])
+    return changes
 
 
 def _differs(each: Related, instance: Model, before: dict[str, Any]) -> bool:
@@ -160,8 +160,7 @@ def _deleted(sender: type[Model], instance: Model, using: str, **_: Any) -> None
     changes = [each.change(instance) for each in watch.own if each.follows("delete", using)]
     for each in watch.related:
         if each.dependency.is_link and each.follows(using):
-            change = each.change(getattr(instance, each.dependency.key))
-            changes += [change] if change is not None else []
+            changes += each.changes([getattr(instance, each.dependency.key)])
     record(changes, sender, using)
 
 
@@ -178,11 +177,11 @@ def _linked(
     """A many-to-many relation has other rows."""
     if action not in ("post_add", "post_remove", "pre_clear"):
         return
-    here = {type(instance), *type(instance).__mro__}
+    here = type(instance).__mro__
     for each in watch_of(sender).related:
         if not each.follows(using):
             continue
-        link: Any = sender._meta.get_field(_name_of(sender, each.dependency.key))
+        link: Any = sender._meta.get_field(each.dependency.key)
         # A relation to the model itself has both sides in it.
         is_here = link.related_model in here and (link.related_model is not model or not reverse)
         if is_here:
@@ -197,12 +196,7 @@ def _linked(
             values = rows.values_list(link.attname, flat=True)
         else:
             values = pk_set or ()
-        found = [change for value in values if (change := each.change(value)) is not None]
-        record(found, sender, using)
-
-
-def _name_of(model: type[Model], attribute: str) -> str:
-    return next(field.name for field in model._meta.concrete_fields if field.attname == attribute)
+        record(each.changes(values), sender, using)
 
 
 def _settings_changed(*, setting: str, **_: Any) -> None:

@@ -43,12 +43,7 @@ class Own:
     ) -> bool:
         """Return whether an operation on some of the fields (default: all) is recorded here, and
         not by a trigger of the database it is made in."""
-        return (
-            _concerns(self.fields, update_fields)
-            and self.entity.definition.follows(operation)
-            and not is_suspended(self.entity.name)
-            and not installed(self.entity.name, using)
-        )
+        return _follows(self.entity, self.fields, operation, using, update_fields)
 
 
 @dataclass(frozen=True)
@@ -65,23 +60,21 @@ class Related:
     dependency: Dependency
     fields: frozenset[str] | None
 
-    def change(self, value: object) -> Change | None:
-        """Return the change of a row with this value of the key; None: no entity reads it."""
-        if value is None:
-            return None
+    def changes(self, values: Iterable[object]) -> list[Change]:
+        """Return the changes of rows with these values of the key; None is read by no entity."""
         path = self.dependency.path
-        key = str(value) if path else self.entity.key.to_entity_id(value)
-        return Change(self.entity.name, key, path)
+        return [
+            Change(
+                self.entity.name, str(value) if path else self.entity.key.to_entity_id(value), path
+            )
+            for value in dict.fromkeys(values)
+            if value is not None
+        ]
 
     def follows(self, using: str, update_fields: Iterable[str] | None = None) -> bool:
         """Return whether a change of some of the fields (default: all) is recorded here, and not by
         a trigger of the database it is made in."""
-        return (
-            _concerns(self.fields, update_fields)
-            and self.entity.definition.follows("update")
-            and not is_suspended(self.entity.name)
-            and not installed(self.entity.name, using)
-        )
+        return _follows(self.entity, self.fields, "update", using, update_fields)
 
 
 @dataclass(frozen=True)
@@ -116,9 +109,22 @@ def watches() -> dict[type[Model], Watch]:
     return {model: Watch(tuple(f.own), tuple(f.related)) for model, f in found.items()}
 
 
-def _concerns(fields: frozenset[str] | None, changed: Iterable[str] | None) -> bool:
-    """Return whether one of the changed fields is among those that matter; None: any."""
-    return fields is None or changed is None or not fields.isdisjoint(changed)
+def _follows(
+    entity: Entity,
+    fields: frozenset[str] | None,
+    operation: Operation,
+    using: str,
+    changed: Iterable[str] | None,
+) -> bool:
+    """Return whether an operation is recorded that changes some fields (None: any), of which those
+    in ``fields`` matter (None: any)."""
+    matters = fields is None or changed is None or not fields.isdisjoint(changed)
+    return (
+        matters
+        and entity.definition.follows(operation)
+        and not is_suspended(entity.name)
+        and not installed(entity.name, using)
+    )
 
 
 def _entities() -> Iterator[Entity]:

@@ -289,11 +289,19 @@ class Slice:
 
             self._reading.submit(entries, reader, read)
         except OwnershipLostError as error:
-            logger.warning("%s", error)
-            self._tally += Tally(leases_lost=1)
-            self.lease.renew()  # perhaps only the entry is no longer ours
+            self._note_loss(error)
         except Exception as error:
             self._give_up(entries, error)
+
+    def _note_loss(self, error: OwnershipLostError) -> None:
+        """Drop a result, and go on if only the entries are no longer ours.
+
+        Raises:
+            OwnershipLostError: The lease was lost, too.
+        """
+        logger.warning("%s", error)
+        self._tally += Tally(leases_lost=1)
+        self.lease.renew()
 
     def _compare(self) -> None:
         """Settle what was compared for verifies, and go on with what waits."""
@@ -302,9 +310,7 @@ class Slice:
                 part = future.result()
                 settle(entry, self._jobs.get(entry.job_id), part, self.lease)
             except OwnershipLostError as error:
-                logger.warning("%s", error)
-                self._tally += Tally(leases_lost=1)
-                self.lease.renew()  # perhaps only the entry is no longer ours
+                self._note_loss(error)
             except Exception as error:
                 self._give_up([entry], error)
             else:
@@ -419,11 +425,9 @@ class Slice:
                 budget.forfeit(batch.spent)
             self._give_up(batch.entries, error)
         except OwnershipLostError as error:
-            logger.warning("%s", error)
             if budget is not None:
                 budget.forfeit(batch.spent)
-            self._tally += Tally(leases_lost=1)
-            self.lease.renew()  # perhaps only the entries are no longer ours
+            self._note_loss(error)
         else:
             if budget is not None:
                 budget.settle(batch.spent, released)

@@ -50,8 +50,8 @@ PUT_CHANGES = """
 INSERT INTO {queue} (entity_type, operation, priority, path, coalescing_key, entity_ids,
     {lower}, {upper}, created_at, status, attempts, claims, fence, error, indexed, skipped, removed,
     failed)
-SELECT c.entity_type, c.operation, c.priority, c.path, {key}, {entity_ids}, {lower_value},
-    {upper_value}, {now}, 'PENDING', 0, 0, 0, '', 0, 0, 0, 0
+SELECT c.entity_type, c.operation, c.priority, c.path, c.coalescing_key, {entity_ids},
+    {lower_value}, {upper_value}, {now}, 'PENDING', 0, 0, 0, '', 0, 0, 0, 0
 FROM {changes}
 WHERE EXISTS (
     SELECT 1 FROM {collections} AS k

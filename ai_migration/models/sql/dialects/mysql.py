@@ -60,7 +60,6 @@ def put_changes_sql(changes: str, *, coalesces: bool) -> str:
         collections=COLLECTIONS,
         lower="`lower`",
         upper="`upper`",
-        key="c.coalescing_key",
         entity_ids="c.entity_ids",
         lower_value="c.`lower`",
         upper_value="c.`upper`",

@@ -51,7 +51,6 @@ _LOCKED = """
 _VALUES = {
     "lower": "lower",
     "upper": "upper",
-    "key": "c.coalescing_key",
     "entity_ids": "c.entity_ids::jsonb",
     "lower_value": "c.lower::jsonb",
     "upper_value": "c.upper::jsonb",

@@ -37,7 +37,6 @@ def put_changes_sql(changes: str) -> str:
         collections=COLLECTIONS,
         lower="lower",
         upper="upper",
-        key="c.coalescing_key",
         entity_ids="c.entity_ids",
         lower_value="c.lower",
         upper_value="c.upper",
