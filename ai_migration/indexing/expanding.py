@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from ai_migration.entities.entity import Entity
 from ai_migration.exceptions import OwnershipLostError
 from ai_migration.indexing import queue
-from ai_migration.indexing.outbox import IDS_PER_ENTRY
+from ai_migration.indexing.outbox import entries_of
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import Lease
 from ai_migration.types import Operation, Priority
@@ -38,21 +38,20 @@ def expand(entry: QueueEntry, entity: Entity, lease: Lease) -> int:
     """
     keys = list(_touched(entry, entity)[:MOST_ROWS])
     ids = [entity.key.to_entity_id(key) for key in keys]
-    common: dict[str, Any] = {"entity_type": entry.entity_type, "created_at": entry.created_at}
-    entries = [
-        QueueEntry(
-            operation=Operation.INDEX,
-            priority=Priority.STANDARD,
-            entity_ids=ids[start : start + IDS_PER_ENTRY],
-            **common,
-        )
-        for start in range(0, len(ids), IDS_PER_ENTRY)
-    ]
+    made = entry.created_at
+    entries = entries_of(entry.entity_type, ids, Priority.STANDARD, created_at=made)
     if len(keys) == MOST_ROWS:
-        rest = {"lower": entity.key.to_json(keys[-1]), "upper": entry.upper}
-        rest |= {"path": entry.path, "entity_ids": entry.entity_ids}
         entries.append(
-            QueueEntry(operation=Operation.EXPAND, priority=entry.priority, **rest, **common)
+            QueueEntry(
+                entity_type=entry.entity_type,
+                operation=Operation.EXPAND,
+                priority=entry.priority,
+                path=entry.path,
+                entity_ids=entry.entity_ids,
+                lower=entity.key.to_json(keys[-1]),
+                upper=entry.upper,
+                created_at=made,
+            )
         )
     with transaction.atomic(using=lease.using):
         lease.renew()

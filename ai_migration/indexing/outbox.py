@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 
 from django.db import DatabaseError, connections, router, transaction
@@ -16,6 +17,7 @@ from django.db.models.signals import post_migrate
 from ai_migration.dispatch import wake
 from ai_migration.models import QueueEntry
 from ai_migration.models.leases import our_database
+from ai_migration.models.sql.clock import Now
 from ai_migration.models.sql.dialects import dialect
 from ai_migration.models.sql.dialects.base import QueuedChange
 from ai_migration.models.sql.outages import ErrorKind, kind_of
@@ -138,6 +140,35 @@ def written_with(model: type[Model], configured: str | None) -> str:
     if configured and connections[configured].in_atomic_block:
         return configured
     return router.db_for_write(model)
+
+
+def entries_of(
+    entity_type: str,
+    entity_ids: Sequence[str],
+    priority: Priority,
+    *,
+    operation: Operation = Operation.INDEX,
+    created_at: datetime | Now | None = None,
+) -> list[QueueEntry]:
+    """Return entries of explicit entities, :data:`IDS_PER_ENTRY` to each; they are not saved.
+
+    Args:
+        entity_type: The entity type.
+        entity_ids: The entities.
+        priority: Lower goes first.
+        operation: INDEX or DELETE.
+        created_at: When the change was made; default: now, by the database's clock.
+    """
+    return [
+        QueueEntry(
+            entity_type=entity_type,
+            operation=operation,
+            priority=priority,
+            entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
+            created_at=created_at or Now(),
+        )
+        for start in range(0, len(entity_ids), IDS_PER_ENTRY)
+    ]
 
 
 def on_commit_once(function: Callable[[], None], using: str) -> None:

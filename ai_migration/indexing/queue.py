@@ -12,7 +12,7 @@ import ai_migration.entities.registry as registry
 from ai_migration.conf import get_settings
 from ai_migration.dispatch import wake
 from ai_migration.exceptions import InvalidRequestError
-from ai_migration.indexing.outbox import IDS_PER_ENTRY, on_commit_once, written_with
+from ai_migration.indexing.outbox import entries_of, on_commit_once, written_with
 from ai_migration.models import MigrationJob, QueueEntry
 from ai_migration.models.leases import Lease, our_database
 from ai_migration.models.sql import clock
@@ -70,16 +70,7 @@ def enqueue(
     if not entity_ids:
         return 0
     using = our_database()
-    entries = [
-        QueueEntry(
-            entity_type=entity.name,
-            operation=operation,
-            priority=priority,
-            entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
-            created_at=Now(),
-        )
-        for start in range(0, len(entity_ids), IDS_PER_ENTRY)
-    ]
+    entries = entries_of(entity.name, entity_ids, priority, operation=operation)
 
     def write() -> None:
         QueueEntry.objects.using(using).bulk_create(entries)

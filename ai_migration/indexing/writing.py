@@ -20,7 +20,7 @@ from django.db.models import F
 from ai_migration.exceptions import OwnershipLostError, TransientEmbedderError
 from ai_migration.indexing import queue
 from ai_migration.indexing.batches import Batch
-from ai_migration.indexing.outbox import IDS_PER_ENTRY
+from ai_migration.indexing.outbox import entries_of
 from ai_migration.indexing.outcomes import Outcome, outcome_of
 from ai_migration.models import EntityFailure, MigrationJob, QueueEntry, SearchableEntity
 from ai_migration.models.leases import Lease
@@ -279,14 +279,7 @@ def _read_again(
         # Of live changes the oldest, so that none is taken for fresher than it is.
         made = Now() if batch.job else min(entry.created_at for entry in batch.entries)
         QueueEntry.objects.using(using).bulk_create(
-            QueueEntry(
-                entity_type=batch.entity.name,
-                operation=Operation.INDEX,
-                priority=Priority.STANDARD,
-                entity_ids=entity_ids[start : start + IDS_PER_ENTRY],
-                created_at=made,
-            )
-            for start in range(0, len(entity_ids), IDS_PER_ENTRY)
+            entries_of(batch.entity.name, entity_ids, Priority.STANDARD, created_at=made)
         )
     logger.info("%s entities of %s are read again", len(entity_ids), batch.entity.name)
 

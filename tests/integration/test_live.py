@@ -346,7 +346,7 @@ def test_a_change_of_many_rows_is_walked_in_parts(
     reading: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ai_migration.indexing.expanding.MOST_ROWS", 2)
-    monkeypatch.setattr("ai_migration.indexing.expanding.IDS_PER_ENTRY", 1)
+    monkeypatch.setattr("ai_migration.indexing.outbox.IDS_PER_ENTRY", 1)
     category = category_of(*Article.objects.all())
     category.name = "Boots"
     category.save()

@@ -23,7 +23,7 @@ from ai_migration.entities import registry
 from ai_migration.entities.entity import Entity
 from ai_migration.entities.filtering.moments import instant_of
 from ai_migration.exceptions import AIMigrationError
-from ai_migration.indexing.outbox import IDS_PER_ENTRY
+from ai_migration.indexing.outbox import entries_of
 from ai_migration.jobs.feed.collections import ConfigChange, config_change
 from ai_migration.jobs.start.starting import start_migration
 from ai_migration.models import Collection, MigrationJob, QueueEntry
@@ -112,15 +112,7 @@ def _look(collection: Collection, entity: Entity) -> int:
     latest = min(_moment(found[-1][1]), clock.now(using))
     with transaction.atomic(using=using):
         mine.update(swept_to=latest, swept_at=None if len(found) == MOST_ROWS else F("swept_at"))
-        QueueEntry.objects.using(using).bulk_create(
-            QueueEntry(
-                entity_type=entity.name,
-                operation=Operation.INDEX,
-                priority=Priority.STANDARD,
-                entity_ids=ids[start : start + IDS_PER_ENTRY],
-            )
-            for start in range(0, len(ids), IDS_PER_ENTRY)
-        )
+        QueueEntry.objects.using(using).bulk_create(entries_of(entity.name, ids, Priority.STANDARD))
     return len(ids)
 
 
